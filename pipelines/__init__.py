@@ -1,0 +1,1 @@
+"""Strings to batched tensors: files, data sets, tokenizers, batches."""

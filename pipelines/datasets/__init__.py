@@ -1,0 +1,1 @@
+"""Built-in data sets, one TFDS builder a file; the folder is the registry."""

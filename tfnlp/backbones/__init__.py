@@ -1,0 +1,1 @@
+"""The pretrained backbones: their catalog and how they are loaded."""

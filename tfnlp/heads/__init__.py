@@ -1,0 +1,1 @@
+"""Output heads, one file for each geometry."""

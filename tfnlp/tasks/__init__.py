@@ -1,0 +1,1 @@
+"""Tasks, one file each; the folder is the registry."""
