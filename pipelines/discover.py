@@ -16,11 +16,11 @@ from pipelines.errors import UserError
 
 
 def names(package: str) -> list[str]:
-    """List a registry's entries, sorted, with hyphens for underscores; imports none of them."""
+    """List a registry's entries by file name, sorted; imports none of them."""
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
     found = pkgutil.iter_modules(locations or [])
-    return sorted(m.name.replace("_", "-") for m in found if not m.name.startswith("_"))
+    return sorted(m.name for m in found if not m.name.startswith("_"))
 
 
 def load(package: str, name: str, what: str) -> ModuleType:
@@ -35,12 +35,13 @@ def load(package: str, name: str, what: str) -> ModuleType:
         UserError: no entry and no module has that name.
     """
     known = names(package)
+    entry = name.replace("-", "_")
     if "." in name:
         dotted = name
-    elif name.replace("_", "-") in known:
-        dotted = f"{package}.{name.replace('-', '_')}"
+    elif entry in known:
+        dotted = f"{package}.{entry}"
     else:
-        near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+        near = difflib.get_close_matches(entry, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UserError(f"there is no {what} {name!r}; {hint}there are: {', '.join(known)}")
     try:
