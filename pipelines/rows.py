@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TextIO
+
+from pipelines.errors import UserError
+from pipelines.formats import Format, RawRow, format_of, opened, raw_rows
+from pipelines.writers import json_text, replacing
 
 Kind = Literal["text", "label", "labels", "number"]
+OnBadRow = Literal["error", "skip", "quarantine"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +37,16 @@ class Column:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that could not be used: its number and why."""
+    """A row that could not be used: its number, why, and the line it begins on if known."""
 
     number: int
     reason: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        differs = self.line is not None and self.line != self.number
+        line = f" (line {self.line})" if differs else ""
+        return f"row {self.number}{line}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -56,3 +72,293 @@ class Rows:
         """Return the rows at these places (0-based), in this order, without the bad ones."""
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
         return Rows(self.source, columns, [self.numbers[i] for i in places])
+
+
+@dataclass(frozen=True)
+class Record:
+    """One checked row of a stream.
+
+    Attributes:
+        number: its number in the source; the first data row is 1.
+        values: by the task's column name: str, list of str, or float by kind.
+        fields: every column of the file, as it stands there.
+    """
+
+    number: int
+    values: dict[str, Any]
+    fields: dict[str, Any]
+
+
+def read(
+    path: Path | str,
+    columns: Sequence[Column],
+    *,
+    names: Mapping[str, str] | None = None,
+    on_bad_row: OnBadRow = "error",
+    quarantine: Path | None = None,
+    label_separator: str = "|",
+) -> Rows:
+    """Read a whole CSV, TSV or JSONL file, plain or gzipped, for training or evaluation.
+
+    A row whose text or label is empty is a bad row.
+
+    Args:
+        path: the file; its suffix says its format: .csv .tsv .jsonl .ndjson, each also with .gz.
+        columns: what to read.
+        names: by the task's column name, the file's own name for it. Columns not named there are
+            found by name, then by alias, upper or lower case.
+        on_bad_row: ``error`` stops at the first, ``skip`` leaves bad rows out, ``quarantine``
+            also writes them to ``<file>.bad.jsonl`` (number, line, reason, raw).
+        quarantine: the folder of that file; beside ``path`` if not given.
+        label_separator: between the labels in one cell of a ``labels`` column.
+
+    Returns:
+        The good rows, and the bad ones' numbers and reasons.
+
+    Raises:
+        UserError: the file cannot be read, lacks a column, holds no usable row, or a row is bad.
+    """
+    bad: list[BadRow] = []
+    rows = Rows(str(path), {column.name: [] for column in columns}, [], bad)
+    with opened(Path(path)) as file:
+        for record in stream(
+            file,
+            columns,
+            source=str(path),
+            names=names,
+            on_bad_row=on_bad_row,
+            quarantine=quarantine,
+            label_separator=label_separator,
+            empty_text=False,
+            report=bad.append,
+        ):
+            rows.numbers.append(record.number)
+            for name, value in record.values.items():
+                rows.columns[name].append(value)
+    if not rows.numbers and bad:
+        raise UserError(f"{path} has no usable row; of {len(bad)} bad ones the first is {bad[0]}")
+    if not rows.numbers:
+        raise UserError(f"{path} has no rows (add some below the header)")
+    return rows
+
+
+def stream(
+    file: BinaryIO,
+    columns: Sequence[Column],
+    *,
+    source: str,
+    form: Format | None = None,
+    names: Mapping[str, str] | None = None,
+    flag: str = "--{}-column",
+    on_bad_row: OnBadRow = "error",
+    quarantine: Path | None = None,
+    label_separator: str = "|",
+    empty_text: bool = True,
+    report: Callable[[BadRow], None] = lambda bad: None,
+) -> Iterator[Record]:
+    """Yield a file's rows one by one, in order and in constant memory.
+
+    Args:
+        file: bytes; gzipped if ``source`` ends in ``.gz``.
+        columns: what to check and convert; all other columns are passed on as they stand.
+        source: the file's path, or a name such as ``<stdin>``, for messages and the format.
+        form: the format; by ``source``'s suffix if not given. ``text`` is one text a line, in a
+            column named ``text``.
+        names: as in `read`.
+        flag: the flag that names a column, with ``{}`` for the task's name of it.
+        on_bad_row: as in `read`.
+        quarantine: as in `read`; for standard input the current folder if not given.
+        label_separator: as in `read`.
+        empty_text: whether an empty text is a good row.
+        report: is called with each bad row that is left out.
+
+    Raises:
+        UserError: as in `read`, but for a file without rows.
+    """
+    form = form or format_of(Path(source))
+    header, raws = raw_rows(file, form, source)
+    keys: dict[str, str] | None = None
+    with ExitStack() as stack:
+        rejected: TextIO | None = None
+        for raw in raws:
+            try:
+                if raw.fault:
+                    raise ValueError(raw.fault)
+                keys = keys or find_columns(header, columns, names or {}, source, flag)
+                values = {
+                    column.name: _value(column, raw.fields, keys[column.name], label_separator)
+                    for column in columns
+                }
+                if not empty_text:
+                    _refuse_empty(columns, keys, values)
+            except ValueError as error:
+                bad = BadRow(raw.number, str(error), raw.line)
+                if on_bad_row == "error":
+                    remedy = "mend it, or use --on-bad-row skip or quarantine"
+                    raise UserError(f"{source}, {bad} ({remedy})") from None
+                report(bad)
+                if on_bad_row == "quarantine":
+                    if rejected is None:
+                        place = quarantine_path(source, quarantine)
+                        rejected = stack.enter_context(replacing(place))
+                    rejected.write(_rejection(bad, raw))
+            else:
+                yield Record(raw.number, values, raw.fields)
+        if on_bad_row == "quarantine" and rejected is None:
+            # The file of an earlier run would speak of rows that have been mended since.
+            quarantine_path(source, quarantine).unlink(missing_ok=True)
+    if keys is None and header:
+        find_columns(header, columns, names or {}, source, flag)
+
+
+def quarantine_path(source: str, folder: Path | None = None) -> Path:
+    """Return where the bad rows of a source are written."""
+    path = Path(source.strip("<>"))
+    return (folder or path.parent) / f"{path.name}.bad.jsonl"
+
+
+def _rejection(bad: BadRow, raw: RawRow) -> str:
+    """Return a bad row as a line of JSON; bytes that are not UTF-8 as backslash escapes."""
+    text = raw.text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    row = {"number": bad.number, "line": raw.line, "reason": bad.reason, "raw": text}
+    return f"{json_text(row)}\n"
+
+
+def find_columns(
+    header: Sequence[str],
+    columns: Sequence[Column],
+    names: Mapping[str, str],
+    source: str,
+    flag: str = "--{}-column",
+) -> dict[str, str]:
+    """Find a file's columns.
+
+    Args:
+        header: the file's column names.
+        columns: what is looked for.
+        names: by the task's column name, the file's own name, where the user gave it.
+        source: the file, for messages.
+        flag: the flag that gives such a name, with ``{}`` for the task's name of the column.
+
+    Returns:
+        By the task's column name, the file's.
+
+    Raises:
+        UserError: a column is not there.
+    """
+    found: dict[str, str | None] = {
+        column.name: _match(header, names.get(column.name, column.name)) for column in columns
+    }
+    for column in columns:
+        for alias in column.aliases:
+            if found[column.name] is None and column.name not in names:
+                key = _match(header, alias)
+                found[column.name] = None if key in found.values() else key
+    missing = next((column.name for column in columns if found[column.name] is None), None)
+    if missing is None:
+        return {name: key for name, key in found.items() if key is not None}
+    remedy = f"use {flag.format(missing.replace('_', '-'))}"
+    if not any(found.values()):
+        remedy += ", or name the columns on the first line if that is data"
+    listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")
+    raise UserError(
+        f"{source} has no column {names.get(missing, missing)!r}; it has: {listed} ({remedy})"
+    )
+
+
+def _match(header: Sequence[str], name: str) -> str | None:
+    """Return the header's name that equals this one, or does but for case."""
+    if name in header:
+        return name
+    return next((other for other in header if other.casefold() == name.casefold()), None)
+
+
+def _value(column: Column, fields: Mapping[str, Any], key: str, separator: str) -> Any:
+    """Return a field's checked value; ValueError says what is wrong with it."""
+    value = fields.get(key)
+    if value is None:
+        raise ValueError(f"{key!r} is missing")
+    if column.kind == "labels":
+        return _labels(value, key, separator)
+    if column.kind == "number":
+        return _number(value, key)
+    text = _scalar(value, key)
+    if column.kind == "text":
+        return text
+    if not text.strip():
+        raise ValueError(f"{key!r} is empty")
+    return text.strip()
+
+
+def _scalar(value: Any, key: str) -> str:
+    """Return a string, or a JSON number or truth value as one."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    kind = "a list" if isinstance(value, list) else "an object"
+    raise ValueError(f"{key!r} is {kind}, not a string")
+
+
+def _labels(value: Any, key: str, separator: str) -> list[str]:
+    """Return the labels, each once; none at all is a legitimate answer."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"{key!r} is not a JSON list: {value[:60]}") from None
+    if not isinstance(value, list):
+        value = _scalar(value, key).split(separator)
+    elif any(item is None for item in value):
+        raise ValueError(f"{key!r} has a null in it")
+    labels = [_scalar(item, key).strip() for item in value]
+    return list(dict.fromkeys(label for label in labels if label))
+
+
+def _number(value: Any, key: str) -> float:
+    """Return a finite float."""
+    if isinstance(value, (list, dict, bool)):
+        raise ValueError(f"{key!r} is not a number: {json.dumps(value)[:60]}")
+    try:
+        # float() takes 1_000, which no file means.
+        number = math.nan if "_" in str(value) else float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{key!r} is not a finite number: {str(value)[:60]!r}")
+    return number
+
+
+def _refuse_empty(
+    columns: Sequence[Column], keys: Mapping[str, str], values: Mapping[str, Any]
+) -> None:
+    """Raise ValueError if a text is empty."""
+    for column in columns:
+        if column.kind == "text" and not values[column.name].strip():
+            raise ValueError(f"{keys[column.name]!r} is empty")
+
+
+def duplicates(a: Rows, b: Rows, keys: Sequence[str]) -> list[tuple[int, int]]:
+    """Find rows of ``b`` whose inputs also stand in ``a``: leakage between train and test.
+
+    Texts are the same if they differ in white space and case only.
+
+    Args:
+        a: rows, such as those for training.
+        b: rows, such as those for testing.
+        keys: the columns to compare, all of which must be the same.
+
+    Returns:
+        Row numbers (in ``a``, in ``b``), one pair for each such row of ``b``, in its order.
+    """
+    first: dict[tuple[str, ...], int] = {}
+    for number, row in _normalised(a, keys):
+        first.setdefault(row, number)
+    return [(first[row], number) for number, row in _normalised(b, keys) if row in first]
+
+
+def _normalised(rows: Rows, keys: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield each row's number and its values in single spaces and one case."""
+    for i, number in enumerate(rows.numbers):
+        values = (str(rows.columns[key][i]) for key in keys)
+        yield number, tuple(" ".join(value.split()).casefold() for value in values)

@@ -1,0 +1,268 @@
+"""Bytes of CSV, TSV, JSONL or plain lines -> raw rows with their numbers, good or bad."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import itertools
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NoReturn, TextIO, get_args
+
+from pipelines.errors import UserError
+
+Format = Literal["csv", "tsv", "jsonl", "text"]
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+# Longer than any real field; it bounds what a quote left open can swallow before it is reported.
+LONGEST_FIELD = 10_000_000
+# A JSONL file names its columns row by row; those of this many rows stand for its header.
+HEADER_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as it stands in the file.
+
+    Attributes:
+        number: its number; the first data row is 1.
+        line: the line it begins on; the file's first line is 1.
+        text: its characters, undecodable bytes as lone surrogates.
+        fields: values by column, as they stand: str in CSV, TSV and text, any JSON in JSONL.
+        fault: why it cannot be used; empty if it can.
+    """
+
+    number: int
+    line: int
+    text: str
+    fields: dict[str, Any]
+    fault: str = ""
+
+
+def format_of(path: Path) -> Format:
+    """Return a file's format by its suffix, before ``.gz`` if there is one."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(
+            f"{path} is of an unknown kind: its name must end in {', '.join(SUFFIXES)}, "
+            "each also with .gz"
+        )
+    return SUFFIXES[suffix]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path} (check the path)") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder (give a file)") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    with file:
+        yield file
+
+
+def raw_rows(file: BinaryIO, form: Format, source: str) -> tuple[list[str], Iterator[RawRow]]:
+    """Read a header and then, row by row and in constant memory, the rows.
+
+    Args:
+        file: bytes, gzipped if ``source`` ends in ``.gz``.
+        form: how the bytes are laid out.
+        source: the file's name in messages.
+
+    Returns:
+        The columns' names (of JSONL, those of its first 1,000 rows) and the rows in order.
+
+    Raises:
+        UserError: the file as a whole cannot be read; faults of single rows are in the rows.
+    """
+    rows = _guarded(_read(file, form, source), source)
+    header = next(rows).fields
+    return list(header), rows
+
+
+def _read(file: BinaryIO, form: Format, source: str) -> Iterator[RawRow]:
+    """Yield the header as a row with number 0, then the rows."""
+    binary = gzip.GzipFile(fileobj=file) if source.endswith(".gz") else file
+    buffered = io.BufferedReader(binary)  # type: ignore[type-var]
+    _check_start(buffered.peek(4)[:4], source)
+    lines = io.TextIOWrapper(
+        buffered,
+        encoding="utf-8-sig",
+        errors="surrogateescape",
+        newline="" if form in ("csv", "tsv") else "\n",
+    )
+    if form == "jsonl":
+        rows = _jsonl_rows(lines)
+        first = list(itertools.islice(rows, HEADER_ROWS))
+        header = dict.fromkeys(name for row in first for name in row.fields)
+        yield RawRow(0, 0, "", header)
+        yield from itertools.chain(first, rows)
+    elif form == "text":
+        yield RawRow(0, 0, "", {"text": None})
+        for number, line in enumerate(lines, 1):
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield RawRow(number, number, line, {"text": text}, _undecodable(line))
+    else:
+        yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+
+
+def _guarded(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:
+    """Yield the rows; a broken archive or disk becomes an error that names the file."""
+    try:
+        yield from rows
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{source} is not a whole gzip file: {error} (fetch it again)") from error
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror or error}") from error
+
+
+def _check_start(start: bytes, source: str) -> None:
+    """Refuse files that are of another kind than their name says."""
+    if not start:
+        return
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{source} is UTF-16, not UTF-8 (save it as UTF-8)")
+    if start[:2] == b"\x1f\x8b":
+        raise UserError(f"{source} is gzipped (rename it so that it ends in .gz)")
+    if start == b"PK\x03\x04":
+        raise UserError(f"{source} is a zip or Excel file (save it as CSV, UTF-8)")
+
+
+def _jsonl_rows(lines: TextIO) -> Iterator[RawRow]:
+    """Yield a row for each line that is not blank."""
+    number = 0
+    for place, line in enumerate(lines, 1):
+        if not line.strip(" \t\r\n"):
+            continue
+        number += 1
+        fields, fault = {}, _undecodable(line)
+        if not fault:
+            try:
+                value = json.loads(line, parse_constant=_refuse_constant)
+            except (ValueError, RecursionError) as error:
+                fault = f"invalid JSON: {error}"
+            else:
+                if not isinstance(value, dict):
+                    fault = f"not a JSON object but {line.strip()[:40]}"
+                elif r"\ud" in line.lower() and not _encodable(value):
+                    fault = "half of a surrogate pair, which is no character"
+                else:
+                    fields = value
+        yield RawRow(number, place, line, fields, fault)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python's parser would let through."""
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _encodable(value: Any) -> bool:
+    """Say whether all strings in a JSON value can be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _undecodable(text: str) -> str:
+    """Return what is wrong with text whose bytes were not all UTF-8, or nothing."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        byte = ord(text[error.start]) & 0xFF
+        return f"not UTF-8: byte 0x{byte:02x} at character {error.start + 1}"
+    return ""
+
+
+def _csv_rows(lines: TextIO, delimiter: str | None, source: str) -> Iterator[RawRow]:
+    """Yield the header as row 0, then the rows.
+
+    Quotes are read strictly: read leniently, a stray one swallows rows without a word.
+    """
+    first = next(lines, "")
+    # Spreadsheets of many countries write semicolons.
+    delimiter = delimiter or max(",;\t", key=first.count)
+    text: list[str] = []  # lines of the row being read
+
+    def noted() -> Iterator[str]:
+        for line in itertools.chain([first] if first else [], lines):
+            text.append(line)
+            yield line
+
+    csv.field_size_limit(LONGEST_FIELD)
+    reader = csv.reader(noted(), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    number = 0
+    while True:
+        line = reader.line_num + 1
+        text.clear()
+        try:
+            values, fault = next(reader), ""
+        except StopIteration:
+            break
+        except csv.Error as error:
+            values, fault = [], _quoting_fault(str(error), delimiter)
+        raw = "".join(text)
+        fault = _undecodable(raw) or fault
+        if not values and not fault:
+            continue  # a blank line
+        if header is None:
+            if fault:
+                raise UserError(f"{source} has a header that cannot be read: {fault}")
+            header = _column_names(values, source)
+            yield RawRow(0, line, raw, dict.fromkeys(header))
+            continue
+        number += 1
+        if not fault and len(values) != len(header):
+            fault = f"{len(values)} fields where the header has {len(header)}"
+            if len(values) > len(header):
+                fault += f" (a field that contains {delimiter!r} must be quoted)"
+        if fault and len(text) > 1:
+            fault += f" (the row runs to line {reader.line_num})"
+        fields = {} if fault else dict(zip(header, values, strict=True))
+        yield RawRow(number, line, raw, fields, fault)
+    if header is None:
+        raise UserError(f"{source} is empty (its first line must name the columns)")
+
+
+def _quoting_fault(message: str, delimiter: str) -> str:
+    """Say in a user's words what the csv module found."""
+    if "unexpected end" in message:
+        return "a quote is opened and never closed"
+    if "expected after" in message:
+        return (
+            f"text between a closing quote and the next {delimiter!r} "
+            '(a quote inside a quoted field is written "")'
+        )
+    if "field limit" in message:
+        return f"a field of more than {LONGEST_FIELD:,} characters (is a quote left open?)"
+    return message
+
+
+def _column_names(header: list[str], source: str) -> list[str]:
+    """Return a header's names; a column without one is called after its place."""
+    columns = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise UserError(f"{source} has two columns named {twice[0]!r} (rename one)")
+    return columns

@@ -1,0 +1,107 @@
+"""Rows to files: JSONL and CSV, put in place only when complete."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from pipelines.errors import UserError
+
+Writer = Callable[[Sequence[Mapping[str, Any]]], None]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[TextIO]:
+    """Open a UTF-8 text file that takes the place of ``path`` once it is written to the end.
+
+    An exception or a kill leaves what was there before. Devices and pipes, which nothing may
+    replace, are written to directly.
+
+    Raises:
+        UserError: nothing can be written there.
+    """
+    path = Path(os.path.realpath(path))  # a link stays a link
+    direct = path.exists() and not path.is_file() and not path.is_dir()
+    partial = path if direct else path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        file = partial.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror} (choose another place)") from error
+    try:
+        with file:
+            yield file
+        if not direct:
+            if path.exists():
+                shutil.copymode(path, partial)
+            partial.replace(path)
+    except BaseException:
+        if not direct:
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def json_text(value: Any) -> str:
+    """Return a value as one line of JSON; NaN and infinities, which JSON lacks, become null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False)
+
+
+def jsonl_writer(file: TextIO) -> Writer:
+    """Return a function that appends rows to ``file``, one JSON object a line."""
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        file.writelines(f"{json_text(row)}\n" for row in rows)
+
+    return write
+
+
+def csv_writer(file: TextIO, delimiter: str = ",") -> Writer:
+    """Return a function that appends rows to ``file`` as CSV; lists and mappings become JSON.
+
+    The header is the columns of the first rows that are written. As the file is written while
+    rows still arrive, a column that appears only later is an error.
+    """
+    header: list[str] = []
+    out = csv.writer(file, delimiter=delimiter)
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        if not header and rows:
+            header.extend(dict.fromkeys(name for row in rows for name in row))
+            out.writerow(header)
+        for row in rows:
+            late = [name for name in row if name not in header]
+            if late:
+                raise UserError(
+                    f"a row has the column {late[0]!r}, which the first rows lack: CSV cannot "
+                    "hold it (write JSONL: --format jsonl)"
+                )
+            out.writerow([_cell(row.get(name)) for name in header])
+
+    return write
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a CSV cell: empty for None, JSON for what is neither text nor number."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return json_text(value) if isinstance(value, (list, dict, bool)) else value
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with None for each float that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
