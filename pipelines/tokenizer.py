@@ -1,0 +1,112 @@
+"""A tokenizer from a model's folder, working in the graph and exported with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from pipelines.wordpiece import WordPiece
+
+
+class Tokenizer(Protocol):
+    """What every kind of tokenizer offers.
+
+    Attributes:
+        kind: ``wordpiece`` or ``sentencepiece``.
+        vocabulary_size: the number of pieces, V.
+        pad_id: the id that fills up short texts.
+        start_id: the id of [CLS] or <s>.
+        end_id: the id of [SEP] or </s>.
+        unknown_id: the id of [UNK] or <unk>.
+        mask_id: the id of [MASK] or <mask>.
+        pair_separators: how many end_ids stand between two texts: BERT 1, XLM-R 2.
+        segment_of_second: the segment id of the second text: BERT 1, XLM-R 0.
+        resources: trackables that a tf.Module must hold for tf.saved_model.save to work.
+    """
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def vocabulary_size(self) -> int: ...  # noqa: D102
+    @property
+    def pad_id(self) -> int: ...  # noqa: D102
+    @property
+    def start_id(self) -> int: ...  # noqa: D102
+    @property
+    def end_id(self) -> int: ...  # noqa: D102
+    @property
+    def unknown_id(self) -> int: ...  # noqa: D102
+    @property
+    def mask_id(self) -> int: ...  # noqa: D102
+    @property
+    def pair_separators(self) -> int: ...  # noqa: D102
+    @property
+    def segment_of_second(self) -> int: ...  # noqa: D102
+    @property
+    def resources(self) -> list[Any]: ...  # noqa: D102
+
+    def pieces(self) -> list[str]:
+        """Return the V pieces in the order of their ids."""
+        ...
+
+    def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Split (B,) strings into (B, tokens) int32 ids, without special tokens."""
+        ...
+
+    def tokenize_with_offsets(
+        self, strings: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        """Split (B,) strings into ids, starts and ends, (B, tokens) int32, in bytes."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the files from which :func:`load` makes an equal tokenizer."""
+        ...
+
+
+def load(folder: Path) -> Tokenizer:
+    """Load the tokenizer of a model's folder.
+
+    Args:
+        folder: in Hugging Face layout (vocab.txt) or KerasHub layout (assets/tokenizer/).
+
+    Raises:
+        UserError: the folder has no vocabulary of a kind that can be used.
+    """
+    for name in ("vocab.txt", "assets/tokenizer/vocabulary.txt"):
+        if (folder / name).exists():
+            return _wordpiece(folder, folder / name)
+    raise UserError(f"{folder} has no vocabulary; looked for vocab.txt and assets/tokenizer/")
+
+
+def _wordpiece(folder: Path, file: Path) -> WordPiece:
+    """Load a vocab.txt with the settings beside it."""
+    vocabulary = tuple(file.read_text("utf-8").removesuffix("\n").split("\n"))
+    lowercase, strip_accents = _case(folder)
+    if lowercase is None:  # nothing says so: a cased vocabulary has capitals
+        special = ("[", "<")
+        lowercase = not any(p != p.lower() for p in vocabulary if not p.startswith(special))
+    # Unless said otherwise, accents go where capitals go, as in BERT's pretraining.
+    return WordPiece(vocabulary, lowercase, lowercase if strip_accents is None else strip_accents)
+
+
+def _case(folder: Path) -> tuple[bool | None, bool | None]:
+    """Find the settings lowercase and strip_accents; None is said nowhere."""
+    config = _json(folder / "tokenizer_config.json")  # Hugging Face's slow tokenizers
+    if config.get("do_lower_case") is not None:
+        return config["do_lower_case"], config.get("strip_accents")
+    config = _json(folder / "tokenizer.json")
+    settings = config.get("normalizer") or config.get("config") or {}  # HF's fast, KerasHub's
+    return settings.get("lowercase"), settings.get("strip_accents") or None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """Read a JSON file; {} if there is none."""
+    if not file.exists():
+        return {}
+    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return content

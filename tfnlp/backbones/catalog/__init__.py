@@ -1,0 +1,1 @@
+"""The backbones that install by name: one file each."""

@@ -1,0 +1,73 @@
+"""What the catalog says about a backbone; no TensorFlow here, so that listing it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import discover
+from pipelines.packages import Package, cache_root
+
+CATALOG = "tfnlp.backbones.catalog"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backbone that installs by name from a package registry.
+
+    Attributes:
+        summary: one line.
+        parameters: how many.
+        languages: which languages it was pretrained on, in a few words.
+        weights_licence: the licence of the weights.
+        package_licence: the licence that the packages state for themselves.
+        megabytes: what is downloaded once [MB].
+        packages: where the bytes come from.
+        prepare: fetches what is missing and makes the given folder (its last part is ``model``).
+    """
+
+    summary: str
+    parameters: int
+    languages: str
+    weights_licence: str
+    package_licence: str
+    megabytes: int
+    packages: tuple[Package, ...]
+    prepare: Callable[[Path], None]
+
+
+def names() -> list[str]:
+    """List the catalog's names, sorted."""
+    return [name.replace("_", "-") for name in discover.names(CATALOG)]
+
+
+def find(name: str) -> Entry:
+    """Return the entry of this name.
+
+    Raises:
+        UserError: the catalog has none.
+    """
+    entry: Entry = discover.load(CATALOG, name, "backbone").ENTRY
+    return entry
+
+
+def model_folder(name: str, entry: Entry) -> Path:
+    """Where an entry's model lies, or will lie once it is prepared.
+
+    The first package's hash is part of the path: a new pin never reads an old model.
+    """
+    return cache_root() / "backbones" / f"{name}-{entry.packages[0].sha256[:12]}" / "model"
+
+
+def prepared(name: str) -> Path:
+    """Return the folder of a catalog entry's model; the first call fetches and makes it.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    entry = find(name)
+    folder = model_folder(name, entry)
+    if not folder.exists():
+        entry.prepare(folder)
+    return folder
