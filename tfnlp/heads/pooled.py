@@ -1,0 +1,79 @@
+"""One vector for a whole input: pooled states -> dropout -> output layer.
+
+Dimensions: B batch, W windows, T tokens, H hidden.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("tfnlp")
+class MergeWindows(keras.layers.Layer):
+    """(B, W, T) -> (B * W, T), so that the backbone sees every window as a row."""
+
+    def call(self, inputs: Any) -> Any:
+        """Reshape int32 (B, W, T)."""
+        return ops.reshape(inputs, (-1, ops.shape(inputs)[2]))
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Return (B * W, T)."""
+        return (None, input_shape[2])
+
+
+@keras.saving.register_keras_serializable("tfnlp")
+class SplitWindows(keras.layers.Layer):
+    """(B * W, H) and a tensor (B, W, T) that tells B and W -> (B, W, H)."""
+
+    def call(self, inputs: Any, like: Any) -> Any:
+        """Reshape float (B * W, H)."""
+        return ops.reshape(inputs, (-1, ops.shape(like)[1], inputs.shape[-1]))
+
+    def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
+        """Return (B, W, H)."""
+        return (None, like_shape[1], inputs_shape[-1])
+
+
+def head(
+    backbone: keras.Model,
+    output: keras.layers.Layer,
+    *,
+    pooling: Literal["mean", "cls"],
+    dropout: float,
+    windows: bool = False,
+) -> keras.Model:
+    """Pool a backbone's states and put an output layer on them.
+
+    Args:
+        backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
+        output: the last layer, from (B, H).
+        pooling: the mean over the tokens that are not padding, or the first token's state.
+        dropout: dropout rate before ``output``.
+        windows: inputs are (B, W, T): the windows of a row are pooled apart, then averaged.
+
+    Returns:
+        A functional model with the same inputs (or (B, W, T) ones); outputs in float32.
+    """
+    states = backbone.output["tokens"]
+    inputs = {tensor.name: tensor for tensor in backbone.inputs}
+    if pooling == "cls":
+        vector = states[:, 0]
+    else:
+        vector = masked_mean(states, inputs["padding_mask"])
+    if windows:
+        one_window = keras.Model(inputs, vector, name="window")
+        inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in inputs}
+        merged = {name: MergeWindows(name=f"merge_{name}")(x) for name, x in inputs.items()}
+        vector = SplitWindows(name="split")(one_window(merged), inputs["token_ids"])
+        vector = masked_mean(vector, ops.max(inputs["padding_mask"], axis=-1))
+    vector = keras.layers.Dropout(dropout, name="head_dropout")(vector)
+    return keras.Model(inputs, output(vector))
+
+
+def masked_mean(states: Any, mask: Any) -> Any:
+    """Average (B, T, H) over the places where ``mask`` (B, T) is 1; zeros where none is."""
+    weights = ops.expand_dims(ops.cast(mask, states.dtype), -1)
+    return ops.sum(states * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)

@@ -1,0 +1,106 @@
+"""Metrics and calibration that Keras and scikit-learn do not hold.
+
+Dimensions: N rows, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, log_softmax
+from sklearn.metrics import f1_score
+
+
+class LogitF1(keras.metrics.F1Score):
+    """F1 of independent labels, from logits, at a probability of one half."""
+
+    def __init__(self, average: str, name: str, dtype: Any = None) -> None:
+        super().__init__(average=average, threshold=0.5, name=name, dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: targets and logits, float (B, C)."""
+        super().update_state(y_true, keras.ops.sigmoid(y_pred), sample_weight)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return probabilities of independent labels, float (N, C)."""
+    return np.asarray(expit(logits))
+
+
+def expected_calibration_error(
+    confidences: np.ndarray, correct: np.ndarray, bins: int = 15
+) -> float:
+    """Measure how far confidence is from accuracy, on average.
+
+    Args:
+        confidences: float (N,), probability given to the answer.
+        correct: bool (N,), whether it was right.
+        bins: equally wide bins of confidence.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks", equation 3
+        (https://arxiv.org/abs/1706.04599).
+    """
+    place = np.minimum((confidences * bins).astype(int), bins - 1)
+    error = 0.0
+    for b in np.unique(place):
+        inside = place == b
+        gap = abs(correct[inside].mean() - confidences[inside].mean())
+        error += inside.mean() * gap
+    return float(error)
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, exclusive: bool = True) -> float:
+    """Find the temperature that gives ``logits / temperature`` the highest likelihood.
+
+    Args:
+        logits: float (N, C).
+        targets: one-hot, or many-hot float (N, C).
+        exclusive: whether each row has exactly one label (softmax) or any number (sigmoid).
+
+    Returns:
+        The temperature, between 0.05 and 20.
+
+    Source: Guo et al. 2017, section 4.2 (https://arxiv.org/abs/1706.04599).
+    """
+    logits = logits.astype(np.float64)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        if exclusive:
+            return float(-(targets * log_softmax(scaled, axis=-1)).sum(-1).mean())
+        return float((np.logaddexp(0, scaled) - targets * scaled).sum(-1).mean())
+
+    bounds = (np.log(0.05), np.log(20.0))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+
+
+def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
+    """Choose for each label the threshold with the highest F1, 0.5 where none is better.
+
+    Args:
+        scores: probabilities, float (N, C).
+        targets: many-hot, float (N, C).
+
+    Returns:
+        C thresholds, each half way between two scores that occur.
+
+    Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1 measure"
+        (https://arxiv.org/abs/1402.1892).
+    """
+    return [_best_threshold(scores[:, c], targets[:, c]) for c in range(scores.shape[1])]
+
+
+def _best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The threshold of one label, from (N,) scores and targets."""
+    order = np.argsort(-scores, kind="stable")
+    ranked, hits = scores[order], np.cumsum(targets[order])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + targets.sum())
+    last = np.append(ranked[1:] < ranked[:-1], True)  # a cut is possible between unequal scores
+    best = int(np.argmax(np.where(last, f1, -1.0)))
+    if f1[best] <= f1_score(targets > 0.5, scores >= 0.5, zero_division=0.0):
+        return 0.5
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)

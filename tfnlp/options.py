@@ -1,0 +1,208 @@
+"""Dataclasses <-> command-line flags <-> YAML: each option is written once, with its help and unit.
+
+A *section* is a frozen dataclass whose fields are made by :func:`option`. The name of a field is
+its key in YAML and, with hyphens, its flag::
+
+    @dataclass(frozen=True)
+    class Training:
+        batch_size: int = option(32, "rows in a batch [rows]", minimum=1)
+
+    --batch-size 64                training: {batch_size: 64}
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import Any, Literal, NoReturn
+
+from pipelines.errors import UserError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare an option of a section.
+
+    Args:
+        default: its value when neither file nor flag says otherwise.
+        help: one line for ``--help``, with the unit in square brackets.
+        flag: the flag, where it is not the field's name with hyphens (``--backbone``).
+        minimum: smallest value allowed.
+        maximum: largest value allowed.
+        choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
+    """
+    metadata = {
+        "help": help,
+        "flag": flag,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+    }
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that suggests the flag that was meant and exits with one sentence."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            formatter_class=lambda prog: argparse.HelpFormatter(
+                prog, max_help_position=34, width=100
+            ),
+            allow_abbrev=False,
+            **kwargs,
+        )
+
+    def parse(self, argv: list[str]) -> argparse.Namespace:
+        """Parse all of ``argv``; an unknown flag is an error with a suggestion."""
+        values, unknown = self.parse_known_args(argv)
+        if unknown:
+            word = unknown[0]
+            known = [s for action in self._actions for s in action.option_strings]
+            near = difflib.get_close_matches(word.split("=")[0], known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"there is no option {word!r}{hint} (see {self.prog} --help)")
+        return values
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with status 2."""
+        self.exit(2, f"error: {message}\n")
+
+
+def add_flags(parser: argparse.ArgumentParser, title: str, section: type) -> None:
+    """Add a section's options to a parser, as an argument group.
+
+    A flag that is not given leaves nothing in the namespace, so that a file's value can stand.
+    Values arrive under ``<title>.<field>``.
+    """
+    group = parser.add_argument_group(title)
+    hints = typing.get_type_hints(section)
+    for field in dataclasses.fields(section):
+        if "help" not in field.metadata:
+            continue
+        flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+        kind, choices = _kind(hints[field.name], field)
+        shown = "" if _default(field) in (None, {}) else f" (default: {_shown(_default(field))})"
+        settings: dict[str, Any] = {
+            "dest": f"{title}.{field.name}",
+            "default": argparse.SUPPRESS,
+            "help": (field.metadata["help"] + shown).replace("%", "%%"),
+        }
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
+        elif kind is dict:
+            group.add_argument(flag, action=_Pair, metavar="NAME=VALUE", **settings)
+        else:
+            metavar = None if choices else kind.__name__.upper()
+            group.add_argument(flag, type=kind, choices=choices, metavar=metavar, **settings)
+
+
+class _Pair(argparse.Action):
+    """Collects NAME=VALUE arguments in a dict."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        name, sep, value = str(values).partition("=")
+        if not sep:
+            parser.error(f"{option_string} takes NAME=VALUE, not {values!r}")
+        pairs = {**getattr(namespace, self.dest, {}), name: value}
+        setattr(namespace, self.dest, pairs)
+
+
+def make(section: type, values: Mapping[str, Any], place: str) -> Any:
+    """Build a section from plain values.
+
+    Args:
+        section: the dataclass.
+        values: field name -> value, as YAML or flags give them.
+        place: where the values come from, named in messages, such as ``training in a.yaml``.
+
+    Raises:
+        UserError: an unknown key (with a suggestion), or a value of the wrong type or range.
+    """
+    hints = typing.get_type_hints(section)
+    fields = {f.name: f for f in dataclasses.fields(section)}
+    unknown_key(values, list(fields), place)
+    checked = {
+        name: _check(value, hints[name], fields[name], f"{place}: {name}")
+        for name, value in values.items()
+    }
+    return section(**checked)
+
+
+def unknown_key(values: Mapping[str, Any], known: list[str], place: str) -> None:
+    """Raise UserError if a key is not a known one, suggesting the nearest."""
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known)}"
+            raise UserError(f"{place} has no option {name!r}{hint}")
+
+
+def plain(section: Any) -> dict[str, Any]:
+    """Return a section's values as YAML can hold them."""
+    return {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """The value a field has when nobody sets it."""
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else None
+
+
+def _shown(value: Any) -> str:
+    """A default as the command line would take it."""
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else value
+
+
+def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | None]:
+    """The plain type behind an annotation, and its choices."""
+    choices = field.metadata.get("choices")
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is Literal:
+        return str, typing.get_args(hint)
+    return typing.get_origin(hint) or hint, choices
+
+
+def _check(value: Any, hint: Any, field: dataclasses.Field, place: str) -> Any:
+    """Return the value in its field's type, or raise UserError."""
+    if value is None and type(None) in typing.get_args(hint):
+        return None
+    kind, choices = _kind(hint, field)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is float and isinstance(value, str):
+        # YAML reads 1e-4 (without a point) as a string.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"{place} is {value!r}; it must be of type {kind.__name__}")
+    if choices and value not in choices:
+        raise UserError(f"{place} is {value!r}; it must be one of: {', '.join(choices)}")
+    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+    if kind in (int, float) and not (value == value and abs(value) != float("inf")):
+        raise UserError(f"{place} is {value!r}; it must be a finite number")
+    if low is not None and value < low:
+        raise UserError(f"{place} is {value!r}; the smallest value allowed is {low}")
+    if high is not None and value > high:
+        raise UserError(f"{place} is {value!r}; the largest value allowed is {high}")
+    return value

@@ -1,0 +1,176 @@
+"""What is told after an evaluation: metrics, tables and pictures, by scikit-learn and Matplotlib.
+
+Dimensions: N rows, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit, softmax
+from scipy.stats import pearsonr, spearmanr
+from sklearn import metrics
+
+from tfnlp import pictures
+from tfnlp.metrics import expected_calibration_error
+from tfnlp.task import Report, Table
+
+
+def single_label(
+    labels: Sequence[str], scores: np.ndarray, names: Sequence[str], temperature: float
+) -> Report:
+    """Judge one label a row.
+
+    Args:
+        labels: N true labels; some may be none of ``names``, and then count as wrong.
+        scores: calibrated probabilities, float (N, C).
+        names: the C labels the model knows.
+        temperature: what the logits were divided by; used to tell the error before calibration.
+    """
+    truth = np.array(labels, object)
+    given = np.array(names, object)[scores.argmax(-1)]
+    unseen = sorted(set(labels) - set(names))
+    every = [*names, *unseen]
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, given, labels=every, zero_division=0.0
+    )
+    before = softmax(np.log(np.maximum(scores, 1e-30)) * temperature, axis=-1)
+    right = given == truth
+    known = np.isin(truth, names)
+    place = {name: i for i, name in enumerate(names)}
+    chosen = [place[label] for label in truth[known]]
+    likelihood = np.log(np.maximum(scores[known, chosen], 1e-30)).mean() if known.any() else np.nan
+    values = {
+        "accuracy": float(right.mean()),
+        "macro_f1": float(f1[support > 0].mean()),
+        "weighted_f1": float(np.average(f1, weights=support)),
+        "mcc": float(metrics.matthews_corrcoef(truth, given)),
+        "loss": float(-likelihood),
+        "ece": expected_calibration_error(scores.max(-1), right),
+        "ece_uncalibrated": expected_calibration_error(before.max(-1), right),
+    }
+    table = Table(
+        "By label",
+        ("label", "precision", "recall", "f1", "rows"),
+        [
+            (name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", int(s))
+            for name, p, r, f, s in zip(every, precision, recall, f1, support, strict=True)
+        ],
+    )
+    counts = metrics.confusion_matrix(truth, given, labels=every)
+    figures = {
+        "confusion_matrix": lambda: pictures.confusion_matrix(counts, every),
+        "reliability": lambda: pictures.reliability(
+            {"calibrated": scores.max(-1), "before": before.max(-1)}, right
+        ),
+    }
+    warnings = [
+        f"label {name!r} stands in {int((truth == name).sum())} rows but was never seen in training"
+        for name in unseen
+    ]
+    return Report(values, [table], figures, warnings)
+
+
+def multi_label(
+    labels: Sequence[Sequence[str]],
+    scores: np.ndarray,
+    given: np.ndarray,
+    names: Sequence[str],
+    temperature: float,
+    thresholds: Sequence[float],
+) -> Report:
+    """Judge any number of labels a row.
+
+    Args:
+        labels: N lists of true labels; those that are none of ``names`` count as missed.
+        scores: calibrated probabilities, float (N, C).
+        given: bool (N, C), the labels that the thresholds give.
+        names: the C labels the model knows.
+        temperature: what the logits were divided by.
+        thresholds: C probabilities from which a label is given.
+    """
+    unseen = sorted({label for row in labels for label in row} - set(names))
+    every = [*names, *unseen]
+    truth = np.array([[name in row for name in every] for row in labels])
+    answers = np.pad(given.astype(bool), [(0, 0), (0, len(unseen))])
+    half = np.pad(scores >= 0.5, [(0, 0), (0, len(unseen))])
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, answers, zero_division=0.0
+    )
+    known = truth[:, : len(names)].ravel()
+    before = expit(logit(np.clip(scores, 1e-7, 1 - 1e-7)) * temperature)
+
+    def micro(guess: np.ndarray) -> float:
+        return float(metrics.f1_score(truth, guess, average="micro", zero_division=0.0))
+
+    values = {
+        "micro_f1": micro(answers),
+        "micro_f1_at_half": micro(half),
+        "macro_f1": float(f1[support > 0].mean()) if support.any() else 0.0,
+        "exact_match": float((truth == answers).all(-1).mean()),
+        "ece": expected_calibration_error(scores.ravel(), known),
+        "ece_uncalibrated": expected_calibration_error(before.ravel(), known),
+    }
+    cuts = [f"{t:.3f}" for t in thresholds] + [""] * len(unseen)
+    table = Table(
+        "By label",
+        ("label", "precision", "recall", "f1", "rows", "threshold"),
+        [
+            (name, f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", int(s), cut)
+            for name, p, r, f, s, cut in zip(
+                every, precision, recall, f1, support, cuts, strict=True
+            )
+        ],
+    )
+    figures = {
+        "f1_by_label": lambda: pictures.bars("F1", every, f1),
+        "reliability": lambda: pictures.reliability(
+            {"calibrated": scores.ravel(), "before": before.ravel()}, known
+        ),
+    }
+    warnings = [f"label {name!r} was never seen in training" for name in unseen]
+    return Report(values, [table], figures, warnings)
+
+
+def regression(targets: Sequence[float], values: np.ndarray) -> Report:
+    """Judge a number a row, N of each."""
+    truth = np.asarray(targets, float)
+    spread = len(truth) > 1 and truth.std() > 0 and values.std() > 0
+    found = {
+        "pearson": float(pearsonr(truth, values)[0]) if spread else float("nan"),
+        "spearman": float(spearmanr(truth, values)[0]) if spread else float("nan"),
+        "mae": float(metrics.mean_absolute_error(truth, values)),
+        "rmse": float(metrics.root_mean_squared_error(truth, values)),
+        "r2": float(metrics.r2_score(truth, values)) if spread else float("nan"),
+    }
+    figures = {"predicted_against_true": lambda: pictures.scatter(truth, values)}
+    warnings = [] if spread else ["all targets or all answers are equal: no correlation exists"]
+    return Report(found, [], figures, warnings)
+
+
+def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]) -> Report:
+    """Judge a grade a row, N of each; ``known`` are the grades of the scale, increasing."""
+    scale: list[Any] = sorted({*known, *grades})
+    truth = np.searchsorted(scale, np.asarray(grades, float))
+    given = np.searchsorted(scale, np.asarray(answers, float) - 1e-6)
+    names = [f"{grade:g}" for grade in scale]
+    values = {
+        "mae": float(metrics.mean_absolute_error(grades, answers)),
+        "accuracy": float((truth == given).mean()),
+        "quadratic_kappa": float(
+            metrics.cohen_kappa_score(truth, given, weights="quadratic", labels=range(len(scale)))
+        ),
+        "spearman": float(spearmanr(truth, given)[0]) if len(set(truth)) > 1 else float("nan"),
+    }
+    counts = metrics.confusion_matrix(truth, given, labels=range(len(scale)))
+    table = Table(
+        "Rows by true grade (down) and answer (across)",
+        ("grade", *names),
+        [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)],
+    )
+    figures = {"confusion_matrix": lambda: pictures.confusion_matrix(counts, names)}
+    unseen = sorted(set(grades) - set(known))
+    warnings = [f"grade {grade:g} was never seen in training" for grade in unseen]
+    return Report(values, [table], figures, warnings)

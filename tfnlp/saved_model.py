@@ -1,0 +1,169 @@
+"""A SavedModel in a folder as a function from strings to answers, without Keras."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAVED_MODELS = Path("saved_models")
+# Rows read at a time: enough to sort by length, so that a batch needs little padding.
+CHUNK = 1024
+
+Answers = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What answers texts.
+
+    Attributes:
+        inputs: the names of the strings it reads, in the order in which TensorFlow lists them,
+            which is the alphabet's.
+        answer: from B strings per input to B answers, each a value per named output.
+    """
+
+    inputs: tuple[str, ...]
+    answer: Callable[[Mapping[str, Sequence[str]]], Answers]
+
+
+def find_model(model: str) -> Path:
+    """Return a SavedModel's folder.
+
+    Args:
+        model: that folder, or one with integer versions in it, of which the highest is taken, or
+            the name of such a folder in saved_models.
+
+    Raises:
+        UserError: there is no SavedModel there.
+    """
+    if model.startswith(("http://", "https://")):
+        raise UserError(f"{model} is a server's address (give a SavedModel's folder)")
+    named = SAVED_MODELS / model
+    folder = Path(model) if Path(model).exists() or not named.is_dir() else named
+    if (folder / "saved_model.pb").is_file():
+        return folder
+    if not folder.is_dir():
+        there = sorted(path.name for path in SAVED_MODELS.glob("[!.]*/"))
+        listed = f"has: {', '.join(there)}" if there else "has none"
+        raise UserError(f"there is no model {model!r}; {SAVED_MODELS}/ {listed}")
+    versions = [
+        path.parent for path in folder.glob("*/saved_model.pb") if path.parent.name.isdecimal()
+    ]
+    if not versions:
+        raise UserError(
+            f"{folder} holds no SavedModel: neither saved_model.pb nor a version folder such as "
+            f"{folder / '1'} with one in it"
+        )
+    return max(versions, key=lambda path: int(path.name))
+
+
+def load(folder: Path) -> Model:
+    """Load a SavedModel whose ``serving_default`` reads strings of shape (B,).
+
+    Raises:
+        UserError: it cannot be loaded, or reads something else.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
+
+    try:
+        loaded = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise UserError(f"cannot load the SavedModel in {folder}: {_first_line(error)}") from error
+    signature = loaded.signatures.get("serving_default")
+    if signature is None:
+        raise UserError(f"{folder} has no signature serving_default (export the model with one)")
+    specs = signature.structured_input_signature[1]
+    other = [spec.name for spec in specs.values() if spec.dtype != tf.string or spec.shape.rank != 1]
+    if other or not specs:
+        raise UserError(
+            f"serving_default of {folder} does not read strings of shape [None]: "
+            f"{', '.join(map(str, specs.values())) or 'it has no input'}"
+        )
+
+    def answer(texts: Mapping[str, Sequence[str]]) -> Answers:
+        tensors = {name: tf.constant(values, tf.string) for name, values in texts.items()}
+        try:
+            # Reached through ``loaded``, which alone keeps the variables alive.
+            outputs = loaded.signatures["serving_default"](**tensors)
+        except tf.errors.OpError as error:
+            raise UserError(f"the model in {folder} fails: {_first_line(error)}") from error
+        arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        return split_rows(arrays, len(next(iter(texts.values()))))
+
+    return Model(tuple(specs), answer)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
+    """Turn named outputs of a batch into an answer per row.
+
+    Args:
+        outputs: arrays of shape (B, ...). ``labels`` and ``scores``, if both are (B, C), become
+            one mapping from label to score, called ``scores``.
+        rows: B.
+
+    Raises:
+        UserError: an output has not one value per row.
+    """
+    for name, array in outputs.items():
+        if array.shape[:1] != (rows,):
+            raise UserError(f"output {name!r} of shape {array.shape} is not one value per row")
+    lists = {name: _plain(array) for name, array in outputs.items()}
+    labels, scores = outputs.get("labels"), outputs.get("scores")
+    if labels is not None and scores is not None and labels.ndim == 2:
+        if labels.shape == scores.shape:
+            names = lists.pop("labels")
+            pairs = zip(names, lists["scores"], strict=True)
+            lists["scores"] = [dict(zip(*pair, strict=True)) for pair in pairs]
+    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+
+
+def _plain(array: np.ndarray) -> list[Any]:
+    """Return an array as Python values: strings for bytes, floats with the digits they have."""
+    if array.dtype == object:
+        return [_text(item) for item in array.tolist()]
+    if array.dtype == "float32":
+        # float32 0.1 is 0.1 again, not 0.10000000149011612.
+        return array.astype(str).astype(float).tolist()
+    return array.tolist()
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return value.decode("utf-8", "replace")
+
+
+def answered(
+    records: Iterable[Record], model: Model, batch_size: int = 32
+) -> Iterator[list[tuple[Record, dict[str, Any]]]]:
+    """Yield records with their answers, in order, a chunk of some 1,000 at a time.
+
+    Within a chunk the model is asked in order of length, as a batch is padded to its longest row.
+    """
+    records = iter(records)
+    while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):
+        answers: Answers = [{} for _ in chunk]
+        lengths = [sum(map(len, record.values.values())) for record in chunk]
+        order = sorted(range(len(chunk)), key=lengths.__getitem__)
+        for start in range(0, len(order), batch_size):
+            places = order[start : start + batch_size]
+            texts = {name: [chunk[i].values[name] for i in places] for name in model.inputs}
+            for i, answer in zip(places, model.answer(texts), strict=True):
+                answers[i] = answer
+        yield list(zip(chunk, answers, strict=True))

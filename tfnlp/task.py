@@ -1,0 +1,135 @@
+"""A task as a record of functions; a new task is one file in tfnlp/tasks/ that fills one in.
+
+Raw columns are named vectors of B values: ``text`` and ``label`` columns are string tensors (B,),
+``labels`` columns ragged string tensors (B, None), ``number`` columns float32 tensors (B,).
+``encode`` and ``decode`` are written in TensorFlow ops: the same functions run in the tf.data
+pipeline, in evaluation and inside the SavedModel, so training and serving cannot drift apart.
+
+Task files are imported by ``--help``: they keep TensorFlow and Keras inside their functions.
+
+Dimensions: B batch, T tokens, C classes, H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.rows import Column, Rows
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from matplotlib.figure import Figure
+
+    from pipelines.tokenizer import Tokenizer
+
+    Tensors = Mapping[str, tf.Tensor]
+    Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the functions of a task may know of the run they serve; saved with the model.
+
+    Attributes:
+        options: an instance of the task's options.
+        tokenizer: the backbone's tokenizer.
+        max_length: longest input the backbone takes, or the user's shorter choice [tokens].
+        facts: what the data fixed (label names), and what calibration adds; JSON values.
+    """
+
+    options: Any
+    tokenizer: Tokenizer
+    max_length: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training minimises and what decides which epoch was best.
+
+    Attributes:
+        loss: a Keras loss, or one for each named output of the model.
+        metrics: Keras metrics shown while training.
+        monitor: name of the validation metric that early stopping watches (``val_accuracy``).
+        mode: whether a larger (``max``) or smaller (``min``) value is better.
+    """
+
+    loss: Any
+    metrics: list[Any]
+    monitor: str
+    mode: Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report: a title, headers, and rows of cells."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: name -> value; the first is the headline.
+        tables: shown in the terminal, the model card and TensorBoard.
+        figures: name -> picture, drawn when called.
+        warnings: sentences the user should read, such as labels never seen in training.
+    """
+
+    metrics: dict[str, float]
+    tables: list[Table] = field(default_factory=list)
+    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        dataset: the built-in data set used when the user names no data.
+        options: dataclass; each field is a flag.
+        inputs: options -> raw columns that a request has, the SavedModel's arguments.
+        targets: options -> raw columns that only training files have.
+        sample: options -> four rows, for the contract test and the warm-up requests.
+        learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
+        check: (rows, facts) -> None; raises UserError if rows cannot be learned or judged.
+        encode: (context, raw) -> (features, offsets); features are the model's inputs,
+            padded to the batch's longest, offsets what ``decode`` needs to point into the text.
+        target: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
+        build: (context, backbone model) -> functional Keras model, features -> outputs.
+        objective: context -> Objective.
+        calibrate: (context, outputs, targets) -> facts to add, from the validation rows.
+        decode: (context, raw, outputs, offsets) -> answers, named tensors with B rows.
+        report: (context, rows, answers) -> Report; answers as NumPy arrays.
+        classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
+            ``:classify``, or None.
+        regress: answers -> outputs (B,) float32 for ``:regress``, or None.
+    """
+
+    summary: str
+    dataset: str | None
+    options: type
+    inputs: Callable[[Any], tuple[Column, ...]]
+    targets: Callable[[Any], tuple[Column, ...]]
+    sample: Callable[[Any], list[dict[str, Any]]]
+    learn: Callable[[Rows, Any], dict[str, Any]]
+    check: Callable[[Rows, dict[str, Any]], None]
+    encode: Callable[[Context, Tensors], tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]]
+    target: Callable[[Context, Tensors, Tensors, Tensors], tuple[tf.Tensor, tf.Tensor | None]]
+    build: Callable[[Context, keras.Model], keras.Model]
+    objective: Callable[[Context], Objective]
+    decode: Callable[[Context, Tensors, tf.Tensor, Tensors], dict[str, tf.Tensor]]
+    report: Callable[[Context, Rows, Arrays], Report]
+    calibrate: Callable[[Context, np.ndarray, np.ndarray], dict[str, Any]] | None = None
+    classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
+    regress: Callable[[Tensors], tf.Tensor] | None = None

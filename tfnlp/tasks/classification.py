@@ -1,0 +1,171 @@
+"""One label for a text or a pair of texts, with calibrated probabilities.
+
+Fine-tuning as in Devlin et al. 2019, "BERT", section 4.1 (https://arxiv.org/abs/1810.04805).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import texts
+from tfnlp.options import option
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+LABEL = Column("label", "label", "the label", ("class", "category", "intent", "sentiment", "tag"))
+
+
+@dataclass(frozen=True)
+class Options(texts.TextOptions):
+    """Options of classification."""
+
+    label_smoothing: float = option(
+        0.0, "share of the target spread over all labels", minimum=0.0, maximum=0.5
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "weigh rows by the inverse frequency of their label"
+    )
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    questions = ["Who wrote Hamlet?", "Where is Mount Fuji?", "Who was Marie Curie?", "Où est Lyon?"]
+    labels = ["person", "place", "person", "place"]
+    return texts.sample(options, questions, [{"label": label} for label in labels])
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn the label names, in alphabetical order, and their weights."""
+    counts = Counter(rows.columns["label"])
+    labels = sorted(counts)
+    if len(labels) < 2:
+        raise UserError(
+            f"{rows.source}: every row has the label {labels[0]!r}; classification needs rows of "
+            "at least two labels"
+        )
+    facts: dict[str, Any] = {"labels": labels, "temperature": 1.0}
+    if options.class_weights == "balanced":
+        facts["class_weights"] = [len(rows) / (len(labels) * counts[name]) for name in labels]
+    return facts
+
+
+def check(rows: Rows, facts: dict[str, Any]) -> None:
+    """Raise UserError if a row has a label that training has not seen."""
+    known = set(facts["labels"])
+    places = [i for i, label in enumerate(rows.columns["label"]) if label not in known]
+    if places:
+        names = sorted({rows.columns["label"][i] for i in places})
+        numbers = ", ".join(str(rows.numbers[i]) for i in places[:5])
+        raise UserError(
+            f"{rows.source}: label {names[0]!r} is not among the training labels "
+            f"({len(places)} such rows: {numbers}{', ...' if len(places) > 5 else ''}; "
+            "correct them or add training rows with that label)"
+        )
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Turn texts into the model's inputs, int32 (B, T) each."""
+    return texts.encode(context, raw)
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return the labels as one-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
+    import tensorflow as tf
+
+    from pipelines.labels import one_hot
+
+    targets = one_hot(raw["label"], context.facts["labels"])
+    weights = context.facts.get("class_weights")
+    return targets, None if weights is None else tf.linalg.matvec(targets, tf.constant(weights))
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are logits, float32 (B, C)."""
+    import keras
+
+    classes = len(context.facts["labels"])
+    return texts.build(
+        context, backbone, keras.layers.Dense(classes, dtype="float32", name="logits")
+    )
+
+
+def objective(context: Context) -> Objective:
+    """Cross-entropy; the best epoch is the one with the highest validation accuracy."""
+    import keras
+
+    loss = keras.losses.CategoricalCrossentropy(
+        from_logits=True, label_smoothing=context.options.label_smoothing
+    )
+    metrics = [
+        keras.metrics.CategoricalAccuracy(name="accuracy"),
+        keras.metrics.F1Score(average="macro", name="macro_f1"),
+    ]
+    return Objective(loss, metrics, monitor="val_accuracy", mode="max")
+
+
+def calibrate(context: Context, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Fit the temperature on the validation rows."""
+    from tfnlp.metrics import fit_temperature
+
+    return {"temperature": fit_temperature(outputs, targets)}
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Turn logits into answers.
+
+    Returns:
+        ``label`` string (B,), ``score`` float32 (B,), and for every label ``scores`` float32
+        (B, C) under the names in ``labels`` string (B, C).
+    """
+    import tensorflow as tf
+
+    names = tf.constant(context.facts["labels"])
+    scores = tf.nn.softmax(outputs / context.facts["temperature"])
+    return {
+        "label": tf.gather(names, tf.argmax(scores, -1)),
+        "score": tf.reduce_max(scores, -1),
+        "scores": scores,
+        "labels": tf.broadcast_to(names, tf.shape(scores)),
+    }
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Accuracy, macro-F1, Matthews correlation, calibration error, and a table by label."""
+    from tfnlp.reports import single_label
+
+    facts = context.facts
+    return single_label(
+        rows.columns["label"], answers["scores"], facts["labels"], facts["temperature"]
+    )
+
+
+TASK = Task(
+    summary="one label for a text or a pair of texts",
+    dataset="trec",
+    options=Options,
+    inputs=texts.inputs,
+    targets=lambda options: (LABEL,),
+    sample=sample,
+    learn=learn,
+    check=check,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    calibrate=calibrate,
+    decode=decode,
+    report=report,
+    classify=lambda answers: (answers["labels"], answers["scores"]),
+)

@@ -1,0 +1,189 @@
+"""Any number of labels for a text or a pair of texts, each with a threshold of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import texts
+from tfnlp.options import option
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+LABELS = Column(
+    "labels", "labels", "the labels, several in a row", ("label", "tags", "classes", "categories")
+)
+
+
+@dataclass(frozen=True)
+class Options(texts.TextOptions):
+    """Options of multi-label classification."""
+
+    label_smoothing: float = option(
+        0.0, "how far targets are moved from 0 and 1 towards 1/2", minimum=0.0, maximum=0.5
+    )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "weigh rows by the inverse frequency of their rarest label"
+    )
+    thresholds: Literal["tuned", "half"] = option(
+        "tuned", "the probability from which a label is given: best F1 on validation, or 0.5"
+    )
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    reviews = ["Great food, slow service.", "The food was cold.", "Friendly staff!", "Dull."]
+    labels = [["food", "service"], ["food"], ["service"], []]
+    return texts.sample(options, reviews, [{"labels": given} for given in labels])
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn the label names, in alphabetical order, and their weights."""
+    counts = Counter(label for given in rows.columns["labels"] for label in set(given))
+    if not counts:
+        raise UserError(f"{rows.source}: no row has a label; multi_label needs at least one")
+    facts: dict[str, Any] = {
+        "labels": sorted(counts),
+        "temperature": 1.0,
+        "thresholds": [0.5] * len(counts),
+    }
+    if options.class_weights == "balanced":
+        mean = sum(counts.values()) / len(counts)
+        facts["class_weights"] = [mean / counts[name] for name in facts["labels"]]
+    return facts
+
+
+def check(rows: Rows, facts: dict[str, Any]) -> None:
+    """Raise UserError if a row has a label that training has not seen."""
+    known = set(facts["labels"])
+    for number, given in zip(rows.numbers, rows.columns["labels"], strict=True):
+        unseen = sorted(set(given) - known)
+        if unseen:
+            raise UserError(
+                f"{rows.source}: row {number} has the label {unseen[0]!r}, which is not among the "
+                "training labels (correct it or add training rows with that label)"
+            )
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Turn texts into the model's inputs, int32 (B, T) each."""
+    return texts.encode(context, raw)
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return the labels as many-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
+    import tensorflow as tf
+
+    from pipelines.labels import many_hot
+
+    targets = many_hot(raw["labels"], context.facts["labels"])
+    weights = context.facts.get("class_weights")
+    if weights is None:
+        return targets, None
+    heaviest = tf.reduce_max(targets * tf.constant(weights), axis=-1)
+    return targets, tf.where(heaviest > 0, heaviest, 1.0)
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are logits, float32 (B, C)."""
+    import keras
+
+    classes = len(context.facts["labels"])
+    return texts.build(
+        context, backbone, keras.layers.Dense(classes, dtype="float32", name="logits")
+    )
+
+
+def objective(context: Context) -> Objective:
+    """Binary cross-entropy of each label; the best epoch has the lowest validation loss.
+
+    F1 would be the natural judge, but at the fixed threshold of one half it stays at 0 for the
+    first epochs of a task with rare labels, and would stop the training there.
+    """
+    import keras
+
+    from tfnlp.metrics import LogitF1
+
+    loss = keras.losses.BinaryCrossentropy(
+        from_logits=True, label_smoothing=context.options.label_smoothing
+    )
+    metrics = [LogitF1(average="micro", name="micro_f1"), LogitF1(average="macro", name="macro_f1")]
+    return Objective(loss, metrics, monitor="val_loss", mode="min")
+
+
+def calibrate(context: Context, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    """Fit the temperature, then each label's threshold, on the validation rows."""
+    from tfnlp.metrics import best_thresholds, fit_temperature, sigmoid
+
+    temperature = fit_temperature(outputs, targets, exclusive=False)
+    facts: dict[str, Any] = {"temperature": temperature}
+    if context.options.thresholds == "tuned":
+        facts["thresholds"] = best_thresholds(sigmoid(outputs / temperature), targets)
+    return facts
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Turn logits into answers.
+
+    Returns:
+        ``label`` string (B,), the labels given joined by ``|`` ("" if none); ``scores`` float32
+        (B, C) under the names in ``labels`` string (B, C); ``given`` bool (B, C).
+    """
+    import tensorflow as tf
+
+    names = tf.constant(context.facts["labels"])
+    scores = tf.sigmoid(outputs / context.facts["temperature"])
+    given = scores >= tf.constant(context.facts["thresholds"], tf.float32)
+    labels = tf.broadcast_to(names, tf.shape(scores))
+    return {
+        "label": tf.strings.reduce_join(tf.ragged.boolean_mask(labels, given), -1, separator="|"),
+        "scores": scores,
+        "labels": labels,
+        "given": given,
+    }
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Micro- and macro-F1, exact match, and a table by label."""
+    from tfnlp.reports import multi_label
+
+    facts = context.facts
+    return multi_label(
+        rows.columns["labels"],
+        answers["scores"],
+        answers["given"],
+        facts["labels"],
+        facts["temperature"],
+        facts["thresholds"],
+    )
+
+
+TASK = Task(
+    summary="any number of labels for a text or a pair of texts",
+    dataset=None,
+    options=Options,
+    inputs=texts.inputs,
+    targets=lambda options: (LABELS,),
+    sample=sample,
+    learn=learn,
+    check=check,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    calibrate=calibrate,
+    decode=decode,
+    report=report,
+    classify=lambda answers: (answers["labels"], answers["scores"]),
+)

@@ -1,0 +1,141 @@
+"""One of several ordered grades (1 to 5 stars) for a text or a pair of texts.
+
+CORAL: one score a text and a threshold between each two neighbouring grades, so that the
+probabilities of "above grade k" never cross (Cao, Mirjalili, Raschka 2020, "Rank consistent
+ordinal regression", section 3, https://arxiv.org/abs/1901.07884).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import texts
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+GRADE = Column("grade", "number", "the grade", ("rating", "stars", "score", "label", "target"))
+
+
+@dataclass(frozen=True)
+class Options(texts.TextOptions):
+    """Options of ordinal regression."""
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    reviews = ["A masterpiece.", "Not bad.", "Boring from start to end.", "Good, if too long."]
+    return texts.sample(options, reviews, [{"grade": x} for x in (5.0, 3.0, 1.0, 4.0)])
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn the grades, in increasing order."""
+    grades = sorted(set(rows.columns["grade"]))
+    if len(grades) < 2:
+        raise UserError(f"{rows.source}: every row has the grade {grades[0]}; ordinal needs two")
+    if len(grades) > 100:
+        raise UserError(
+            f"{rows.source}: the grade has {len(grades)} different values; ordinal takes at most "
+            "100 (use --task regression)"
+        )
+    return {"grades": grades}
+
+
+def check(rows: Rows, facts: dict[str, Any]) -> None:
+    """Raise UserError if a row has a grade that training has not seen."""
+    known = set(facts["grades"])
+    for number, grade in zip(rows.numbers, rows.columns["grade"], strict=True):
+        if grade not in known:
+            raise UserError(
+                f"{rows.source}: row {number} has the grade {grade}, which is not among the "
+                f"training grades ({', '.join(map(str, facts['grades']))})"
+            )
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Turn texts into the model's inputs, int32 (B, T) each."""
+    return texts.encode(context, raw)
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return for each grade but the lowest whether it is reached, float32 (B, C - 1)."""
+    import tensorflow as tf
+
+    reached = raw["grade"][:, None] >= tf.constant(context.facts["grades"][1:], tf.float32)
+    return tf.cast(reached, tf.float32), None
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are the logits of reaching each grade, float32 (B, C - 1)."""
+    from tfnlp.heads.ordered import OrderedLogits
+
+    levels = len(context.facts["grades"]) - 1
+    return texts.build(context, backbone, OrderedLogits(levels, dtype="float32", name="logits"))
+
+
+def objective(context: Context) -> Objective:
+    """Binary cross-entropy of each "is grade k reached"."""
+    import keras
+
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    return Objective(loss, [], monitor="val_loss", mode="min")
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Turn logits into answers.
+
+    Returns:
+        ``grade`` float32 (B,); ``score`` float32 (B,), its probability; ``scores`` float32
+        (B, C) of every grade; ``labels`` string (B, C), the grades' names.
+    """
+    import tensorflow as tf
+
+    grades = tf.constant(context.facts["grades"], tf.float32)
+    names = tf.constant([f"{grade:g}" for grade in context.facts["grades"]])
+    reached = tf.sigmoid(outputs)
+    above = tf.pad(reached, [[0, 0], [1, 0]], constant_values=1.0)
+    scores = above - tf.pad(reached, [[0, 0], [0, 1]])
+    # Cao et al., equation 1: the grade is the number of thresholds that are passed.
+    place = tf.reduce_sum(tf.cast(reached > 0.5, tf.int32), -1)
+    return {
+        "grade": tf.gather(grades, place),
+        "score": tf.gather(scores, place, batch_dims=1),
+        "scores": scores,
+        "labels": tf.broadcast_to(names, tf.shape(scores)),
+    }
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Mean absolute error, quadratic kappa, accuracy, and the confusion of grades."""
+    from tfnlp.reports import ordinal
+
+    return ordinal(rows.columns["grade"], answers["grade"], context.facts["grades"])
+
+
+TASK = Task(
+    summary="one of several ordered grades for a text or a pair of texts",
+    dataset=None,
+    options=Options,
+    inputs=texts.inputs,
+    targets=lambda options: (GRADE,),
+    sample=sample,
+    learn=learn,
+    check=check,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    decode=decode,
+    report=report,
+    classify=lambda answers: (answers["labels"], answers["scores"]),
+    regress=lambda answers: answers["grade"],
+)

@@ -1,0 +1,105 @@
+"""A number for a text or a pair of texts."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import texts
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TARGET = Column("target", "number", "the number", ("score", "rating", "value", "similarity", "y"))
+
+
+@dataclass(frozen=True)
+class Options(texts.TextOptions):
+    """Options of regression."""
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    reviews = ["A masterpiece.", "Not bad.", "Boring from start to end.", "Good, if too long."]
+    return texts.sample(options, reviews, [{"target": x} for x in (3.5, 1.0, -2.5, 1.5)])
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn the targets' mean and standard deviation; the model predicts in units of it."""
+    deviation = statistics.pstdev(rows.columns["target"])
+    if deviation == 0:
+        raise UserError(
+            f"{rows.source}: every row has the target {rows.columns['target'][0]}; regression "
+            "needs different ones"
+        )
+    return {"mean": statistics.fmean(rows.columns["target"]), "deviation": deviation}
+
+
+def check(rows: Rows, facts: dict[str, Any]) -> None:
+    """Accept any number."""
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Turn texts into the model's inputs, int32 (B, T) each."""
+    return texts.encode(context, raw)
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return the standardized numbers, float32 (B, 1)."""
+    facts = context.facts
+    return (raw["target"][:, None] - facts["mean"]) / facts["deviation"], None
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are standardized numbers, float32 (B, 1)."""
+    import keras
+
+    return texts.build(context, backbone, keras.layers.Dense(1, dtype="float32", name="number"))
+
+
+def objective(context: Context) -> Objective:
+    """Mean squared error, in squared standard deviations of the training targets."""
+    import keras
+
+    metrics = [keras.metrics.MeanAbsoluteError(name="mae")]
+    return Objective(keras.losses.MeanSquaredError(), metrics, monitor="val_loss", mode="min")
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Return ``value`` float32 (B,), in the unit of the training targets."""
+    return {"value": outputs[:, 0] * context.facts["deviation"] + context.facts["mean"]}
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Pearson and Spearman correlation, errors, and the share of variance explained."""
+    from tfnlp.reports import regression
+
+    return regression(rows.columns["target"], answers["value"])
+
+
+TASK = Task(
+    summary="a number for a text or a pair of texts",
+    dataset="vader-movie",
+    options=Options,
+    inputs=texts.inputs,
+    targets=lambda options: (TARGET,),
+    sample=sample,
+    learn=learn,
+    check=check,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    decode=decode,
+    report=report,
+    regress=lambda answers: answers["value"],
+)

@@ -1,0 +1,86 @@
+"""What the tasks that read one text or a pair of texts share: options, columns and encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.rows import Column
+from tfnlp.options import option
+from tfnlp.task import Context
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+TEXT = Column("text", "text", "the text", ("sentence", "review", "question", "content", "document"))
+TEXT_A = Column(
+    "text_a", "text", "the first text", ("sentence1", "premise", "question1", "question", "text1")
+)
+TEXT_B = Column(
+    "text_b", "text", "the second text", ("sentence2", "hypothesis", "question2", "answer", "text2")
+)
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Options of a task that reads one text or two and pools the backbone's states."""
+
+    pair: bool = option(False, "each row has two texts, text_a and text_b")
+    max_length: int = option(128, "longest window of text [tokens]", minimum=8)
+    windows: int = option(
+        1, "windows in which a longer text is read before it is cut [windows]", minimum=1
+    )
+    overlap: int = option(32, "what neighbouring windows share [tokens]", minimum=0)
+    pooling: Literal["mean", "cls"] = option(
+        "mean", "what stands for a text: the mean of its tokens' states, or the first one's"
+    )
+    head_dropout: float = option(0.1, "dropout before the output layer", minimum=0.0, maximum=0.99)
+
+
+def inputs(options: TextOptions) -> tuple[Column, ...]:
+    """Return the raw columns of a request."""
+    return (TEXT_A, TEXT_B) if options.pair else (TEXT,)
+
+
+def encode(
+    context: Context, raw: Mapping[str, tf.Tensor]
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Turn the texts into ``token_ids``, ``segment_ids`` and ``padding_mask``.
+
+    Returns:
+        int32 (B, T) each, or (B, W, T) when the options ask for windows; and no offsets.
+    """
+    from pipelines import segments
+
+    options = context.options
+    texts = [raw[column.name] for column in inputs(options)]
+    features = segments.encode(
+        context.tokenizer, texts, context.max_length, options.windows, options.overlap
+    )
+    return features, {}
+
+
+def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -> keras.Model:
+    """Put a pooled head that ends in ``output`` on the backbone."""
+    from tfnlp.heads import pooled
+
+    options = context.options
+    return pooled.head(
+        backbone,
+        output,
+        pooling=options.pooling,
+        dropout=options.head_dropout,
+        windows=options.windows > 1,
+    )
+
+
+def sample(options: TextOptions, texts: list[str], targets: list[dict[str, Any]]) -> list[dict]:
+    """Return sample rows: each text with its targets; in a pair each text stands with the next."""
+    if not options.pair:
+        return [{"text": t, **v} for t, v in zip(texts, targets, strict=True)]
+    others = texts[1:] + texts[:1]
+    return [
+        {"text_a": a, "text_b": b, **v} for a, b, v in zip(texts, others, targets, strict=True)
+    ]
