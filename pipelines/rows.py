@@ -149,7 +149,7 @@ def stream(
     source: str,
     form: Format | None = None,
     names: Mapping[str, str] | None = None,
-    flag: str = "--{}-column",
+    flag: str = "--{option}-column",
     on_bad_row: OnBadRow = "error",
     quarantine: Path | None = None,
     label_separator: str = "|",
@@ -165,7 +165,8 @@ def stream(
         form: the format; by ``source``'s suffix if not given. ``text`` is one text a line, in a
             column named ``text``.
         names: as in `read`.
-        flag: the flag that names a column, with ``{}`` for the task's name of it.
+        flag: the flag that names a column, with ``{name}`` for the task's name of it, or
+            ``{option}`` for the same with hyphens.
         on_bad_row: as in `read`.
         quarantine: as in `read`; for standard input the current folder if not given.
         label_separator: as in `read`.
@@ -186,7 +187,7 @@ def stream(
                     raise ValueError(raw.fault)
                 keys = keys or find_columns(header, columns, names or {}, source, flag)
                 values = {
-                    column.name: _value(column, raw.fields, keys[column.name], label_separator)
+                    column.name: value_of(column, raw.fields, keys[column.name], label_separator)
                     for column in columns
                 }
                 if not empty_text:
@@ -229,7 +230,7 @@ def find_columns(
     columns: Sequence[Column],
     names: Mapping[str, str],
     source: str,
-    flag: str = "--{}-column",
+    flag: str = "--{option}-column",
 ) -> dict[str, str]:
     """Find a file's columns.
 
@@ -238,7 +239,7 @@ def find_columns(
         columns: what is looked for.
         names: by the task's column name, the file's own name, where the user gave it.
         source: the file, for messages.
-        flag: the flag that gives such a name, with ``{}`` for the task's name of the column.
+        flag: as in `stream`.
 
     Returns:
         By the task's column name, the file's.
@@ -257,8 +258,8 @@ def find_columns(
     missing = next((column.name for column in columns if found[column.name] is None), None)
     if missing is None:
         return {name: key for name, key in found.items() if key is not None}
-    remedy = f"use {flag.format(missing.replace('_', '-'))}"
-    if not any(found.values()):
+    remedy = f"use {flag.format(name=missing, option=missing.replace('_', '-'))}"
+    if not any(found.values()) and not names:
         remedy += ", or name the columns on the first line if that is data"
     listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")
     raise UserError(
@@ -273,7 +274,7 @@ def _match(header: Sequence[str], name: str) -> str | None:
     return next((other for other in header if other.casefold() == name.casefold()), None)
 
 
-def _value(column: Column, fields: Mapping[str, Any], key: str, separator: str) -> Any:
+def value_of(column: Column, fields: Mapping[str, Any], key: str, separator: str) -> Any:
     """Return a field's checked value; ValueError says what is wrong with it."""
     value = fields.get(key)
     if value is None:

@@ -18,12 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.errors import UserError
-from pipelines.formats import FORMATS, Format, opened
+from pipelines.formats import FORMATS, Format, format_of, opened
 from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
 from pipelines.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
 from tfnlp.saved_model import SAVED_MODELS, Model, answered, find_model, load
 
 STDIN = "<stdin>"
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's options."""
@@ -141,14 +142,15 @@ def run(args: argparse.Namespace) -> None:
     tally = Tally()
     with ExitStack() as stack:
         file = None if args.texts else stack.enter_context(_input(args.input))
+        input_form = None if args.texts else _input_form(args)
         output = stack.enter_context(_output(args.output))
         model = load(folder)
         records: Iterable[Record] = (
             _argument_records(args.texts, model)
-            if file is None
-            else _file_records(args, file, model, tally)
+            if file is None or input_form is None
+            else _file_records(args, file, input_form, model, tally)
         )
-        write = _writer(form, output)
+        write = _writer(form, output, model)
         advance = stack.enter_context(_progress(file, args.output))
         names: dict[str, str] = {}
         for chunk in answered(records, model, args.batch_size):
@@ -162,13 +164,19 @@ def run(args: argparse.Namespace) -> None:
             advance(tally.answered)
     if tally.bad:
         kept = f"kept in {quarantine_path(_source(args))}, " * (args.on_bad_row == "quarantine")
-        _say(f"{tally.bad:,} bad rows left out, {kept}the first: {tally.first_bad}")
+        _say(f"bad rows left out: {tally.bad:,}, {kept}the first: {tally.first_bad}")
     if not tally.answered:
         _say("no rows to answer")
 
 
 def _source(args: argparse.Namespace) -> str:
     return STDIN if args.input in (None, "-") else args.input
+
+
+def _input_form(args: argparse.Namespace) -> Format:
+    """Return the format of the input: as told, or by the file's suffix."""
+    told: Format | None = args.input_format or ("text" if _source(args) == STDIN else None)
+    return told or format_of(Path(args.input))
 
 
 @contextmanager
@@ -219,11 +227,9 @@ def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
 
 
 def _file_records(
-    args: argparse.Namespace, file: BinaryIO, model: Model, tally: Tally
+    args: argparse.Namespace, file: BinaryIO, form: Format, model: Model, tally: Tally
 ) -> Iterator[Record]:
     """Return a file's rows, checked for the model's inputs."""
-    source = _source(args)
-    form: Format | None = args.input_format or ("text" if source == STDIN else None)
     names = dict(args.column)
     unknown = [name for name in names if name not in model.inputs]
     if unknown:
@@ -240,7 +246,7 @@ def _file_records(
     return stream(
         file,
         [Column(name, "text", "") for name in model.inputs],
-        source=source,
+        source=_source(args),
         form=form,
         names=names,
         flag="--column {name}=HEADER",
@@ -273,29 +279,47 @@ def _merged(record: Record, answer: Mapping[str, Any], names: Mapping[str, str])
     return {**record.fields, **outputs}
 
 
-def _writer(form: str, output: TextIO) -> Writer:
+def _writer(form: str, output: TextIO, model: Model) -> Writer:
     """Return the function that writes rows of answers."""
     if form == "table":
-        return _table_writer(output)
+        return _table_writer(output, model.inputs)
     if form == "jsonl":
         return jsonl_writer(output)
     return csv_writer(output, "\t" if form == "tsv" else ",")
 
 
-def _table_writer(output: TextIO) -> Writer:
-    """Return a function that shows inputs and single-valued outputs (lists if there are none)."""
+def _table_writer(output: TextIO, inputs: Sequence[str]) -> Writer:
+    """Return a function that shows inputs and outputs; mappings only if there is nothing else."""
     console = Console(file=output)
 
     def write(rows: Sequence[Mapping[str, Any]]) -> None:
-        single = [name for name, value in rows[0].items() if not isinstance(value, (list, dict))]
+        plain = [name for name, value in rows[0].items() if not isinstance(value, dict)]
+        columns = plain if len(plain) > len(inputs) else list(rows[0])
         table = Table()
-        for name in single:
-            ...
-        with console.capture() as capture:  # rich itself would exit on a broken pipe
+        for name in columns:
+            number = isinstance(rows[0][name], (int, float))
+            table.add_column(Text(name), justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*(_table_cell(row[name]) for name in columns))
+        with console.capture() as capture:  # on a broken pipe rich itself would exit
             console.print(table)
         output.write(capture.get())
 
     return write
+
+
+def _table_cell(value: Any) -> Text:
+    """Return a value for the eye: three digits, the three best of a mapping, nothing invisible."""
+    if isinstance(value, dict):
+        best = sorted(value.items(), key=lambda pair: pair[1], reverse=True)[:3]
+        value = ", ".join(f"{label} {score:.3f}" for label, score in best)
+    elif isinstance(value, float):
+        value = f"{value:.3f}"
+    elif not isinstance(value, str):
+        value = json_text(value)
+    cropped = value if len(value) <= 300 else f"{value[:299]}…"
+    # A text may hold escape sequences, which a terminal would obey.
+    return Text("".join(c if c.isprintable() else " " for c in cropped))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import Record
+from pipelines.startup import quiet_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,9 +73,11 @@ def load(folder: Path) -> Model:
     Raises:
         UserError: it cannot be loaded, or reads something else.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
+    with quiet_start():
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
+
+        tf.constant("")  # looks for devices
 
     try:
         loaded = tf.saved_model.load(str(folder))
@@ -85,7 +87,9 @@ def load(folder: Path) -> Model:
     if signature is None:
         raise UserError(f"{folder} has no signature serving_default (export the model with one)")
     specs = signature.structured_input_signature[1]
-    other = [spec.name for spec in specs.values() if spec.dtype != tf.string or spec.shape.rank != 1]
+    other = [
+        spec.name for spec in specs.values() if spec.dtype != tf.string or spec.shape.rank != 1
+    ]
     if other or not specs:
         raise UserError(
             f"serving_default of {folder} does not read strings of shape [None]: "
@@ -123,24 +127,25 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise UserError(f"output {name!r} of shape {array.shape} is not one value per row")
-    lists = {name: _plain(array) for name, array in outputs.items()}
-    labels, scores = outputs.get("labels"), outputs.get("scores")
-    if labels is not None and scores is not None and labels.ndim == 2:
-        if labels.shape == scores.shape:
-            names = lists.pop("labels")
-            pairs = zip(names, lists["scores"], strict=True)
-            lists["scores"] = [dict(zip(*pair, strict=True)) for pair in pairs]
+    # TensorFlow lists outputs in any order.
+    lists = {name: _plain(outputs[name]) for name in sorted(outputs)}
+    if {"labels", "scores"} <= outputs.keys() and (
+        outputs["labels"].ndim == 2 and outputs["labels"].shape == outputs["scores"].shape
+    ):
+        pairs = zip(lists.pop("labels"), lists["scores"], strict=True)
+        lists["scores"] = [dict(zip(*pair, strict=True)) for pair in pairs]
     return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
 
 
 def _plain(array: np.ndarray) -> list[Any]:
     """Return an array as Python values: strings for bytes, floats with the digits they have."""
-    if array.dtype == object:
-        return [_text(item) for item in array.tolist()]
+    values: list[Any]
     if array.dtype == "float32":
         # float32 0.1 is 0.1 again, not 0.10000000149011612.
-        return array.astype(str).astype(float).tolist()
-    return array.tolist()
+        values = array.astype(str).astype(float).tolist()
+    else:
+        values = array.tolist()
+    return [_text(item) for item in values] if array.dtype == object else values
 
 
 def _text(value: Any) -> Any:

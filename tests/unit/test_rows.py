@@ -1,0 +1,463 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from pipelines.rows import BadRow, Column, Rows, duplicates, read, stream
+
+TEXT = Column("text", "text", "what to classify", aliases=("sentence", "review"))
+LABEL = Column("label", "label", "its class", aliases=("class", "tag"))
+LABELS = Column("labels", "labels", "its classes")
+NUMBER = Column("score", "number", "its value")
+
+# Every character of Unicode that UTF-8 can hold, NUL and line ends among them.
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+FILLED = TEXTS.filter(lambda text: text.strip())
+SETTINGS = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def error(path: Path, *columns: Column, **options: object) -> str:
+    with pytest.raises(UserError) as caught:
+        read(path, columns or (TEXT, LABEL), **options)  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+# What is written is read back
+
+
+@SETTINGS
+@given(
+    pairs=st.lists(st.tuples(FILLED, FILLED), min_size=1),
+    suffix=st.sampled_from([".csv", ".tsv", ".csv.gz"]),
+    bom=st.booleans(),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+def test_csv_is_read_back(tmp_path, pairs, suffix, bom, quoting):
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter="\t" if "tsv" in suffix else ",", quoting=quoting)
+    writer.writerow(["text", "label"])
+    writer.writerows(pairs)
+    content = out.getvalue().encode("utf-8-sig" if bom else "utf-8")
+    path = write(tmp_path / f"a{suffix}", gzip.compress(content) if "gz" in suffix else content)
+    rows = read(path, [TEXT, LABEL])
+    assert rows.columns["text"] == [text for text, _ in pairs]
+    assert rows.columns["label"] == [label.strip() for _, label in pairs]
+    assert rows.numbers == list(range(1, len(pairs) + 1))
+    assert rows.bad == []
+
+
+@SETTINGS
+@given(
+    rows=st.lists(st.tuples(FILLED, st.lists(FILLED)), min_size=1),
+    ascii_only=st.booleans(),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_jsonl_is_read_back(tmp_path, rows, ascii_only, end):
+    lines = [
+        json.dumps({"text": text, "labels": labels}, ensure_ascii=ascii_only)
+        for text, labels in rows
+    ]
+    path = write(tmp_path / "a.jsonl", end.join(lines))
+    got = read(path, [TEXT, LABELS])
+    assert got.columns["text"] == [text for text, _ in rows]
+    assert got.columns["labels"] == [
+        list(dict.fromkeys(label.strip() for label in labels)) for _, labels in rows
+    ]
+
+
+@SETTINGS
+@given(rows=st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
+def test_stream_keeps_empty_texts_and_other_columns_as_they_stand(rows):
+    out = io.StringIO(newline="")
+    csv.writer(out).writerows([("extra", "text"), *rows])
+    file = io.BytesIO(out.getvalue().encode())
+    got = list(stream(file, [TEXT], source="<stdin>", form="csv"))
+    assert [record.fields for record in got] == [{"extra": a, "text": b} for a, b in rows]
+    assert [record.values for record in got] == [{"text": b} for _, b in rows]
+
+
+@SETTINGS
+@given(
+    content=st.binary(max_size=200), suffix=st.sampled_from([".csv", ".tsv", ".jsonl", ".csv.gz"])
+)
+def test_any_bytes_are_rows_or_a_clear_error(tmp_path, content, suffix):
+    for start in (b"", b"text,label\n", b'{"text": "a", "label": "b"}\n'):
+        path = write(tmp_path / f"a{suffix}", start + content)
+        try:
+            rows = read(path, [TEXT, LABEL], on_bad_row="skip")
+        except UserError:
+            continue
+        "".join(rows.columns["text"]).encode()
+        assert len(rows.numbers) == len(rows.columns["text"]) > 0
+
+
+def test_lines_of_text_are_rows_even_if_empty():
+    file = io.BytesIO("a\r\n\n汉字 😀\x00\u2028b".encode())
+    records = list(stream(file, [TEXT], source="<stdin>", form="text"))
+    assert [record.values["text"] for record in records] == ["a", "", "汉字 😀\x00\u2028b"]
+    assert [record.number for record in records] == [1, 2, 3]
+
+
+def test_long_fields_are_read(tmp_path):
+    text = "long " * 40_000
+    path = write(tmp_path / "a.csv", f'text,label\n"{text}",x\n')
+    assert read(path, [TEXT, LABEL]).columns["text"] == [text]
+
+
+def test_semicolons_of_spreadsheets_are_read(tmp_path):
+    path = write(tmp_path / "a.csv", "text;label\na, b;x\n")
+    assert read(path, [TEXT, LABEL]).columns == {"text": ["a, b"], "label": ["x"]}
+
+
+# Columns
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "text"),
+    [
+        ("text,label", {}, "first"),
+        ("TEXT,Label", {}, "first"),
+        (" text , label ", {}, "first"),
+        ("Sentence,label", {}, "first"),
+        ("review,class", {}, "first"),
+        ("label,text", {}, "second"),
+        ("label,sentence", {}, "second"),
+        ("text,label", {"text": "label", "label": "text"}, "second"),
+        ("text,body", {"text": "body", "label": "text"}, "second"),
+    ],
+)
+def test_columns_are_found(tmp_path, header, names, text):
+    path = write(tmp_path / "a.csv", f"{header}\nfirst,second\n")
+    assert read(path, [TEXT, LABEL], names=names).columns["text"] == [text]
+
+
+def test_one_header_is_not_taken_for_two_columns(tmp_path):
+    a = Column("text_a", "text", "", aliases=("text",))
+    b = Column("text_b", "text", "", aliases=("text",))
+    message = error(write(tmp_path / "a.csv", "text\nx\n"), a, b)
+    assert "no column 'text_b'" in message
+    assert "--text-b-column" in message
+
+
+def test_a_missing_column_is_named_with_its_remedy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("data.csv"), "text,topic\na,b\n")
+    assert error(Path("data.csv")) == (
+        "data.csv has no column 'label'; it has: text, topic (use --label-column)"
+    )
+    assert error(Path("data.csv"), names={"label": "kind"}) == (
+        "data.csv has no column 'kind'; it has: text, topic (use --label-column)"
+    )
+    assert error(Path("data.csv"), LABEL, TEXT, names={"text": "body", "label": "topic"}) == (
+        "data.csv has no column 'body'; it has: text, topic (use --text-column)"
+    )
+
+
+def test_a_file_without_header_is_recognised(tmp_path):
+    path = write(tmp_path / "a.csv", "What is this ?,HUM\nWho,NUM\n")
+    message = error(path)
+    assert "it has: What is this ?, HUM" in message
+    assert "name the columns on the first line if that is data" in message
+
+
+def test_two_columns_of_one_name_are_an_error_and_unnamed_ones_are_not(tmp_path):
+    assert "two columns named 'text'" in error(write(tmp_path / "a.csv", "text,text\na,b\n"))
+    path = write(tmp_path / "b.csv", ",text,label,\n0,a,x,\n")
+    with path.open("rb") as file:
+        record = next(stream(file, [TEXT], source=str(path)))
+    assert record.fields == {"column_1": "0", "text": "a", "label": "x", "column_4": ""}
+
+
+# Bad rows
+
+BAD_CSV = (
+    b"text,label\r\n"
+    b'"two\r\nlines",x\r\n'  # 1
+    b"caf\xe9,x\r\n"  # 2, line 4
+    b"a,b,c\r\n"  # 3
+    b"\r\n"
+    b"a\r\n"  # 4, line 7
+    b" ,x\r\n"  # 5
+    b"a, \r\n"  # 6
+    b'"a"b,x\r\n'  # 7
+    b"last,y\r\n"  # 8
+    b'"open,y\r\n\r\n'  # 9
+)
+BAD_CSV_REASONS = {
+    2: (4, "not UTF-8: byte 0xe9 at character 4"),
+    3: (5, "3 fields where the header has 2"),
+    4: (7, "1 fields where the header has 2"),
+    5: (8, "'text' is empty"),
+    6: (9, "'label' is empty"),
+    7: (10, "text between a closing quote and the next ','"),
+    9: (12, "a quote is opened and never closed (the row runs to line 13)"),
+}
+
+
+def test_bad_rows_stop_the_run_with_their_place(tmp_path):
+    path = write(tmp_path / "a.csv", BAD_CSV)
+    assert error(path) == (
+        f"{path}, row 2 (line 4): not UTF-8: byte 0xe9 at character 4 "
+        "(mend it, or use --on-bad-row skip or quarantine)"
+    )
+    assert not list(tmp_path.glob("*.bad.jsonl"))
+
+
+@pytest.mark.parametrize("mode", ["skip", "quarantine"])
+def test_bad_rows_are_left_out_and_told(tmp_path, mode):
+    path = write(tmp_path / "a.csv", BAD_CSV)
+    rows = read(path, [TEXT, LABEL], on_bad_row=mode)
+    assert rows.columns == {"text": ["two\r\nlines", "last"], "label": ["x", "y"]}
+    assert rows.numbers == [1, 8]
+    assert [bad.number for bad in rows.bad] == list(BAD_CSV_REASONS)
+    for bad in rows.bad:
+        line, reason = BAD_CSV_REASONS[bad.number]
+        assert bad.line == line
+        assert bad.reason.startswith(reason)
+    assert str(rows.bad[0]).startswith("row 2 (line 4): not UTF-8")
+    assert (tmp_path / "a.csv.bad.jsonl").exists() == (mode == "quarantine")
+
+
+def test_quarantine_keeps_the_raw_rows_and_forgets_mended_ones(tmp_path):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    path = write(tmp_path / "a.csv", BAD_CSV)
+    read(path, [TEXT, LABEL], on_bad_row="quarantine", quarantine=folder)
+    kept = [json.loads(line) for line in (folder / "a.csv.bad.jsonl").read_text().splitlines()]
+    assert [row["number"] for row in kept] == list(BAD_CSV_REASONS)
+    assert kept[0] == {
+        "number": 2,
+        "line": 4,
+        "reason": "not UTF-8: byte 0xe9 at character 4",
+        "raw": "caf\\xe9,x\r\n",
+    }
+    assert kept[-1]["raw"] == '"open,y\r\n\r\n'
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "bad"]
+    write(path, "text,label\na,x\n")
+    read(path, [TEXT, LABEL], on_bad_row="quarantine", quarantine=folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"text": "a", "label": "x"', "invalid JSON"),
+        ('["a", "x"]', 'not a JSON object but ["a", "x"]'),
+        ('"text label"', "not a JSON object"),
+        ('{"text": "a"}', "'label' is missing"),
+        ('{"text": null, "label": "x"}', "'text' is missing"),
+        ('{"text": {"en": "a"}, "label": "x"}', "'text' is an object, not a string"),
+        ('{"text": "a", "label": ["x"]}', "'label' is a list, not a string"),
+        ('{"text": "a", "label": NaN}', "NaN is not a JSON value"),
+        ('{"text": "\\ud83d", "label": "x"}', "half of a surrogate pair"),
+        ('{"text": "", "label": "x"}', "'text' is empty"),
+        ("[" * 100_000, "invalid JSON"),
+        ('{"text": "a", "label": ' + "1" * 5000 + "}", "invalid JSON"),
+    ],
+)
+def test_bad_jsonl_rows(tmp_path, line, reason):
+    good = '{"text": "a", "label": "x"}'
+    path = write(tmp_path / "a.jsonl", f"{good}\n\n{line}\n{good}")
+    rows = read(path, [TEXT, LABEL], on_bad_row="skip")
+    assert rows.numbers == [1, 3]
+    assert [(bad.number, bad.line) for bad in rows.bad] == [(2, 3)]
+    assert reason in rows.bad[0].reason
+    assert "row 2 (line 3): " in error(path)
+
+
+def test_jsonl_columns_may_be_missing_from_the_first_row(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"text": "a"}\n{"text": "b", "label": 3}\n')
+    rows = read(path, [TEXT, LABEL], on_bad_row="skip")
+    assert rows.columns == {"text": ["b"], "label": ["3"]}
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [('"x"', "x"), ("3", "3"), ("3.5", "3.5"), ("true", "true"), ('" x\\n"', "x"), ("0", "0")],
+)
+def test_json_labels_become_strings(tmp_path, value, label):
+    path = write(tmp_path / "a.jsonl", f'{{"text": "a", "label": {value}}}')
+    assert read(path, [TEXT, LABEL]).columns["label"] == [label]
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [
+        ("a|b", ["a", "b"]),
+        (" a | b |", ["a", "b"]),
+        ("a|a", ["a"]),
+        ("", []),
+        ('["a|b", "c"]', ["a|b", "c"]),
+        ("[1, 2]", ["1", "2"]),
+        ("[]", []),
+        ("[spam] or|ham", ["[spam] or", "ham"]),
+    ],
+)
+def test_labels_are_split_or_json(tmp_path, value, labels):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "labels"), ("t", value)])
+    assert read(path, [TEXT, LABELS]).columns["labels"] == [labels]
+
+
+@pytest.mark.parametrize("value", ["['a', 'b']", '[["a"]]', '["a", null]', '[{"a": 1}]'])
+def test_labels_that_are_no_list_of_strings_are_bad(tmp_path, value):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "labels"), ("t", value)])
+    assert "row 1 (line 2): 'labels' " in error(path, TEXT, LABELS)
+
+
+def test_label_separator(tmp_path):
+    path = write(tmp_path / "a.csv", "text,labels\nt,a|b c\n")
+    rows = read(path, [TEXT, LABELS], label_separator=" ")
+    assert rows.columns["labels"] == [["a|b", "c"]]
+
+
+@given(number=st.floats(allow_nan=False, allow_infinity=False))
+@SETTINGS
+def test_numbers_are_read_back(tmp_path, number):
+    path = write(tmp_path / "a.csv", f"text,score\nt,{number!r}\n")
+    assert read(path, [TEXT, NUMBER]).columns["score"] == [number]
+    path = write(tmp_path / "a.jsonl", json.dumps({"text": "t", "score": number}))
+    assert read(path, [TEXT, NUMBER]).columns["score"] == [number]
+
+
+@pytest.mark.parametrize("value", ["", "x", "nan", "inf", "-Infinity", "1e999", "1_000", '"3,5"'])
+def test_what_is_no_number_is_bad(tmp_path, value):
+    path = write(tmp_path / "a.csv", f"text,score\nt,{value}\n")
+    assert "row 1 (line 2): 'score' is not a finite number" in error(path, TEXT, NUMBER)
+
+
+@pytest.mark.parametrize("value", ["true", "[1]", "1e999", '"x"', "null", "1" + "0" * 400])
+def test_what_is_no_number_in_json_is_bad(tmp_path, value):
+    path = write(tmp_path / "a.jsonl", f'{{"text": "t", "score": {value}}}')
+    assert "row 1: 'score' is " in error(path, TEXT, NUMBER)
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("a.csv", "", "is empty"),
+        ("a.csv", "\n\n", "is empty"),
+        ("a.csv", "\ufeff", "is empty"),
+        ("a.csv", "text,label\n", "has no rows"),
+        ("a.jsonl", "", "has no rows"),
+        ("a.jsonl", "\n \n", "has no rows"),
+        ("a.csv", "text,label\n,x\n,x\n", "'text' is empty"),
+        ("a.csv", b"caf\xe9,label\na,b\n", "header that cannot be read: not UTF-8"),
+        ("a.csv", '"text,label\n', "header that cannot be read: a quote is opened"),
+        ("a.csv", "text,label\na,x\n".encode("utf-16"), "is UTF-16"),
+        ("a.csv", gzip.compress(b"text,label\na,x\n"), "ends in .gz"),
+        ("a.csv", b"PK\x03\x04rest", "zip or Excel"),
+        ("a.csv.gz", "text,label\na,x\n", "is not a whole gzip file"),
+        ("a.csv.gz", gzip.compress(b"text,label\na,x\n" * 9999)[:-20], "is not a whole gzip file"),
+        ("a.csv.gz", b"", "is empty"),
+        ("a.txt", "text", "must end in .csv, .tsv, .jsonl, .ndjson"),
+        ("a", "text", "must end in .csv"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path, name, content, part):
+    path = write(tmp_path / name, content)
+    message = error(path)
+    assert str(path) in message
+    assert part in message
+
+
+def test_places_that_are_no_file(tmp_path):
+    assert "there is no file" in error(tmp_path / "none.csv")
+    assert "is a folder" in error(tmp_path)
+    (tmp_path / "folder.csv").mkdir()
+    assert "is a folder" in error(tmp_path / "folder.csv")
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
+    assert "cannot read" in error(loop)
+
+
+def test_a_file_of_bad_rows_only(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\n,x\n,x\n")
+    message = error(path, on_bad_row="skip")
+    assert (
+        "has no usable row; of 2 bad ones the first is row 1 (line 2): 'text' is empty" in message
+    )
+
+
+STREAM = """
+import resource, sys
+from pipelines.rows import Column, stream
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+begin, bad = peak(), []
+with open(sys.argv[1], "rb") as file:
+    rows = sum(1 for _ in stream(file, [Column("text", "text", "")], source=sys.argv[1],
+        on_bad_row="skip", report=lambda row: bad.append(str(row))))
+print(rows, round(peak() - begin), *bad)
+"""
+
+
+def streamed(path: Path) -> tuple[int, int, str]:
+    """Return rows, growth of memory in MB, and the bad rows, of a process that streams a file."""
+    command = [sys.executable, "-c", STREAM, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows, grown, *bad = done.stdout.split(" ", 2)
+    return int(rows), int(grown), "".join(bad)
+
+
+def test_a_stream_is_read_in_constant_memory(tmp_path):
+    row = "some words " * 20 + ",x\n"
+    path = write(tmp_path / "a.csv", "text,label\n" + row * 200_000)
+    assert path.stat().st_size > 40e6
+    rows, grown, bad = streamed(path)
+    assert (rows, bad.strip()) == (200_000, "")
+    assert grown < 10
+
+
+def test_a_quote_left_open_does_not_swallow_the_file(tmp_path):
+    row = "some words " * 20 + ",x\n"
+    path = write(tmp_path / "a.csv", f'text,label\ngood,x\n"open,x\n{row * 100_000}')
+    rows, _, bad = streamed(path)
+    assert 50_000 < rows < 60_000
+    assert bad.startswith("row 2 (line 3): a field of more than 10,000,000 characters")
+
+
+def test_duplicates_ignore_case_and_white_space():
+    a = Rows("a", {"text": ["One  two", "three", "ONE two"], "n": ["1", "2", "3"]}, [1, 4, 9])
+    b = Rows("b", {"text": ["three!", " one\ttwo ", "THREE"], "n": ["1", "1", "7"]}, [5, 6, 7])
+    assert duplicates(a, b, ["text"]) == [(1, 6), (4, 7)]
+    assert duplicates(a, b, ["text", "n"]) == [(1, 6)]
+    assert duplicates(b, a, ["text"]) == [(6, 1), (7, 4), (6, 9)]
+
+
+def test_take_keeps_the_numbers():
+    rows = Rows("a", {"text": ["x", "y", "z"]}, [1, 3, 4], [BadRow(2, "empty")])
+    taken = rows.take([2, 0])
+    assert (taken.columns, taken.numbers, taken.bad) == ({"text": ["z", "x"]}, [4, 1], [])
+
+
+def test_rows_are_read_without_numpy_or_tensorflow():
+    program = "import sys, pipelines.rows; print({'numpy', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
