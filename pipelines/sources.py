@@ -1,0 +1,213 @@
+"""Data sets by name: the built-in ones and all of TensorFlow Datasets -> rows."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import discover
+from pipelines.errors import UserError
+from pipelines.packages import cache_root, locked
+from pipelines.rows import BadRow, Rows
+
+Reader = Callable[[Any], Any]  # a value as TFDS gives it -> a row's value
+_FOLDER = "pipelines.datasets"
+_TFDS = "tfds:"
+_SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
+
+
+def dataset_names() -> list[str]:
+    """List the built-in data sets as users write them; imports none of them."""
+    return [name.replace("_", "-") for name in discover.names(_FOLDER)]
+
+
+def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Rows]:
+    """Read a data set, which the first call fetches and prepares in the cache.
+
+    ``load_dataset("trec")["train"].columns`` is
+    ``{"text": ["How did serfdom develop ...", ...], "label": ["DESC", ...]}``.
+
+    Args:
+        name: a built-in data set, an outsider's module that holds a TFDS builder
+            (``mypackage.irony``), or ``tfds:NAME[/CONFIG][:VERSION]``.
+        splits: which to read, by default train, validation and test. ``valid``, ``val`` and
+            ``dev`` of a data set are called validation.
+
+    Returns:
+        Rows by split; a split that the data set does not have is not there. The columns bear the
+        data set's own feature names (``answers/text`` for a nested one): str for texts and class
+        labels, a number for numbers, lists of these for sequences. Other features are left out.
+
+    Raises:
+        UserError: no such data set, or it cannot be fetched, prepared or written.
+    """
+    builder = _from_tfds(name) if name.startswith(_TFDS) else _built_in(name)
+    names = {_SPLIT_NAMES.get(own, own): own for own in builder.info.splits}
+    return {
+        split: _rows(builder, own, f"{name}[{split}]")
+        for split, own in names.items()
+        if split in (splits or _SPLITS)
+    }
+
+
+def _built_in(name: str) -> Any:
+    """Prepare the builder that a module holds."""
+    module = discover.load(_FOLDER, name, "data set")
+    import tensorflow_datasets as tfds
+
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, tfds.core.DatasetBuilder)
+        and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise UserError(f"{module.__name__} must define one TFDS builder; it has {len(found)}")
+    # Apart from TFDS's own data of the same name: it has a trec too, with other features.
+    folder = cache_root() / "tfds" / module.__name__
+    builder = found[0](data_dir=folder)
+    tfds.disable_progress_bar()  # the packages show their own; writing takes seconds
+    _prepare(builder, folder, name)
+    return builder
+
+
+def _from_tfds(name: str) -> Any:
+    """Prepare a data set of TensorFlow Datasets."""
+    asked = re.fullmatch(r"tfds:(?P<name>\w+)(/[\w.-]+)?(:[\d.*]+)?", name)
+    if not asked:
+        raise UserError(f"{name!r} is not written tfds:NAME[/CONFIG][:VERSION]")
+    import tensorflow_datasets as tfds
+
+    folder = Path(os.environ.get("TFDS_DATA_DIR") or cache_root() / "tfds").expanduser()
+    (tfds.enable_progress_bar if sys.stderr.isatty() else tfds.disable_progress_bar)()
+    try:
+        builder = tfds.builder(name.removeprefix(_TFDS), data_dir=folder, try_gcs=False)
+    except tfds.core.DatasetNotFoundError as error:
+        known = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(asked["name"], known, n=1)
+        hint = f"; did you mean tfds:{near[0]}?" if near else ""
+        raise UserError(f"TensorFlow Datasets has no data set {asked['name']!r}{hint}") from error
+    except Exception as error:  # an unknown configuration or version, each in its own way
+        raise UserError(f"TensorFlow Datasets cannot give {name}: {_reason(error)}") from error
+    try:
+        _prepare(builder, folder, name)
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"preparing {name} needs the Python module {error.name!r}, which is not installed "
+            f"(pip install {error.name})"
+        ) from error
+    except Exception as error:  # each builder fails in its own way
+        raise UserError(
+            f"cannot prepare {name}: {_reason(error)} (TensorFlow Datasets fetches it from the "
+            f"data's own site: check the connection, or copy a prepared one into {folder})"
+        ) from error
+    return builder
+
+
+def _reason(error: Exception) -> str:
+    """Shorten an error of TFDS to what it is about."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r'^Failed to construct dataset .*?\}": ', "", said)[:300]
+
+
+def _prepare(builder: Any, folder: Path, name: str) -> None:
+    """Write a builder's data into the cache, unless they are there."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    if builder.data_path.exists():
+        return
+    # TFDS renames its folder into place, but of two processes the second would fail.
+    with locked(folder / "locks" / builder.info.full_name.replace("/", "--"), name):
+        print(f"preparing the data set {name}", file=sys.stderr, flush=True)
+        config = tfds.download.DownloadConfig(try_download_gcs=False)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is about to do
+                builder.download_and_prepare(download_config=config)
+        except tf.errors.OpError as error:
+            raise UserError(f"cannot write {name} into {folder}: {error.message}") from error
+
+
+def _rows(builder: Any, split: str, source: str) -> Rows:
+    """Read one split, in the order in which it is stored."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise UserError(f"{source} has no named features to use as columns")
+    readers = dict(_readers(features, ()))
+    rows = Rows(source, {"/".join(path): [] for path in readers}, [])
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)
+    data = builder.as_dataset(split=split, shuffle_files=False, read_config=in_order)
+    for number, example in enumerate(tfds.as_numpy(data), start=1):
+        try:
+            values = [read(_at(example, path)) for path, read in readers.items()]
+        except ValueError as error:  # UnicodeDecodeError among them
+            rows.bad.append(BadRow(number, str(error)))
+            continue
+        rows.numbers.append(number)
+        for column, value in zip(rows.columns.values(), values, strict=True):
+            column.append(value)
+    return rows
+
+
+def _at(example: Any, path: tuple[str, ...]) -> Any:
+    """Take a nested feature's value out of an example."""
+    for name in path:
+        example = example[name]
+    return example
+
+
+def _readers(features: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Reader]]:
+    """Pair each feature that rows can hold with what reads its value."""
+    import tensorflow_datasets as tfds
+
+    for name, feature in features.items():
+        if isinstance(feature, tfds.features.FeaturesDict):
+            yield from _readers(feature, (*path, name))
+        elif isinstance(feature, tfds.features.Sequence):
+            # A sequence of dictionaries is stored as a dictionary of sequences.
+            items = feature.feature
+            nested = isinstance(items, tfds.features.FeaturesDict)
+            inside = _readers(items if nested else {name: items}, ())
+            for inner, read in inside:
+                yield (*path, name, *inner) if nested else (*path, name), _reads_each(read)
+        elif (scalar := _scalar_reader(feature)) is not None:
+            yield (*path, name), scalar
+
+
+def _reads_each(read: Reader) -> Reader:
+    """Read a sequence item by item."""
+    return lambda values: [read(value) for value in values]
+
+
+def _scalar_reader(feature: Any) -> Reader | None:
+    """Choose what reads a text, class label or number; None for another feature."""
+    import tensorflow_datasets as tfds
+
+    if isinstance(feature, tfds.features.ClassLabel):
+        names = feature.names
+        return lambda value: _label(names, int(value))
+    if not isinstance(feature, tfds.features.Tensor) or feature.shape != ():
+        return None
+    if isinstance(feature, tfds.features.Text) or feature.np_dtype in (object, bytes, str):
+        return lambda value: value.decode("utf-8")
+    return lambda value: value.item()
+
+
+def _label(names: Sequence[str], number: int) -> str:
+    """Name a class; TFDS gives -1 where the label is kept secret."""
+    if not 0 <= number < len(names):
+        raise ValueError(f"its class label is {number}, which has no name")
+    return names[number]
