@@ -4,10 +4,12 @@ The vocabulary is one ModelProto whose pieces stand at the ids that the weights 
 tokens included. What other layouts leave to Python (XLM-R's shift by one, DeBERTa's appended
 mask) is put into the proto when it is loaded, so that the graph needs no mending.
 
-Ids equal those of Hugging Face's `tokenizers` but for
+Ids equal those of the SentencePiece library, and those of Hugging Face's `tokenizers` but for
 - white space at the end of a text: it gives no piece here, as in pretraining, and a lone "▁" there;
 - special tokens written in the text ("</s>"): they are plain characters here, so that no user's
-  text can forge a separator.
+  text can forge a separator;
+- a letter with two combining marks: that library loses the second;
+- long runs of one character, where several segmentations are equally likely and rounding decides.
 """
 
 from __future__ import annotations
@@ -141,7 +143,7 @@ class SentencePiece:
             return tf_text.SentencepieceTokenizer(self.proto, out_type=tf.int32)
 
     def _find(self, *names: str) -> int:
-        """The id of the first of these pieces that there is."""
+        """Return the id of the first of these pieces that there is."""
         for name in names:
             if name in self._pieces:
                 return self._pieces.index(name)
@@ -208,7 +210,7 @@ def from_unigram(config: dict[str, Any], where: Path) -> SentencePiece:
 
 
 def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The steps of a normalizer, sequences resolved."""
+    """List the steps of a normalizer, sequences resolved."""
     if normalizer is None:
         return []
     if normalizer["type"] == "Sequence":

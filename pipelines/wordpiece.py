@@ -158,12 +158,12 @@ class WordPiece:
 
     def _clean(self, strings: tf.Tensor) -> tf.Tensor:
         """Do what pretraining did to text before splitting it, character by character."""
+        strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8")  # invalid: U+FFFD
+        removed = _CONTROL
         if self.strip_accents:
-            strings = tf_text.normalize_utf8(strings, "NFD")  # invalid bytes become U+FFFD
-            strings = tf.strings.regex_replace(strings, rf"[{_CONTROL}\p{{Mn}}]+", "")
-        else:
-            strings = tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8")  # the same
-            strings = tf.strings.regex_replace(strings, f"[{_CONTROL}]+", "")
+            strings = tf_text.normalize_utf8(strings, "NFD")
+            removed += r"\p{Mn}"
+        strings = tf.strings.regex_replace(strings, f"[{removed}]+", "")
         if self.lowercase:
             # By itself: ICU lowers a word's last Σ to ς, pretraining lowered each letter alone.
             strings = tf.strings.regex_replace(strings, "Σ", "σ")
