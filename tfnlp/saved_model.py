@@ -81,7 +81,7 @@ def load(folder: Path) -> Model:
 
     try:
         loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except Exception as error:  # a damaged folder raises almost anything, IndexError among them
         raise UserError(f"cannot load the SavedModel in {folder}: {_first_line(error)}") from error
     signature = loaded.signatures.get("serving_default")
     if signature is None:

@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from tfnlp.predict import main
+from tfnlp.saved_model import find_model, load, split_rows
+
+COMMAND = [sys.executable, "-m", "tfnlp.predict"]
+ODD = [
+    "emoji 😀👩‍👩‍👧",
+    "汉字，标点",
+    "nul \x00 inside",
+    "",
+    "two\r\nlines",
+    'quote " , comma',
+    "\u2028",
+]
+
+
+class Length(tf.Module):
+    """Labels a text by its length; every output depends on the row's own text."""
+
+    def __init__(self) -> None:
+        self.names = tf.Variable(["short", "long", "长"], trainable=False)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def serve(self, text):
+        length = tf.cast(tf.strings.length(text, "UTF8_CHAR"), tf.float32)
+        scores = tf.stack([1 / (1 + length), 0.7 - length / 100, length / 10], 1)
+        return {
+            "label": tf.gather(self.names, tf.argmax(scores, 1)),
+            "score": tf.reduce_max(scores, 1),
+            "labels": tf.tile(self.names[None], [tf.shape(text)[0], 1]),
+            "scores": scores,
+            "bytes": tf.strings.length(text),
+            "batch": tf.fill(tf.shape(text), tf.shape(text)[0]),
+        }
+
+
+class Pair(tf.Module):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "text_a"),
+            tf.TensorSpec([None], tf.string, "text_b"),
+        ]
+    )
+    def serve(self, text_a, text_b):
+        return {"score": tf.cast(text_a == text_b, tf.float32), "joined": text_a + text_b}
+
+
+class Strange(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
+    def ids(self, ids):
+        return {"sum": tf.reduce_sum(ids, 1)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+    def fails(self, text):
+        return {"number": tf.strings.to_number(text)}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory) -> Path:
+    """A working folder with saved_models/ in it."""
+    folder = tmp_path_factory.mktemp("home")
+    length, pair, strange = Length(), Pair(), Strange()
+    for name, module, signature in (
+        ("length/2", Strange(), strange.fails),
+        ("length/10", length, length.serve),
+        ("pair/1", pair, pair.serve),
+        ("ids/1", strange, strange.ids),
+        ("fails/1", strange, strange.fails),
+        ("bare/1", strange, None),
+    ):
+        signatures = {} if signature is None else {"serving_default": signature}
+        tf.saved_model.save(module, str(folder / "saved_models" / name), signatures)
+    (folder / "saved_models/length/.3.partial").mkdir()
+    broken = folder / "saved_models/broken/1"
+    broken.mkdir(parents=True)
+    (broken / "saved_model.pb").write_bytes(b"\xff\x00no protobuf")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _at_home(home, tmp_path, monkeypatch):
+    """Run in an empty folder that sees the models."""
+    (tmp_path / "saved_models").symlink_to(home / "saved_models")
+    monkeypatch.chdir(tmp_path)
+
+
+def piped(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def jsonl(text: str) -> list[dict]:
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def fails(capsys, *arguments: str) -> str:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+# Answers
+
+
+def test_texts_on_the_command_line(capsys):
+    assert main(["length", *ODD]) == 0
+    rows = jsonl(capsys.readouterr().out)
+    assert [row["text"] for row in rows] == ODD
+    assert [row["bytes"] for row in rows] == [len(text.encode()) for text in ODD]
+    assert rows[3] == {
+        "text": "",
+        "batch": len(ODD),
+        "bytes": 0,
+        "label": "short",
+        "score": 1.0,
+        "scores": {"short": 1.0, "long": 0.7, "长": 0.0},
+    }
+
+
+def test_a_model_of_two_inputs_takes_texts_in_pairs(capsys):
+    assert main(["pair", "a", "b", "--format", "csv", "c", "c"]) == 0
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows == [
+        ["text_a", "text_b", "joined", "score"],
+        ["a", "b", "ab", "0.0"],
+        ["c", "c", "cc", "1.0"],
+    ]
+    assert "3 texts, but each row takes 2, in this order: text_a, text_b" in fails(
+        capsys, "pair", "a", "b", "c"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_a_file_keeps_its_order_and_its_other_columns(suffix):
+    texts = [text * (i % 7) for i in range(300) for text in ODD]
+    rows = [{"id": str(i), "review": text, "label": "gold"} for i, text in enumerate(texts)]
+    with Path(f"in.{suffix}").open("w", newline="", encoding="utf-8") as file:
+        if suffix == "jsonl":
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        else:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="\t" if suffix == "tsv" else ",")
+            writer.writeheader()
+            writer.writerows(rows)
+    arguments = ["--input", f"in.{suffix}", "--column", "text=review", "--batch-size", "50"]
+    assert main(["length", *arguments, "--output", "out.jsonl"]) == 0
+    assert main(["length", *arguments, "--output", f"out.{suffix}"]) == 0
+    got = jsonl(Path("out.jsonl").read_text(encoding="utf-8"))
+    assert [{name: row[name] for name in ("id", "review", "label")} for row in got] == rows
+    assert [row["bytes"] for row in got] == [len(text.encode()) for text in texts]
+    assert {row["batch"] for row in got} <= {50, 1024 % 50, (len(texts) - 2048) % 50}
+    assert {row["predicted_label"] for row in got} == {"short", "long", "长"}
+    if suffix != "jsonl":
+        with Path(f"out.{suffix}").open(newline="", encoding="utf-8") as file:
+            again = list(csv.DictReader(file, delimiter="\t" if suffix == "tsv" else ","))
+        assert [row["review"] for row in again] == texts
+        assert [json.loads(row["scores"]) for row in again] == [row["scores"] for row in got]
+
+
+def test_standard_input_is_one_text_a_line(monkeypatch, capsys):
+    piped(monkeypatch, "a\r\n\n汉字".encode())
+    assert main(["length"]) == 0
+    assert [row["text"] for row in jsonl(capsys.readouterr().out)] == ["a", "", "汉字"]
+
+
+def test_standard_input_in_another_format(monkeypatch, capsys):
+    piped(monkeypatch, b'{"text_a": "x", "text_b": "x", "n": [1, null]}\n')
+    assert main(["pair", "--input", "-", "--input-format", "jsonl"]) == 0
+    (row,) = jsonl(capsys.readouterr().out)
+    assert row == {"text_a": "x", "text_b": "x", "n": [1, None], "joined": "xx", "score": 1.0}
+    piped(monkeypatch, b"x\n")
+    assert "which lines of plain text cannot hold" in fails(capsys, "pair")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "table"])
+def test_empty_standard_input(monkeypatch, capsys, form):
+    piped(monkeypatch, b"")
+    assert main(["length", "--format", form]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "no rows to answer\n"
+
+
+def test_a_table_shows_inputs_and_single_values_and_obeys_nothing(capsys):
+    assert main(["length", "--format", "table", "[red]plain[/red]", "\x1b[31mred", "汉字"]) == 0
+    out = capsys.readouterr().out
+    assert "[red]plain[/red]" in out
+    assert "\x1b" not in out
+    assert [word for word in ("text", "label", "score", "scores") if f" {word} " in out] == [
+        "text",
+        "label",
+        "score",
+    ]
+    assert " 0.680 " in out  # 汉字
+
+
+def test_floats_have_their_own_digits_and_labels_join_scores():
+    rows = split_rows(
+        {
+            "labels": np.array([[b"a", b"b"], [b"b", b"\xff"]], object),
+            "scores": np.array([[0.1, 0.9], [np.nan, 1e-9]], np.float32),
+            "half": np.array([0.5, 0.25], np.float16),
+            "words": np.array([[b"x", "汉".encode()], [b"", b""]], object),
+        },
+        2,
+    )
+    assert rows[0] == {
+        "half": 0.5,
+        "scores": {"a": 0.1, "b": 0.9},
+        "words": ["x", "汉"],
+    }
+    assert list(rows[1]["scores"]) == ["b", "\ufffd"]
+    assert rows[1]["scores"]["\ufffd"] == 1e-9
+    with pytest.raises(UserError, match="not one value per row"):
+        split_rows({"names": np.array(["a", "b", "c"], object)}, 2)
+
+
+def test_infinite_outputs_are_null(capsys, monkeypatch):
+    piped(monkeypatch, b"nan\n1.5\n")
+    assert main(["fails"]) == 0
+    out = capsys.readouterr().out
+    assert out == '{"text": "nan", "number": null}\n{"text": "1.5", "number": 1.5}\n'
+
+
+def test_a_clash_that_only_a_later_row_brings_is_an_error(capsys):
+    rows = ['{"text": "a"}'] * 1024 + ['{"text": "a", "label": "x"}']
+    Path("in.jsonl").write_text("\n".join(rows))
+    assert main(["length", "--input", "in.jsonl", "--output", "out.jsonl"]) == 2
+    assert "row 1025 has a column 'label', which" in capsys.readouterr().err
+    Path("in.jsonl").write_text("\n".join(rows).replace("label", "n"))
+    assert main(["length", "--input", "in.jsonl", "--output", "out.csv"]) == 2
+    assert "write JSONL: --format jsonl" in capsys.readouterr().err
+    assert not list(Path().glob("*out*"))
+
+
+# Bad rows
+
+
+def test_bad_rows(capsys):
+    Path("in.csv").write_bytes(b"text\ngood\ncaf\xe9\n\xff\nlast\n")
+    assert "in.csv, row 2 (line 3): not UTF-8: byte 0xe9" in fails(
+        capsys, "length", "--input", "in.csv", "--output", "out.jsonl"
+    )
+    assert not Path("out.jsonl").exists()
+    for mode in ("skip", "quarantine"):
+        assert main(["length", "--input", "in.csv", "--on-bad-row", mode]) == 0
+        captured = capsys.readouterr()
+        assert [row["text"] for row in jsonl(captured.out)] == ["good", "last"]
+        assert "bad rows left out: 2, " in captured.err
+        assert "the first: row 2 (line 3): not UTF-8" in captured.err
+    assert "kept in in.csv.bad.jsonl" in captured.err
+    assert [row["number"] for row in jsonl(Path("in.csv.bad.jsonl").read_text())] == [2, 3]
+
+
+# Mistakes
+
+
+def test_wrong_models(capsys, home):
+    there = ", ".join(sorted(path.name for path in (home / "saved_models").iterdir()))
+    assert f"there is no model 'nope'; saved_models/ has: {there}" in fails(capsys, "nope", "x")
+    Path("empty").mkdir()
+    assert "empty holds no SavedModel" in fails(capsys, "empty", "x")
+    Path("file").touch()
+    assert "there is no model 'file'" in fails(capsys, "file", "x")
+    assert "cannot load the SavedModel in saved_models/broken/1" in fails(capsys, "broken", "x")
+    assert "does not read strings" in fails(capsys, "ids", "x")
+    assert "has no signature serving_default" in fails(capsys, "bare", "x")
+    assert "server's address" in fails(capsys, "http://host/v1/models/x", "x")
+    assert "the model in saved_models/fails/1 fails: " in fails(capsys, "fails", "no number")
+
+
+def test_weights_that_are_missing_or_cut_off(capsys, home, tmp_path):
+    source = home / "saved_models/length/10"
+    for name in ("variables.index", "variables.data-00000-of-00001"):
+        for cut in (False, True):
+            folder = tmp_path / f"{name}-{cut}"
+            shutil.copytree(source, folder)
+            file = folder / "variables" / name
+            content = file.read_bytes()
+            file.unlink()
+            if cut:
+                file.write_bytes(content[: len(content) // 2])
+            assert "cannot load the SavedModel in" in fails(capsys, str(folder), "x")
+
+
+@pytest.mark.parametrize("model", ["length", "saved_models/length", "saved_models/length/10"])
+def test_the_highest_version_is_taken(model):
+    assert find_model(model) == Path("saved_models/length/10")
+    assert load(find_model(model)).inputs == ("text",)
+
+
+def test_wrong_inputs(capsys):
+    Path("in.csv").write_text("review,label\na,b\n")
+    message = fails(capsys, "length", "--input", "in.csv")
+    assert "in.csv has no column 'text'; it has: review, label (use --column text=HEADER" in message
+    Path("pair.csv").write_text("text_a,b\na,b\n")
+    assert "no column 'text_b'; it has: text_a, b (use --column text_b=HEADER)" in fails(
+        capsys, "pair", "--input", "pair.csv"
+    )
+    assert "--column names 'txt'; the model's inputs are: text" in fails(
+        capsys, "length", "--input", "in.csv", "--column", "txt=review"
+    )
+    assert "there is no file none.csv" in fails(capsys, "length", "--input", "none.csv")
+    assert "in.doc is of an unknown kind" in (
+        Path("in.doc").touch() or fails(capsys, "length", "--input", "in.doc")
+    )
+    assert "were both given" in fails(capsys, "length", "x", "--input", "in.csv")
+    assert "is not UTF-8" in fails(capsys, "length", "caf\udce9")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--batch-size", "0"], ["--batch-size", "x"], ["--column", "text"]]
+)
+def test_wrong_flags(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["length", "x", *arguments])
+    assert caught.value.code == 2
+    assert repr(arguments[1]) in capsys.readouterr().err
+
+
+def test_wrong_outputs(capsys):
+    assert "cannot write" in fails(capsys, "length", "x", "--output", "none/out.jsonl")
+    Path("folder").mkdir()
+    assert "it is a folder" in fails(capsys, "length", "x", "--output", "folder")
+    assert "gzipped" in fails(capsys, "length", "x", "--output", "out.jsonl.gz")
+
+
+def test_a_folder_that_may_not_be_written(capsys):
+    folder = Path("locked")
+    folder.mkdir()
+    folder.chmod(0o500)
+    if os.access(folder, os.W_OK):
+        folder = Path("/proc")  # no one may write there, not even root
+    message = fails(capsys, "length", "x", "--output", str(folder / "out.jsonl"))
+    assert f"cannot write {folder.resolve() / 'out.jsonl'}" in message
+
+
+def test_a_device_is_written_to_and_not_replaced():
+    assert main(["length", "x", "--output", "/dev/null"]) == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_an_output_may_take_the_place_of_its_input():
+    Path("a.jsonl").write_text('{"text": "x"}\n')
+    Path("a.jsonl").chmod(0o640)
+    Path("link.jsonl").symlink_to("a.jsonl")
+    assert main(["length", "--input", "a.jsonl", "--output", "link.jsonl"]) == 0
+    assert Path("link.jsonl").is_symlink()
+    assert jsonl(Path("a.jsonl").read_text())[0]["label"] == "long"
+    assert Path("a.jsonl").stat().st_mode & 0o777 == 0o640
+
+
+# Processes
+
+PEAK = """
+import resource, sys
+
+# Importing these is an error from here on. (Keras cannot be among them: TF Text imports it.)
+for name in ("keras_hub", "tfnlp.tasks", "tfnlp.backbones", "tfnlp.heads", "tfnlp.task"):
+    sys.modules[name] = None
+from tfnlp.predict import main
+
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+sys.exit(status)
+"""
+
+
+def test_a_large_file_in_constant_memory_without_tasks():
+    row = "some words " * 20 + ",x\n"
+    peaks = []
+    for rows in (2_000, 200_000):
+        Path("in.csv").write_text("text,gold\n" + row * rows)
+        arguments = ["length", "--input=in.csv", "--output=out.csv", "--batch-size=1024"]
+        command = [sys.executable, "-c", PEAK, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        peaks.append(int(done.stdout))
+        with Path("out.csv").open() as file:
+            assert sum(1 for _ in file) == rows + 1
+    assert Path("out.csv").stat().st_size > 50e6
+    assert peaks[1] - peaks[0] < 60  # MB
+
+
+def test_help_is_quick_and_does_not_load_tensorflow():
+    program = "import sys, tfnlp.predict; print({'numpy', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
+    assert "--on-bad-row" in done.stdout
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    line = f"yes | head -300000 | {' '.join(COMMAND)} length | head -1; echo ${{PIPESTATUS[2]}}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    answer, status = done.stdout.splitlines()
+    assert json.loads(answer)["text"] == "y"
+    assert (status, done.stderr) == ("0", "")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_the_old_output(sent):
+    output = Path("out.jsonl")
+    output.write_text("old")
+    process = subprocess.Popen(
+        [*COMMAND, "length", "--output", "out.jsonl"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"a text\n" * 5000)
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size for path in Path().glob(".out.jsonl.*.partial")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, errors = process.communicate()
+    assert output.read_text() == "old"
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert errors == b"interrupted; nothing was changed\n"
+        assert not list(Path().glob(".out*"))
