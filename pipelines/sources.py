@@ -130,6 +130,9 @@ def _prepare(builder: Any, folder: Path, name: str) -> None:
         return
     # TFDS renames its folder into place, but of two processes the second would fail.
     with locked(folder / "locks" / builder.info.full_name.replace("/", "--"), name):
+        if builder.data_path.exists():  # the other process made it meanwhile
+            builder.info.read_from_directory(builder.data_path)
+            return
         print(f"preparing the data set {name}", file=sys.stderr, flush=True)
         config = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
