@@ -125,6 +125,7 @@ def batches(
         return prepare({name: tf.gather(column, rows) for name, column in raw.items()}, width)
 
     data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch).skip(start)
+    data = data.apply(tf.data.experimental.assert_cardinality(len(epochs) * len(plan) - start))
     return data.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)
 
 

@@ -29,7 +29,7 @@ def encode(
     max_length: int,
     windows: int = 1,
     overlap: int = 0,
-) -> dict[str, tf.Tensor]:
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Tokenize one or two texts a row and join them with special tokens.
 
     A first text of two keeps at most half of the room. What does not fit in ``windows`` windows
@@ -45,7 +45,8 @@ def encode(
     Returns:
         ``token_ids``, ``segment_ids``, ``padding_mask``, each int32 (B, T), padded to the
         longest row; with ``windows`` above 1 each is (B, W, T), and a window that a row does
-        not need has a padding mask of zeros.
+        not need has a padding mask of zeros. And how many tokens were cut from each row,
+        int64 (B,).
     """
     pieces = [tf.cast(tokenizer.tokenize(text), tf.int32) for text in texts]
     last, rows = pieces[-1], pieces[-1].nrows()
@@ -70,13 +71,11 @@ def encode(
         parts.append(_slice(body, 0, tf.where(needed, body.row_lengths(), 0)))
     segment = tokenizer.segment_of_second if len(pieces) == 2 else 0
     head_lengths = tf.tile(head.row_lengths(), [windows])
-    return _dense(tf.concat(parts, 0), head_lengths, windows, tokenizer.pad_id, segment)
-
-
-def count_tokens(tokenizer: Tokenizer, texts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Count each row's tokens before any cut, special tokens included: int64 (B,)."""
-    lengths = [tokenizer.tokenize(text).row_lengths() for text in texts]
-    return tf.add_n(lengths) + special_tokens(tokenizer, len(texts))
+    features = _dense(tf.concat(parts, 0), head_lengths, windows, tokenizer.pad_id, segment)
+    lost = tf.maximum(last.row_lengths() - span - (windows - 1) * step, 0)
+    if len(pieces) == 2:
+        lost += pieces[0].row_lengths() - first.row_lengths()
+    return features, lost
 
 
 def _slice(ids: tf.RaggedTensor, begin: tf.Tensor | int, length: tf.Tensor) -> tf.RaggedTensor:

@@ -126,7 +126,7 @@ def _prepare(builder: Any, folder: Path, name: str) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    if builder.data_path.exists():
+    if builder.info.splits and builder.data_path.exists():
         return
     # TFDS renames its folder into place, but of two processes the second would fail.
     with locked(folder / "locks" / builder.info.full_name.replace("/", "--"), name):

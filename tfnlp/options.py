@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            formatter_class=lambda prog: argparse.HelpFormatter(
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
                 prog, max_help_position=34, width=100
             ),
             allow_abbrev=False,
@@ -83,11 +83,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
-def add_flags(parser: argparse.ArgumentParser, title: str, section: type) -> None:
-    """Add a section's options to a parser, as an argument group.
+def add_flags(
+    parser: argparse.ArgumentParser, name: str, section: type, title: str
+) -> argparse._ArgumentGroup:
+    """Add a section's options to a parser, as an argument group with this title.
 
     A flag that is not given leaves nothing in the namespace, so that a file's value can stand.
-    Values arrive under ``<title>.<field>``.
+    Values arrive under ``<name>.<field>``.
     """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(section)
@@ -98,7 +100,7 @@ def add_flags(parser: argparse.ArgumentParser, title: str, section: type) -> Non
         kind, choices = _kind(hints[field.name], field)
         shown = "" if _default(field) in (None, {}) else f" (default: {_shown(_default(field))})"
         settings: dict[str, Any] = {
-            "dest": f"{title}.{field.name}",
+            "dest": f"{name}.{field.name}",
             "default": argparse.SUPPRESS,
             "help": (field.metadata["help"] + shown).replace("%", "%%"),
         }
@@ -109,6 +111,7 @@ def add_flags(parser: argparse.ArgumentParser, title: str, section: type) -> Non
         else:
             metavar = None if choices else kind.__name__.upper()
             group.add_argument(flag, type=kind, choices=choices, metavar=metavar, **settings)
+    return group
 
 
 class _Pair(argparse.Action):
@@ -167,8 +170,10 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A default as the command line would take it."""
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else value
+    """A default as a person would say it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | None]:

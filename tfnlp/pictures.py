@@ -34,7 +34,12 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     for i, j in zip(*np.nonzero(counts), strict=True):
         dark = share[i, j] > 0.5
         axes.text(
-            j, i, str(counts[i, j]), ha="center", va="center", fontsize=small,
+            j,
+            i,
+            str(counts[i, j]),
+            ha="center",
+            va="center",
+            fontsize=small,
             color="white" if dark else "black",
         )
     return figure

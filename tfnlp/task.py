@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from pipelines import discover
+from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ if TYPE_CHECKING:
 
     from pipelines.tokenizer import Tokenizer
 
-    Tensors = Mapping[str, tf.Tensor]
-    Arrays = Mapping[str, np.ndarray]
+Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
+Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ class Task:
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
         check: (rows, facts) -> None; raises UserError if rows cannot be learned or judged.
         encode: (context, raw) -> (features, offsets); features are the model's inputs,
-            padded to the batch's longest, offsets what ``decode`` needs to point into the text.
+            padded to the batch's longest, offsets what ``decode`` needs to point into the text
+            and ``lost``, int64 (B,), how many tokens of each row did not fit.
         target: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
         build: (context, backbone model) -> functional Keras model, features -> outputs.
         objective: context -> Objective.
@@ -133,3 +136,16 @@ class Task:
     calibrate: Callable[[Context, np.ndarray, np.ndarray], dict[str, Any]] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
+
+
+def load(name: str) -> Task:
+    """Find a task by its name, or an outsider's by its module (``mypackage.irony``).
+
+    Raises:
+        UserError: there is no such task, or the module defines none.
+    """
+    module = discover.load("tfnlp.tasks", name, "task")
+    task = getattr(module, "TASK", None)
+    if not isinstance(task, Task):
+        raise UserError(f"the module {module.__name__} defines no TASK (a tfnlp.task.Task)")
+    return task

@@ -50,16 +50,17 @@ def encode(
     """Turn the texts into ``token_ids``, ``segment_ids`` and ``padding_mask``.
 
     Returns:
-        int32 (B, T) each, or (B, W, T) when the options ask for windows; and no offsets.
+        int32 (B, T) each, or (B, W, T) when the options ask for windows; and ``lost``, int64
+        (B,), the tokens that were cut from each row.
     """
     from pipelines import segments
 
     options = context.options
     texts = [raw[column.name] for column in inputs(options)]
-    features = segments.encode(
+    features, lost = segments.encode(
         context.tokenizer, texts, context.max_length, options.windows, options.overlap
     )
-    return features, {}
+    return features, {"lost": lost}
 
 
 def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -> keras.Model:
@@ -81,6 +82,4 @@ def sample(options: TextOptions, texts: list[str], targets: list[dict[str, Any]]
     if not options.pair:
         return [{"text": t, **v} for t, v in zip(texts, targets, strict=True)]
     others = texts[1:] + texts[:1]
-    return [
-        {"text_a": a, "text_b": b, **v} for a, b, v in zip(texts, others, targets, strict=True)
-    ]
+    return [{"text_a": a, "text_b": b, **v} for a, b, v in zip(texts, others, targets, strict=True)]

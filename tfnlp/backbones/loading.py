@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import keras_hub
+from safetensors import SafetensorError
 
 from pipelines import tokenizer as tokenizers
 from pipelines.errors import UserError
@@ -26,7 +27,7 @@ _ENCODERS = {
     "deberta-v2": "DebertaV3Backbone",
 }
 _BYTE_LEVEL = ("roberta", "RobertaBackbone", "gpt2", "GPT2Backbone", "bart", "BartBackbone")
-_FILES = ("*.json", "*.txt", "*.model", "*.safetensors", "*.h5", "*.spm")
+_FILES = ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,15 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     """
     folder = _folder(name)
     config = _config(name, folder)
+    tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
     try:
         network = keras_hub.models.Backbone.from_preset(str(folder), **options)
-    except (FileNotFoundError, KeyError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
             f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
-            "model.safetensors or model.weights.h5 beside its config.json)"
+            "model.safetensors or model.weights.h5 beside its config.json, whole and with all "
+            "weights of an encoder)"
         ) from error
     _adopt(network, config)
     groups = network.transformer_layers
@@ -90,7 +93,7 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
         name=name,
         model=model,
         blocks=(tuple(below), *((layer,) for layer in stack if id(layer) in kept)),
-        tokenizer=tokenizers.load(folder),
+        tokenizer=tokenizer,
         hidden_size=network.hidden_dim,
         max_length=network.max_sequence_length,
     )
@@ -144,16 +147,30 @@ def _folder(name: str) -> Path:
         return entry.prepared(name.replace("_", "-"))
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
-    presets = keras_hub.models.Backbone.presets
-    if name in presets:
-        return _download(name, presets[name]["kaggle_handle"])
+    every = keras_hub.models.Backbone.presets
+    usable = [p for kind in _ENCODERS.values() for p in getattr(keras_hub.models, kind).presets]
+    if name in usable:
+        return _download(name, every[name]["kaggle_handle"])
+    if name in every:
+        raise _unusable(name, every[name]["metadata"]["path"])
     if name.startswith(("hf://", "kaggle://")):
         return _download(name, name)
-    near = difflib.get_close_matches(name, [*entry.names(), *presets], n=1)
+    near = difflib.get_close_matches(name, [*entry.names(), *usable], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(
         f"there is no backbone {name!r}; {hint}the catalog has: {', '.join(entry.names())} (or "
         "name a KerasHub preset, hf://owner/model, kaggle://…, or a folder that exists)"
+    )
+
+
+def _unusable(name: str, kind: str) -> UserError:
+    """Say that a model is no encoder with a vocabulary that can be used."""
+    why = "which is none of the encoders that can be used"
+    if kind in _BYTE_LEVEL:
+        why = "whose byte-level BPE vocabulary cannot be used here"
+    return UserError(
+        f"the backbone {name!r} is of the kind {kind!r}, {why}: take one of "
+        f"{', '.join(_ENCODERS)} (WordPiece or SentencePiece)"
     )
 
 
@@ -165,7 +182,7 @@ def _download(name: str, handle: str) -> Path:
     scheme, _, path = handle.partition("://")
     try:
         if scheme == "hf":
-            return Path(huggingface_hub.snapshot_download(path, allow_patterns=list(_FILES)))
+            return Path(huggingface_hub.snapshot_download(path, allow_patterns=_FILES))
         return Path(kagglehub.model_download(path))
     except Exception as error:  # each hub has its own, for "no connection" too
         raise UserError(
@@ -183,17 +200,11 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
             f"the folder {folder} of the backbone {name!r} has no config.json: it is in neither "
             "KerasHub nor Hugging Face layout"
         )
-    config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    try:
+        config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file} of the backbone {name!r} is no JSON: {error}") from error
     kind = str(config.get("class_name") or config.get("model_type"))
-    if kind in _BYTE_LEVEL:
-        raise UserError(
-            f"the backbone {name!r} ({kind}) has a byte-level BPE vocabulary, which cannot be "
-            "used here: take one with WordPiece or SentencePiece (BERT, DistilBERT, ELECTRA, "
-            "ALBERT, XLM-R, DeBERTa-v3)"
-        )
     if kind not in _ENCODERS and kind not in _ENCODERS.values():
-        raise UserError(
-            f"the backbone {name!r} is of the kind {kind!r}; the kinds that can be used are: "
-            f"{', '.join(_ENCODERS)}"
-        )
+        raise _unusable(name, kind)
     return config

@@ -27,7 +27,9 @@ class OrderedLogits(keras.layers.Layer):
             shape=(input_shape[-1], 1), initializer="glorot_uniform", name="kernel"
         )
         self.bias = self.add_weight(shape=(1,), initializer="zeros", name="bias")
-        self.steps = self.add_weight(shape=(self.levels - 1,), initializer="zeros", name="bias_steps")
+        self.steps = self.add_weight(
+            shape=(self.levels - 1,), initializer="zeros", name="bias_steps"
+        )
 
     def call(self, inputs: Any) -> Any:
         """Return the logit of reaching each level."""

@@ -37,7 +37,12 @@ class Options(texts.TextOptions):
 
 def sample(options: Options) -> list[dict[str, Any]]:
     """Return four rows."""
-    questions = ["Who wrote Hamlet?", "Where is Mount Fuji?", "Who was Marie Curie?", "Où est Lyon?"]
+    questions = [
+        "Who wrote Hamlet?",
+        "Where is Mount Fuji?",
+        "Who was Marie Curie?",
+        "Où est Lyon?",
+    ]
     labels = ["person", "place", "person", "place"]
     return texts.sample(options, questions, [{"label": label} for label in labels])
 

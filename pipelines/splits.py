@@ -1,0 +1,162 @@
+"""The rows of a run: train, validation and test, from files or a data set."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipelines.errors import UserError
+from pipelines.rows import (
+    BadRow,
+    Column,
+    OnBadRow,
+    Rows,
+    duplicates,
+    find_columns,
+    read,
+    value_of,
+)
+from pipelines.sources import load_dataset
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The rows of a run.
+
+    Attributes:
+        train: what the model learns from.
+        validation: what decides when to stop, and calibrates.
+        test: what it is judged by once, at the end; None if there is none.
+        warnings: sentences the user should read.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows | None
+    warnings: list[str] = field(default_factory=list)
+
+
+def from_files(
+    files: Mapping[str, str],
+    columns: Sequence[Column],
+    names: Mapping[str, str],
+    on_bad_row: OnBadRow,
+    label_separator: str,
+) -> dict[str, Rows]:
+    """Read the files of some splits: split name -> path."""
+    return {
+        split: read(
+            path, columns, names=names, on_bad_row=on_bad_row, label_separator=label_separator
+        )
+        for split, path in files.items()
+    }
+
+
+def from_dataset(
+    name: str,
+    columns: Sequence[Column],
+    names: Mapping[str, str],
+    on_bad_row: OnBadRow,
+    label_separator: str,
+) -> dict[str, Rows]:
+    """Read the splits of a data set, with its features under the task's column names."""
+    splits = load_dataset(name)
+    if "train" not in splits:
+        raise UserError(f"the data set {name} has no split named train, validation or test")
+    return {
+        split: _select(rows, columns, names, on_bad_row, label_separator)
+        for split, rows in splits.items()
+    }
+
+
+def _select(
+    rows: Rows,
+    columns: Sequence[Column],
+    names: Mapping[str, str],
+    on_bad_row: OnBadRow,
+    separator: str,
+) -> Rows:
+    """Check a data set's values as a file's are checked."""
+    keys = find_columns(list(rows.columns), columns, names, rows.source)
+    bad = list(rows.bad)
+    chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad)
+    for i, number in enumerate(rows.numbers):
+        fields = {key: rows.columns[key][i] for key in keys.values()}
+        try:
+            values = {c.name: value_of(c, fields, keys[c.name], separator) for c in columns}
+        except ValueError as error:
+            bad.append(BadRow(number, str(error)))
+            continue
+        chosen.numbers.append(number)
+        for column, value in values.items():
+            chosen.columns[column].append(value)
+    if bad and on_bad_row == "error":
+        raise UserError(
+            f"{rows.source}, {bad[0]} ({len(bad)} such rows; --on-bad-row skip leaves them out)"
+        )
+    if not chosen.numbers:
+        raise UserError(f"{rows.source} has no usable row")
+    return chosen
+
+
+def divide(
+    read_rows: Mapping[str, Rows], targets: Sequence[Column], share: float, seed: int
+) -> tuple[Rows, Rows]:
+    """Return rows for training and for validation, taking the latter from train if need be.
+
+    Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed.
+
+    Raises:
+        UserError: there are too few rows to divide.
+    """
+    train = read_rows["train"]
+    if "validation" in read_rows:
+        return train, read_rows["validation"]
+    if len(train) < 2:
+        raise UserError(
+            f"{train.source} has {len(train)} row, too few to train and validate with "
+            "(add rows, or give --validation)"
+        )
+    chance = random.Random(seed)
+    groups: dict[str, list[int]] = {}
+    for i in range(len(train)):
+        named = [str(train.columns[c.name][i]) for c in targets if c.kind == "label"]
+        groups.setdefault("\n".join(named), []).append(i)
+    # The places of each group spread over 0..1; the lowest share of all is validation.
+    ranked: list[tuple[float, int]] = []
+    for places in groups.values():
+        chance.shuffle(places)
+        # A label's last row stays in train: it could not be learned otherwise.
+        ranked += [((j + chance.random()) / len(places), i) for j, i in enumerate(places[1:])]
+    wanted = min(max(round(share * len(train)), 1), len(ranked))
+    if not wanted:
+        raise UserError(
+            f"{train.source} has one row for each label, so none can be kept for validation "
+            "(add rows, or give --validation)"
+        )
+    held = {i for _, i in sorted(ranked)[:wanted]}
+    kept = [i for i in range(len(train)) if i not in held]
+    return train.take(kept), train.take(sorted(held))
+
+
+def limited(rows: Rows, limit: int | None, seed: int) -> Rows:
+    """Return at most ``limit`` rows, drawn by the seed, in their old order."""
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows.take(sorted(random.Random(seed).sample(range(len(rows)), limit)))
+
+
+def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:
+    """Warn of rows of validation or test whose inputs also stand in train."""
+    warnings = []
+    for split in ("validation", "test"):
+        if split in found:
+            pairs = duplicates(found["train"], found[split], inputs)
+            if pairs:
+                warnings.append(
+                    f"{len(pairs)} rows of {found[split].source} also stand in "
+                    f"{found['train'].source} (the first: row {pairs[0][1]} is row {pairs[0][0]} "
+                    "there); scores on them say little about new text"
+                )
+    return warnings

@@ -1,0 +1,96 @@
+"""Model cards: what a model is, from what, how good, how to ask it.
+
+Source: Mitchell et al. 2019, "Model cards for model reporting"
+    (https://arxiv.org/abs/1810.03993).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.errors import UserError
+from tfnlp import __version__
+from tfnlp.backbones import entry
+from tfnlp.experiment import Model, columns
+from tfnlp.task import Table
+
+
+def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> str:
+    """Return a model card in Markdown.
+
+    Args:
+        model: trained and calibrated.
+        metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value.
+        tables: the evaluation's tables.
+    """
+    experiment, task = model.experiment, model.task
+    data = experiment.data
+    source = data.dataset or f"{data.train} (the user's own)"
+    labels = model.context.facts.get("labels")
+    row = task.sample(experiment.options)[0]
+    request = {c.name: str(row[c.name]) for c in columns(experiment, task, targets=False)}
+    body = json.dumps({"instances": [request]}, ensure_ascii=False)
+    parts = [
+        f"# {experiment.name}",
+        f"{task.summary[0].upper()}{task.summary[1:]}, fine-tuned by tfnlp {__version__}.",
+        "## Model",
+        f"- task: `{experiment.task}`",
+        f"- backbone: {_backbone(experiment.backbone.name)}",
+        f"- data: {source}",
+        f"- reads {model.context.max_length} tokens"
+        + (f" in each of {experiment.options.windows} windows" * (experiment.options.windows > 1))
+        + "; what goes beyond is cut",
+    ]
+    if labels:
+        shown = ", ".join(f"`{name}`" for name in labels[:60])
+        parts.append(f"- labels ({len(labels)}): {shown}{', ...' if len(labels) > 60 else ''}")
+    parts += ["", "## How good it is", "", _scores(metrics)]
+    parts += [f"\n### {table.title}\n\n{_markdown(table.header, table.rows)}" for table in tables]
+    parts += [
+        "",
+        "## How to ask it",
+        "",
+        "```",
+        f"curl -d '{body}' http://localhost:8501/v1/models/{experiment.name}:predict",
+        "```",
+        "",
+        "## Limits",
+        "",
+        "It has seen only the data named above; on other text, in other languages or for other "
+        "labels its scores say little. It was not checked for bias. Look at its errors before "
+        "it decides anything about people.",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _backbone(name: str) -> str:
+    """Name the backbone with its licence, if the catalog has it."""
+    try:
+        found = entry.find(name)
+    except UserError:
+        return f"`{name}`"
+    return f"`{name}` ({found.summary}; weights: {found.weights_licence})"
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    """Return the metrics of each split side by side."""
+    titles = {
+        "validation_untrained": "untrained head, validation",
+        "validation": "validation",
+        "test": "test",
+    }
+    present = {key: title for key, title in titles.items() if metrics.get(key)}
+    names = list(metrics.get("validation") or {})
+    rows = [(name, *(f"{metrics[key][name]:.4f}" for key in present)) for name in names]
+    return _markdown(("metric", *present.values()), rows)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a Markdown table."""
+
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])

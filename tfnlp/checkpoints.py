@@ -1,0 +1,126 @@
+"""Checkpoints that survive a kill: written aside, hashed, synced to disk, then renamed.
+
+A checkpoint is a folder that holds what ``tf.train.Checkpoint`` writes, ``state.json`` and
+``manifest.json`` with the SHA-256 of the other files. One that does not match its manifest is
+passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.errors import UserError
+
+_ASIDE = ".new"
+
+
+def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any]) -> None:
+    """Write a checkpoint; a kill at any moment leaves none or a whole one.
+
+    Args:
+        folder: where it will stand; an older one with that name is replaced.
+        variables: what is saved, in a fixed order.
+        state: JSON values saved beside them.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    aside = folder.with_name(folder.name + _ASIDE)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _checkpoint(variables).write(str(aside / "variables"))
+        (aside / "state.json").write_text(json.dumps(state), "utf-8")
+        manifest = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+        (aside / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+        for file in [*aside.iterdir(), aside]:
+            _sync(file)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(aside, folder)
+        _sync(folder.parent)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(
+            f"cannot write the checkpoint {folder}: {reason} (the one before it is kept; free "
+            "space there, then go on with --resume)"
+        ) from error
+
+
+def whole(folder: Path) -> bool:
+    """Tell whether a checkpoint's files are all there and as they were written."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        return all(_sha256(folder / name) == digest for name, digest in manifest.items())
+    except (OSError, ValueError):
+        return False
+
+
+def newest(parent: Path, prefix: str) -> Path | None:
+    """Return the whole checkpoint with the highest number, from ``<prefix><number>`` folders."""
+    return next((f for f in reversed(listed(parent, prefix)) if whole(f)), None)
+
+
+def listed(parent: Path, prefix: str) -> list[Path]:
+    """List ``<prefix><number>`` folders by increasing number."""
+    if not parent.is_dir():
+        return []
+    found = [f for f in parent.iterdir() if f.name.startswith(prefix)]
+    return sorted(
+        (f for f in found if f.name.removeprefix(prefix).isdigit()),
+        key=lambda f: int(f.name.removeprefix(prefix)),
+    )
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return the JSON values of a checkpoint."""
+    state: dict[str, Any] = json.loads((folder / "state.json").read_text("utf-8"))
+    return state
+
+
+def restore(folder: Path, variables: Sequence[tf.Variable]) -> None:
+    """Set the variables, in the order in which they were written.
+
+    Raises:
+        UserError: the checkpoint holds other variables.
+    """
+    try:
+        _checkpoint(variables).read(str(folder / "variables")).assert_consumed()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise UserError(
+            f"the checkpoint {folder} is of another model; start a new run without --resume"
+        ) from error
+
+
+def drop(parent: Path, kept: set[str]) -> None:
+    """Delete every folder in ``parent`` whose name is not in ``kept``, unfinished ones too."""
+    for folder in parent.iterdir():
+        if folder.is_dir() and folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _checkpoint(variables: Sequence[tf.Variable]) -> tf.train.Checkpoint:
+    """Hold the variables under their place."""
+    return tf.train.Checkpoint(**{f"variable_{i:05}": v for i, v in enumerate(variables)})
+
+
+def _sha256(file: Path) -> str:
+    """Hash a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold a file or a folder's entries."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,30 @@
+"""What every command does: one sentence for a user's mistake, and the right exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from pipelines.errors import UserError
+
+
+def run(command: Callable[[list[str]], int]) -> int:
+    """Run a command on this process's arguments.
+
+    Returns:
+        The exit status: the command's own, 2 after a user's mistake, 128 + the signal's number
+        after SIGINT or SIGTERM.
+    """
+    try:
+        return command(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"stopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
+        return 128 + getattr(stop, "signum", signal.SIGINT)
+    except BrokenPipeError:  # as in `... | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE

@@ -1,0 +1,353 @@
+"""An experiment's steps: prepare, evaluate, fit, calibrate, save and load.
+
+Dimensions: N rows, B batch, C classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines import batching, discover, splits, tokenizer
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import config, optimizers
+from tfnlp import task as tasks
+from tfnlp.backbones import loading
+from tfnlp.config import Experiment
+from tfnlp.strategies import supervised
+from tfnlp.task import Context, Objective, Report, Task, Tensors
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model and what turns strings into its inputs and its outputs into answers.
+
+    Attributes:
+        experiment: what made it.
+        task: the record of functions.
+        context: options, tokenizer and facts.
+        network: the functional Keras model.
+        blocks: the backbone's layers from the embeddings up; empty for a loaded model.
+    """
+
+    experiment: Experiment
+    task: Task
+    context: Context
+    network: keras.Model
+    blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
+
+    @cached_property
+    def count(self) -> Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]]:
+        """Raw columns -> tokens that the model sees, and tokens cut, int64 (B,) each."""
+
+        @tf.function(reduce_retracing=True)
+        def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
+            features, offsets = self.task.encode(self.context, raw)
+            mask = tf.cast(features["padding_mask"], tf.int64)
+            return tf.reduce_sum(mask, list(range(1, mask.shape.rank))), offsets["lost"]
+
+        return count
+
+    @cached_property
+    def answer(self) -> Callable[[Tensors], tuple[dict[str, tf.Tensor], tf.Tensor]]:
+        """Raw columns -> answers and the network's outputs: the path that is exported."""
+
+        @tf.function(reduce_retracing=True)
+        def answer(raw: Tensors) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            features, offsets = self.task.encode(self.context, raw)
+            outputs = self.network(features, training=False)
+            return self.task.decode(self.context, raw, outputs, offsets), outputs
+
+        return answer
+
+
+def columns(experiment: Experiment, task: Task, targets: bool = True) -> tuple[Column, ...]:
+    """Return the raw columns that this experiment reads."""
+    wanted = task.inputs(experiment.options)
+    return wanted + task.targets(experiment.options) if targets else wanted
+
+
+def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
+    """Read the rows of all splits and look for leakage between them.
+
+    Raises:
+        UserError: a file, data set, column or row cannot be used.
+    """
+    data = experiment.data
+    wanted = columns(experiment, task)
+    how = (wanted, data.columns, data.on_bad_row, data.label_separator)
+    if data.train:
+        named = {"train": data.train, "validation": data.validation, "test": data.test}
+        found = splits.from_files({k: v for k, v in named.items() if v}, *how)
+    else:
+        found = splits.from_dataset(str(data.dataset), *how)
+    warnings = [
+        f"{rows.source}: left out {len(rows.bad)} rows that cannot be used, the first: {rows.bad[0]}"
+        for rows in found.values()
+        if rows.bad
+    ]
+    inputs = [column.name for column in task.inputs(experiment.options)]
+    warnings += splits.leakage(found, inputs)
+    found["train"] = splits.limited(found["train"], data.limit, experiment.seed)
+    train, validation = splits.divide(
+        found, task.targets(experiment.options), data.validation_share, experiment.seed
+    )
+    return splits.Splits(train, validation, found.get("test"), warnings)
+
+
+def prepare(experiment: Experiment, train: Rows) -> Model:
+    """Learn the facts, load the backbone and build the model, not compiled yet.
+
+    Raises:
+        UserError: the rows cannot be learned from, or the backbone does not fit the options.
+    """
+    keras.config.set_dtype_policy(experiment.training.precision)
+    keras.utils.set_random_seed(experiment.seed)
+    task = tasks.load(experiment.task)
+    facts = task.learn(train, experiment.options)
+    settings = experiment.backbone
+    backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
+    max_length = experiment.options.max_length
+    if max_length > backbone.max_length:
+        raise UserError(
+            f"--max-length {max_length} is more than the {backbone.max_length} tokens that "
+            f"{settings.name} has positions for (use --windows to read longer texts)"
+        )
+    context = Context(experiment.options, backbone.tokenizer, max_length, facts)
+    network = task.build(context, backbone.model)
+    if settings.freeze_layers >= len(backbone.blocks):
+        raise UserError(
+            f"--freeze-layers {settings.freeze_layers} is more than the "
+            f"{len(backbone.blocks) - 1} layers of {settings.name}"
+        )
+    frozen = settings.freeze_layers + 1 if settings.freeze_layers else settings.freeze_embeddings
+    for block in backbone.blocks[: int(frozen)]:
+        for layer in block:
+            layer.trainable = False
+    return Model(experiment, task, context, network, backbone.blocks)
+
+
+def measure(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's tokens as the model sees them, and those cut: int64 (N,) each."""
+
+    wanted = columns(model.experiment, model.task, targets=False)
+    seen, lost = [], []
+    for start in range(0, len(rows), 1024):
+        part = rows.take(list(range(start, min(start + 1024, len(rows)))))
+        tokens, cut = model.count(batching.tensors(part, wanted))
+        seen.append(tokens.numpy())
+        lost.append(cut.numpy())
+    return np.concatenate(seen), np.concatenate(lost)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows as tensors, with the plan of their batches."""
+
+    rows: Rows
+    raw: dict[str, tf.Tensor]
+    plan: batching.Plan
+    lost: np.ndarray
+
+
+def arrange(model: Model, rows: Rows, *, shuffle: bool, targets: bool = True) -> Data:
+    """Plan the batches of some rows.
+
+    Args:
+        model: gives the encoding.
+        rows: the rows.
+        shuffle: in another order each epoch, in batches of the experiment's size; otherwise
+            short rows first, in larger batches.
+        targets: whether the rows have the target columns.
+    """
+    experiment = model.experiment
+    lengths, lost = measure(model, rows)
+    size = experiment.training.batch_size
+    plan = batching.Plan(
+        lengths,
+        size if shuffle else max(size, EVALUATION_BATCH),
+        batching.widths(lengths),
+        experiment.seed if shuffle else None,
+    )
+    raw = batching.tensors(rows, columns(experiment, model.task, targets))
+    return Data(rows, raw, plan, lost)
+
+
+def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
+    """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
+    task, context = model.task, model.context
+    features, offsets = task.encode(context, raw)
+    narrow = tf.minimum(width, context.max_length)
+    features = batching.pad(features, narrow, context.tokenizer.pad_id)
+    targets, weights = task.target(context, raw, features, offsets)
+    return (features, targets) if weights is None else (features, targets, weights)
+
+
+def batches(model: Model, data: Data, epochs: range, start: int = 0) -> tf.data.Dataset:
+    """Return the batches of some epochs for fit."""
+
+    def prepare_batch(raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
+        return element(model, raw, width)
+
+    return batching.batches(data.raw, data.plan, prepare_batch, epochs, start)
+
+
+def answer(model: Model, rows: Rows) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Answer rows by the same functions that are exported.
+
+    Returns:
+        The named answers and the model's outputs, N rows each, in the rows' order.
+    """
+    data = arrange(model, rows, shuffle=False, targets=False)
+    order, _ = data.plan.epoch(0)
+    found = []
+    for places in order:
+        result = model.answer(
+            {name: tf.gather(column, places) for name, column in data.raw.items()}
+        )
+        found.append(tf.nest.map_structure(lambda tensor: tensor.numpy(), result))
+    back = np.argsort(np.concatenate(order))
+    answers = {
+        name: np.concatenate([part[0][name] for part in found])[back] for name in found[0][0]
+    }
+    for name, values in answers.items():
+        if values.dtype == object:
+            answers[name] = np.vectorize(bytes.decode, otypes=[object])(values)
+    return answers, np.concatenate([part[1] for part in found])[back]
+
+
+def evaluate(model: Model, rows: Rows) -> Report:
+    """Answer rows and judge the answers."""
+    answers, _ = answer(model, rows)
+    return model.task.report(model.context, rows, answers)
+
+
+def compile_model(model: Model, steps: int) -> Objective:
+    """Compile the network for training; returns what it is trained for.
+
+    Args:
+        model: built by :func:`prepare`.
+        steps: batches in the whole run.
+    """
+    objective = model.task.objective(model.context)
+    model.network.compile(
+        optimizer=optimizers.adamw(model.experiment.optimizer, steps, model.blocks),
+        loss=objective.loss,
+        metrics=objective.metrics,
+        jit_compile=False,  # XLA would compile anew for each padded length
+    )
+    model.network.optimizer.build(model.network.trainable_variables)
+    return objective
+
+
+def fit(
+    model: Model,
+    train: Data,
+    validation: Data,
+    folder: Path,
+    *,
+    resume: bool,
+    callbacks: list[keras.callbacks.Callback],
+) -> supervised.State:
+    """Train; the model ends with the weights of its best epoch.
+
+    Args:
+        model: built by :func:`prepare`.
+        train: shuffled rows.
+        validation: rows in a fixed order.
+        folder: the run's folder; checkpoints are kept in ``checkpoints`` below.
+        resume: go on where the newest checkpoint stands.
+        callbacks: further Keras callbacks.
+    """
+    training = model.experiment.training
+    steps = len(train.plan)
+    objective = compile_model(model, steps * training.epochs)
+    held = batches(model, validation, range(1))
+    # Keras makes its metrics' variables at the first batch; a checkpoint needs them before.
+    model.network.evaluate(held.take(1), verbose=0)
+
+    def rows(epoch: int, batch: int) -> list[int]:
+        return [train.rows.numbers[i] for i in train.plan.epoch(epoch)[0][batch]]
+
+    feed = supervised.Feed(
+        lambda epochs, start: batches(model, train, epochs, start), steps, rows, held
+    )
+    return supervised.fit(
+        model.network,
+        objective,
+        feed,
+        epochs=training.epochs,
+        patience=training.patience,
+        folder=folder / "checkpoints",
+        minutes=training.checkpoint_minutes,
+        resume=resume,
+        callbacks=callbacks,
+    )
+
+
+def calibrated(model: Model, validation: Data) -> Model:
+    """Return the model with what the validation rows say about its probabilities."""
+    if not (model.experiment.training.calibrate and model.task.calibrate):
+        return model
+    outputs, targets = [], []
+    for features, wanted, *_ in batches(model, validation, range(1)):
+        outputs.append(model.network.predict_on_batch(features))
+        targets.append(wanted.numpy())
+    added = model.task.calibrate(model.context, np.concatenate(outputs), np.concatenate(targets))
+    context = dataclasses.replace(model.context, facts={**model.context.facts, **added})
+    return dataclasses.replace(model, context=context)
+
+
+def save(model: Model, run: Path) -> None:
+    """Keep a trained model in its run's folder: ``model.keras``, facts and tokenizer."""
+    aside = run / "new-model"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "tokenizer").mkdir(parents=True)
+    network = model.network  # saved anew, it leaves its optimizer behind
+    keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
+    model.context.tokenizer.save(aside / "tokenizer")
+    facts = json.dumps(model.context.facts, ensure_ascii=False, indent=1)
+    (aside / "facts.json").write_text(facts, "utf-8")
+    config.write_yaml(model.experiment, aside / "experiment.yaml")
+    shutil.rmtree(run / "model", ignore_errors=True)
+    os.replace(aside, run / "model")
+
+
+def load(run: Path) -> Model:
+    """Load what :func:`save` kept.
+
+    Raises:
+        UserError: the folder holds no trained model.
+    """
+    folder = run / "model"
+    if not (folder / "model.keras").exists():
+        raise UserError(
+            f"{run} holds no trained model (it must be a folder such as "
+            "tensorboard_logs/NAME/RUN whose training has ended)"
+        )
+    values = config.read_yaml(folder / "experiment.yaml")
+    task = tasks.load(values["task"]["name"])
+    experiment = config.from_values(values, task.options, str(folder / "experiment.yaml"))
+    facts = json.loads((folder / "facts.json").read_text("utf-8"))
+    vocabulary = tokenizer.load(folder / "tokenizer")
+    context = Context(experiment.options, vocabulary, experiment.options.max_length, facts)
+    import tfnlp.heads  # the heads' layers must be known by name
+
+    for name in discover.names(tfnlp.heads.__name__):
+        discover.load(tfnlp.heads.__name__, name, "head")
+    network = keras.models.load_model(folder / "model.keras", compile=False)
+    return Model(experiment, task, context, network)

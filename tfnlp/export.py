@@ -1,0 +1,253 @@
+"""A trained model -> a SavedModel that takes strings, with its warm-up requests and model card.
+
+python -m tfnlp.export tensorboard_logs/NAME/RUN
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from tfnlp import commands, runs
+from tfnlp.options import Parser
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from tfnlp.experiment import Model
+
+SERVING_VERSION = "2.12"
+
+
+def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
+    """Write the next version of a SavedModel; returns ``<saved_models>/<name>/<version>``.
+
+    The signatures are ``serving_default`` (strings), ``tokens`` (ids) and, where the task has
+    them, ``classify`` and ``regress`` (serialized tf.Examples, for TF Serving's methods).
+
+    Args:
+        model: trained and calibrated.
+        metrics: what the evaluation found, kept as metrics.json.
+        card: the model card, Markdown.
+
+    Raises:
+        UserError: the folder cannot be written, or the graph has an op that TF Serving lacks.
+    """
+    import tensorflow as tf
+
+    name = model.experiment.name
+    parent = Path(model.experiment.export.saved_models) / name
+    aside = parent / f".new-{os.getpid()}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        module, signatures = _module(model)
+        tf.saved_model.save(module, str(aside), signatures)
+        _name_methods(aside)
+        _check_ops(aside)
+        _write_warmup(aside, model)
+        _write_beside(aside, model, metrics, card)
+        return _place(aside, parent)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise UserError(
+            f"cannot write the SavedModel in {parent}: {reason} (the trained model is kept in its "
+            "run; choose another place with --saved-models)"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
+    """Put the task's functions over the weights, and name the ways in.
+
+    The module holds the variables and nothing else of Keras: tracking the Keras model would
+    write every weight twice, under ``variables`` and under ``_all_variables``.
+    """
+    import tensorflow as tf
+
+    from tfnlp.experiment import columns
+
+    task, context, network = model.task, model.context, model.network
+    names = [column.name for column in columns(model.experiment, task, targets=False)]
+
+    def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features, offsets = task.encode(context, raw)
+        return task.decode(context, raw, network(features, training=False), offsets)
+
+    def parsed(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        text = tf.io.FixedLenFeature([], tf.string)
+        return answer(tf.io.parse_example(examples, dict.fromkeys(names, text)))
+
+    def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(dict(zip(names, texts, strict=True)))
+
+    def from_tokens(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = dict(zip(features_named, inputs, strict=True))
+        return task.decode(context, {}, network(features, training=False), {})
+
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert task.classify is not None
+        classes, scores = task.classify(parsed(inputs))
+        return {"classes": classes, "scores": scores}
+
+    def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert task.regress is not None
+        return {"outputs": task.regress(parsed(inputs))}
+
+    strings = [tf.TensorSpec([None], tf.string, name) for name in names]
+    features_named = [tensor.name for tensor in network.inputs]
+    ids = [tf.TensorSpec(tensor.shape, tf.int32, tensor.name) for tensor in network.inputs]
+    examples = [tf.TensorSpec([None], tf.string, "inputs")]
+    ways = {"serving_default": (from_strings, strings), "tokens": (from_tokens, ids)}
+    if task.classify:
+        ways["classify"] = (classify, examples)
+    if task.regress:
+        ways["regress"] = (regress, examples)
+    module = tf.Module(name="tfnlp")
+    module.weights = [weight.value for weight in network.weights]
+    module.resources = context.tokenizer.resources
+    signatures = {key: tf.function(call, spec) for key, (call, spec) in ways.items()}
+    return module, signatures
+
+
+def _name_methods(folder: Path) -> None:
+    """Give classify and regress the method names that TF Serving asks for."""
+    path = folder / "saved_model.pb"
+    saved = _read_graph(folder)
+    signatures = saved.meta_graphs[0].signature_def
+    for key in ("classify", "regress"):
+        if key in signatures:
+            signatures[key].method_name = f"tensorflow/serving/{key}"
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _check_ops(folder: Path) -> None:
+    """Raise UserError if the graph has what TF Serving of SERVING_VERSION does not run."""
+    listed = resources.files("tfnlp").joinpath(f"serving_ops_{SERVING_VERSION}.txt")
+    known = {row for row in listed.read_text("utf-8").split("\n") if not row.startswith("#")}
+    graph = _read_graph(folder).meta_graphs[0].graph_def
+    functions = {function.signature.name for function in graph.library.function}
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    for node in nodes:
+        if node.op not in known and node.op not in functions:
+            raise UserError(
+                f"the model's graph has the op {node.op!r} (node {node.name!r}), which TF Serving "
+                f"{SERVING_VERSION} does not have; write the task's encode and decode without it"
+            )
+    compiled = [*nodes, *graph.library.function]
+    for node in compiled:
+        if node.attr["_XlaMustCompile"].b:
+            name = getattr(node, "name", None) or node.signature.name
+            raise UserError(
+                f"the model's graph has the XLA-compiled function {name!r}, which TF Serving's "
+                "stock server does not run on CPU; build it without jit_compile"
+            )
+
+
+def _read_graph(folder: Path) -> saved_model_pb2.SavedModel:
+    """Read ``saved_model.pb``."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
+    return saved
+
+
+def _write_warmup(folder: Path, model: Model) -> None:
+    """Write a request of each length that training met, for TF Serving to run before traffic.
+
+    The texts are the task's samples repeated, not rows of the user's.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    from tfnlp.experiment import columns
+
+    wanted = columns(model.experiment, model.task, targets=False)
+    row = model.task.sample(model.context.options)[0]
+    (folder / "assets.extra").mkdir()
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for width in model.context.facts["widths"]:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model.experiment.name
+            request.model_spec.signature_name = "serving_default"
+            for column in wanted:
+                text = _of_length(model, str(row[column.name]), width // len(wanted))
+                request.inputs[column.name].CopyFrom(tf.make_tensor_proto([text], tf.string))
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString())
+
+
+def _of_length(model: Model, text: str, tokens: int) -> str:
+    """Repeat a text's words until it has about so many tokens."""
+    import tensorflow as tf
+
+    words = text.split()
+    count = int(model.context.tokenizer.tokenize(tf.constant([text])).row_lengths()[0])
+    wanted = max(1, (tokens - 2) * len(words) // max(count, 1))
+    return " ".join(words[i % len(words)] for i in range(wanted))
+
+
+def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: str) -> None:
+    """Write what a person or another program may want to know of the model."""
+    from tfnlp import config
+
+    config.write_yaml(model.experiment, folder / "experiment.yaml")
+    runs.write_json(folder / "metrics.json", dict(metrics))
+    runs.write_json(folder / "facts.json", model.context.facts)
+    (folder / "README.md").write_text(card, "utf-8")
+    if "labels" in model.context.facts:
+        (folder / "labels.txt").write_text("\n".join(model.context.facts["labels"]) + "\n", "utf-8")
+
+
+def _place(aside: Path, parent: Path) -> Path:
+    """Rename the finished folder to the next free version."""
+    while True:
+        final = parent / str(runs.next_version(parent))
+        try:
+            aside.rename(final)
+            return final
+        except OSError:
+            if not final.exists():  # else another process took the number
+                raise
+
+
+def main(argv: list[str]) -> int:
+    """Export a run again."""
+    parser = Parser(
+        prog="python -m tfnlp.export",
+        description="Write the SavedModel of a finished run, as a new version.",
+    )
+    parser.add_argument("run", metavar="RUN", help="the run's folder: tensorboard_logs/NAME/RUN")
+    parser.add_argument(
+        "--saved-models", metavar="FOLDER", help="where it goes (default: as in the run)"
+    )
+    given = parser.parse(argv)
+    from pipelines.startup import quiet_start
+
+    with quiet_start():
+        import dataclasses
+
+        from tfnlp import cards, experiment
+    model = experiment.load(Path(given.run))
+    if given.saved_models:
+        place = dataclasses.replace(model.experiment.export, saved_models=given.saved_models)
+        model = dataclasses.replace(
+            model, experiment=dataclasses.replace(model.experiment, export=place)
+        )
+    metrics = runs.read_json(Path(given.run) / "metrics.json") or {}
+    print(export(model, metrics, cards.write(model, metrics, [])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))

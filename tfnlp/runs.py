@@ -1,0 +1,101 @@
+"""Folders of runs and versions of SavedModels: where the next goes, and which one to resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.errors import UserError
+from tfnlp import config
+from tfnlp.config import Experiment
+
+
+def new_run(experiment: Experiment) -> Path:
+    """Make a run's folder, named by the time, with its experiment.yaml."""
+    parent = Path(experiment.export.tensorboard_logs) / experiment.name
+    run = parent / time.strftime("%Y%m%d-%H%M%S")
+    try:
+        number = 1
+        while True:
+            try:
+                run.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not run.is_dir():
+                    raise
+                number += 1
+                run = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}"
+        config.write_yaml(experiment, run / "experiment.yaml")
+    except OSError as error:
+        raise UserError(
+            f"cannot write {error.filename}: {error.strerror} (choose another place with "
+            "--tensorboard-logs)"
+        ) from error
+    return run
+
+
+def last_run(experiment: Experiment) -> Path | None:
+    """Return the newest run of this name, to resume; None if there is none.
+
+    Raises:
+        UserError: that run was started with other settings.
+    """
+    parent = Path(experiment.export.tensorboard_logs) / experiment.name
+    found = sorted(f.parent for f in parent.glob("*/experiment.yaml"))
+    if not found:
+        return None
+    run = found[-1]
+    try:
+        before = config.read_yaml(run / "experiment.yaml")
+    except UserError:
+        return None
+    now = yaml.safe_load(yaml.safe_dump(config.to_values(experiment)))
+    changed = [
+        f"{section}.{name}" if name else section
+        for section, name, a, b in _differences(before, now)
+    ]
+    if changed:
+        raise UserError(
+            f"{run} was started with other settings ({', '.join(changed)}); resume it with "
+            f"--config {run / 'experiment.yaml'} --resume, or start anew without --resume"
+        )
+    return run
+
+
+def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:
+    """List (section, option, value, other value) where two experiments differ."""
+    found = []
+    for section in {**a, **b}:
+        x, y = a.get(section), b.get(section)
+        if isinstance(x, dict) and isinstance(y, dict):
+            found += [
+                (section, name, x.get(name), y.get(name))
+                for name in {**x, **y}
+                if x.get(name) != y.get(name)
+            ]
+        elif x != y:
+            found.append((section, "", x, y))
+    return found
+
+
+def next_version(folder: Path) -> int:
+    """Return the integer after the highest version in a model's folder."""
+    taken = [int(f.name) for f in folder.glob("*") if f.name.isdigit()]
+    return max(taken, default=0) + 1
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside and rename it into place."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; None if there is no such file."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else None

@@ -1,0 +1,161 @@
+"""What a person sees in the terminal: the plan, the progress, the result, the next commands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.splits import Splits
+    from tfnlp.experiment import Data, Model
+    from tfnlp.task import Report
+
+out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def line(text: str) -> None:
+    """Print a sentence."""
+    out.print(escape(text), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+
+
+def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
+    """Print what is about to be trained on what."""
+    sizes = f"{len(splits.train)} rows to train, {len(splits.validation)} to validate"
+    sizes += f", {len(splits.test)} to test" if splits.test else ", none to test"
+    experiment = model.experiment
+    line(f"{experiment.name}: {sizes}")
+    lengths = train.plan.lengths
+    line(
+        f"tokens a row: median {int(np.median(lengths))}, 95% below "
+        f"{int(np.quantile(lengths, 0.95))}, longest {lengths.max()}; padded to one of "
+        f"{', '.join(map(str, train.plan.widths))}"
+    )
+    total = model.network.count_params()
+    trained = sum(int(np.prod(w.shape)) for w in model.network.trainable_weights)
+    line(f"{experiment.backbone.name}: {total:,} parameters, {trained:,} of them trained")
+    line(f"run: {run}")
+    cut = int((train.lost > 0).sum())
+    if cut:
+        options = experiment.options
+        warn(
+            f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%}) are longer than "
+            f"--max-length {options.max_length} with --windows {options.windows} and are cut"
+        )
+    for text in splits.warnings:
+        warn(text)
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar for each epoch on a terminal; one line an epoch everywhere."""
+
+    def __init__(self, steps: int, epochs: int) -> None:
+        super().__init__()
+        self.steps = steps
+        self.epochs = epochs
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}"),
+            console=err,
+            transient=True,
+            disable=not err.is_terminal,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Begin a bar, further on if the epoch is taken up in its middle."""
+        self.started = time.monotonic()
+        done = self.steps - (self.params.get("steps") or self.steps)
+        self.bar.start()
+        self.task = self.bar.add_task(
+            f"epoch {epoch + 1}/{self.epochs}", total=self.steps, completed=done, shown=""
+        )
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Advance."""
+        if not self.bar.disable:
+            self.bar.update(self.task, advance=1, shown=numbers(logs or {}))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Print the epoch's metrics."""
+        self.bar.remove_task(self.task)
+        self.bar.stop()
+        seconds = time.monotonic() - self.started
+        line(f"epoch {epoch + 1}/{self.epochs}  {seconds:.0f} s  {numbers(logs or {})}")
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Leave the terminal as it was."""
+        self.bar.stop()
+
+
+def numbers(values: Mapping[str, Any]) -> str:
+    """Write metrics in one line."""
+    return "  ".join(f"{name} {float(value):.4f}" for name, value in values.items())
+
+
+def report(metrics: Mapping[str, Any], found: Report) -> None:
+    """Print what the evaluation found, beside the untrained head's scores."""
+    columns = {
+        "untrained (validation)": metrics.get("validation_untrained"),
+        "trained (validation)": metrics.get("validation"),
+        "trained (test)": metrics.get("test"),
+    }
+    present = {title: values for title, values in columns.items() if values}
+    table = Table("", *present, title="Result")
+    for name in metrics["validation"]:
+        cells = [f"{values[name]:.4f}" for values in present.values()]
+        table.add_row(name, *cells)
+    out.print(table)
+    tables(found)
+
+
+def tables(found: Report) -> None:
+    """Print a report's tables and warnings."""
+    for content in found.tables:
+        if len(content.header) <= 12:
+            table = Table(*content.header, title=content.title)
+            for row in content.rows:
+                table.add_row(*(escape(str(cell)) for cell in row))
+            out.print(table)
+    for text in found.warnings:
+        warn(text)
+
+
+def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) -> None:
+    """Print where everything is and the commands that come next."""
+    line(f"TensorBoard log: {run}")
+    line(f"    tensorboard --logdir {run.parent.parent}")
+    saved = metrics.get("saved_model")
+    if saved is None:
+        line(f"    python -m tfnlp.export {run}")
+        return
+    model = Path(saved)
+    texts = " ".join(f'"{text}"' for text in example)
+    line(f"SavedModel: {model}")
+    line(f"    python -m tfnlp.predict {model.parent} {texts}")
+    line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
+    line(
+        f"    docker run -p 8501:8501 -v $PWD/{model.parent}:/models/{model.parent.name} "
+        f"-e MODEL_NAME={model.parent.name} tensorflow/serving"
+        if not model.is_absolute()
+        else f"    tensorflow_model_server --rest_api_port=8501 --model_name={model.parent.name} "
+        f"--model_base_path={model.parent}"
+    )

@@ -1,0 +1,107 @@
+"""python -m tfnlp.train: fine-tune a pretrained backbone on a data set and export the result."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfnlp import arguments, commands
+from tfnlp.config import Experiment
+from tfnlp.options import Parser
+
+if TYPE_CHECKING:
+    from pipelines.splits import Splits
+    from tfnlp.experiment import Data, Model
+    from tfnlp.task import Report
+
+
+def main(argv: list[str]) -> int:
+    """Train as the arguments say."""
+    parser = Parser(
+        prog="python -m tfnlp.train",
+        description="Fine-tune a pretrained backbone, evaluate it, and export a SavedModel.\n"
+        "Without arguments: --task classification --dataset trec --backbone minilm-l6-en.",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the last run of this name, from its newest checkpoint",
+    )
+    experiment, own = arguments.parse(argv, parser)
+    from pipelines.startup import quiet_start
+
+    print("starting TensorFlow", file=sys.stderr)
+    with quiet_start():
+        import tensorflow as tf
+
+        from tfnlp import experiment as steps  # noqa: F401
+
+        tf.config.list_physical_devices()
+    _run(experiment, own["resume"])
+    return 0
+
+
+def _run(experiment: Experiment, resume: bool) -> None:
+    """Take an experiment from its rows to its SavedModel."""
+    import tensorflow as tf
+
+    from tfnlp import experiment as steps
+    from tfnlp import runs, show
+    from tfnlp import task as tasks
+
+    run = runs.last_run(experiment) if resume else None
+    if run is not None and (run / "metrics.json").exists():
+        show.line(f"{run} has ended already; there is nothing to resume")
+        show.next_steps(run, runs.read_json(run / "metrics.json"), [])
+        return
+    if resume and run is None:
+        show.line("there is no run of this name to resume; starting one")
+    if experiment.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    task = tasks.load(experiment.task)
+    splits = steps.read_splits(experiment, task)
+    model = steps.prepare(experiment, splits.train)
+    task.check(splits.validation, model.context.facts)
+    train = steps.arrange(model, splits.train, shuffle=True)
+    validation = steps.arrange(model, splits.validation, shuffle=False)
+    model.context.facts["widths"] = train.plan.widths.tolist()
+    run = run or runs.new_run(experiment)
+    show.plan(model, splits, train, run)
+    before = runs.read_json(run / "before.json")
+    if before is None:
+        before = steps.evaluate(model, splits.validation).metrics
+        runs.write_json(run / "before.json", before)
+    bar = show.Progress(len(train.plan), experiment.training.epochs)
+    state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar])
+    runs.write_json(run / "history.json", state.history)
+    model = steps.calibrated(model, validation)
+    steps.save(model, run)
+    _finish(model, splits, run, before)
+
+
+def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float]) -> None:
+    """Judge the trained model, export it and say what comes next."""
+    from tfnlp import experiment as steps
+    from tfnlp import cards, export, runs, show
+
+    after = steps.evaluate(model, splits.validation)
+    report = steps.evaluate(model, splits.test) if splits.test else after
+    metrics: dict[str, Any] = {
+        "validation_untrained": before,
+        "validation": after.metrics,
+        "test": report.metrics if splits.test else None,
+    }
+    metrics["saved_model"] = None
+    if model.experiment.export.export:
+        card = cards.write(model, metrics, report.tables)
+        metrics["saved_model"] = str(export.export(model, metrics, card))
+    show.report(metrics, report)
+    runs.write_json(run / "metrics.json", metrics)
+    inputs = steps.columns(model.experiment, model.task, targets=False)
+    judged = splits.test or splits.validation
+    show.next_steps(run, metrics, [judged.columns[c.name][0] for c in inputs])
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))
