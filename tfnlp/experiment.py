@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,7 +50,7 @@ class Model:
     blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
 
     @cached_property
-    def count(self) -> Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]]:
+    def count(self) -> Any:
         """Raw columns -> tokens that the model sees, and tokens cut, int64 (B,) each."""
 
         @tf.function(reduce_retracing=True)
@@ -63,7 +62,7 @@ class Model:
         return count
 
     @cached_property
-    def answer(self) -> Callable[[Tensors], tuple[dict[str, tf.Tensor], tf.Tensor]]:
+    def answer(self) -> Any:
         """Raw columns -> answers and the network's outputs: the path that is exported."""
 
         @tf.function(reduce_retracing=True)
@@ -96,7 +95,8 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     else:
         found = splits.from_dataset(str(data.dataset), *how)
     warnings = [
-        f"{rows.source}: left out {len(rows.bad)} rows that cannot be used, the first: {rows.bad[0]}"
+        f"{rows.source}: {len(rows.bad)} rows cannot be used and are left out, the first: "
+        f"{rows.bad[0]}"
         for rows in found.values()
         if rows.bad
     ]
@@ -143,7 +143,6 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
 
 def measure(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's tokens as the model sees them, and those cut: int64 (N,) each."""
-
     wanted = columns(model.experiment, model.task, targets=False)
     seen, lost = [], []
     for start in range(0, len(rows), 1024):

@@ -12,7 +12,7 @@ from keras import ops
 
 from tfnlp.config import Optimizer
 
-# BERT decays neither biases nor LayerNorm's scale and shift (google-research/bert, optimization.py).
+# BERT decays neither biases nor LayerNorm's scale and shift (its optimization.py says so).
 UNDECAYED = ("bias", "gamma", "beta")
 
 

@@ -13,8 +13,10 @@ its key in YAML and, with hyphens, its flag::
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -195,16 +197,14 @@ def _check(value: Any, hint: Any, field: dataclasses.Field, place: str) -> Any:
         value = float(value)
     if kind is float and isinstance(value, str):
         # YAML reads 1e-4 (without a point) as a string.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(f"{place} is {value!r}; it must be of type {kind.__name__}")
     if choices and value not in choices:
         raise UserError(f"{place} is {value!r}; it must be one of: {', '.join(choices)}")
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if kind in (int, float) and not (value == value and abs(value) != float("inf")):
+    if kind is float and not math.isfinite(value):
         raise UserError(f"{place} is {value!r}; it must be a finite number")
     if low is not None and value < low:
         raise UserError(f"{place} is {value!r}; the smallest value allowed is {low}")

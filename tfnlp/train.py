@@ -12,8 +12,7 @@ from tfnlp.options import Parser
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
-    from tfnlp.experiment import Data, Model
-    from tfnlp.task import Report
+    from tfnlp.experiment import Model
 
 
 def main(argv: list[str]) -> int:
@@ -82,8 +81,8 @@ def _run(experiment: Experiment, resume: bool) -> None:
 
 def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float]) -> None:
     """Judge the trained model, export it and say what comes next."""
-    from tfnlp import experiment as steps
     from tfnlp import cards, export, runs, show
+    from tfnlp import experiment as steps
 
     after = steps.evaluate(model, splits.validation)
     report = steps.evaluate(model, splits.test) if splits.test else after

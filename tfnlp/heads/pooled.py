@@ -59,10 +59,8 @@ def head(
     """
     states = backbone.output["tokens"]
     inputs = {tensor.name: tensor for tensor in backbone.inputs}
-    if pooling == "cls":
-        vector = states[:, 0]
-    else:
-        vector = masked_mean(states, inputs["padding_mask"])
+    mask = inputs["padding_mask"]
+    vector = states[:, 0] if pooling == "cls" else masked_mean(states, mask)
     if windows:
         one_window = keras.Model(inputs, vector, name="window")
         inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in inputs}
