@@ -12,13 +12,13 @@ Dimensions: B batch, T tokens, C classes, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pipelines import discover
 from pipelines.errors import UserError
-from pipelines.rows import Column, Rows
+from pipelines.rows import BadRow, Column, Rows
 
 if TYPE_CHECKING:
     import keras
@@ -104,7 +104,8 @@ class Task:
         targets: options -> raw columns that only training files have.
         sample: options -> four rows, for the contract test and the warm-up requests.
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
-        check: (rows, facts) -> None; raises UserError if rows cannot be learned or judged.
+        faults: (rows, facts) -> the rows of validation that cannot be learned or judged by these
+            facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists them.
         encode: (context, raw) -> (features, offsets); features are the model's inputs,
             padded to the batch's longest, offsets what ``decode`` needs to point into the text
             and ``lost``, int64 (B,), how many tokens of each row did not fit.
@@ -126,7 +127,7 @@ class Task:
     targets: Callable[[Any], tuple[Column, ...]]
     sample: Callable[[Any], list[dict[str, Any]]]
     learn: Callable[[Rows, Any], dict[str, Any]]
-    check: Callable[[Rows, dict[str, Any]], None]
+    faults: Callable[[Rows, dict[str, Any]], Iterator[BadRow]]
     encode: Callable[[Context, Tensors], tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]]
     target: Callable[[Context, Tensors, Tensors, Tensors], tuple[tf.Tensor, tf.Tensor | None]]
     build: Callable[[Context, keras.Model], keras.Model]
@@ -136,6 +137,15 @@ class Task:
     calibrate: Callable[[Context, np.ndarray, np.ndarray], dict[str, Any]] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
+
+    def check(self, rows: Rows, facts: dict[str, Any]) -> None:
+        """Raise UserError if rows have faults, naming the first and counting all."""
+        found = list(self.faults(rows, facts))
+        if found:
+            numbers = ", ".join(str(bad.number) for bad in found[:5])
+            more = ", ..." if len(found) > 5 else ""
+            rest = f"; {len(found)} such rows: {numbers}{more}" if len(found) > 1 else ""
+            raise UserError(f"{rows.source}, {found[0]}{rest}")
 
 
 def load(name: str) -> Task:

@@ -6,11 +6,12 @@ Fine-tuning as in Devlin et al. 2019, "BERT", section 4.1 (https://arxiv.org/abs
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
-from pipelines.rows import Column, Rows
+from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
@@ -62,18 +63,16 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
-def check(rows: Rows, facts: dict[str, Any]) -> None:
-    """Raise UserError if a row has a label that training has not seen."""
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+    """Yield the rows with a label that training has not seen."""
     known = set(facts["labels"])
-    places = [i for i, label in enumerate(rows.columns["label"]) if label not in known]
-    if places:
-        names = sorted({rows.columns["label"][i] for i in places})
-        numbers = ", ".join(str(rows.numbers[i]) for i in places[:5])
-        raise UserError(
-            f"{rows.source}: label {names[0]!r} is not among the training labels "
-            f"({len(places)} such rows: {numbers}{', ...' if len(places) > 5 else ''}; "
-            "correct them or add training rows with that label)"
-        )
+    for number, label in zip(rows.numbers, rows.columns["label"], strict=True):
+        if label not in known:
+            yield BadRow(
+                number,
+                f"label {label!r} is not among the training labels (correct it or add training "
+                "rows with that label)",
+            )
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -164,7 +163,7 @@ TASK = Task(
     targets=lambda options: (LABEL,),
     sample=sample,
     learn=learn,
-    check=check,
+    faults=faults,
     encode=encode,
     target=target,
     build=build,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
-from pipelines.rows import Column, Rows
+from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
@@ -60,15 +61,16 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
-def check(rows: Rows, facts: dict[str, Any]) -> None:
-    """Raise UserError if a row has a label that training has not seen."""
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+    """Yield the rows with a label that training has not seen."""
     known = set(facts["labels"])
     for number, given in zip(rows.numbers, rows.columns["labels"], strict=True):
         unseen = sorted(set(given) - known)
         if unseen:
-            raise UserError(
-                f"{rows.source}: row {number} has the label {unseen[0]!r}, which is not among the "
-                "training labels (correct it or add training rows with that label)"
+            yield BadRow(
+                number,
+                f"label {unseen[0]!r} is not among the training labels (correct it or add "
+                "training rows with that label)",
             )
 
 
@@ -177,7 +179,7 @@ TASK = Task(
     targets=lambda options: (LABELS,),
     sample=sample,
     learn=learn,
-    check=check,
+    faults=faults,
     encode=encode,
     target=target,
     build=build,

@@ -7,11 +7,12 @@ ordinal regression", section 3, https://arxiv.org/abs/1901.07884).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
-from pipelines.rows import Column, Rows
+from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
 
@@ -46,14 +47,15 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"grades": grades}
 
 
-def check(rows: Rows, facts: dict[str, Any]) -> None:
-    """Raise UserError if a row has a grade that training has not seen."""
-    known = set(facts["grades"])
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+    """Yield the rows with a grade that training has not seen."""
+    known = facts["grades"]
     for number, grade in zip(rows.numbers, rows.columns["grade"], strict=True):
         if grade not in known:
-            raise UserError(
-                f"{rows.source}: row {number} has the grade {grade}, which is not among the "
-                f"training grades ({', '.join(map(str, facts['grades']))})"
+            yield BadRow(
+                number,
+                f"grade {grade:g} is not among the training grades "
+                f"({', '.join(f'{k:g}' for k in known)}; correct it or add training rows with it)",
             )
 
 
@@ -129,7 +131,7 @@ TASK = Task(
     targets=lambda options: (GRADE,),
     sample=sample,
     learn=learn,
-    check=check,
+    faults=faults,
     encode=encode,
     target=target,
     build=build,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
-from pipelines.rows import Column, Rows
+from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
 
@@ -40,8 +41,9 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"mean": statistics.fmean(rows.columns["target"]), "deviation": deviation}
 
 
-def check(rows: Rows, facts: dict[str, Any]) -> None:
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any number."""
+    return iter(())
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -94,7 +96,7 @@ TASK = Task(
     targets=lambda options: (TARGET,),
     sample=sample,
     learn=learn,
-    check=check,
+    faults=faults,
     encode=encode,
     target=target,
     build=build,
