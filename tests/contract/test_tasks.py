@@ -1,0 +1,208 @@
+"""Every task in tfnlp/tasks, found by discovery, learns, saves, loads, exports and answers."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines import discover
+from pipelines.rows import Rows
+from tfnlp import cards, config, experiment, export
+from tfnlp import task as tasks
+
+VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
+# Pairs and windows are shared code (tfnlp/texts.py): one task stands for all.
+CASES = [(name, "plain") for name in discover.names("tfnlp.tasks")]
+CASES += [("classification", "pair"), ("classification", "windows")]
+
+# Reads {"model": folder, "rows": {column: texts}}, prints the answers of every signature.
+FRESH_PROCESS = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+asked = json.load(sys.stdin)
+model = tf.saved_model.load(asked["model"])
+texts = {name: tf.constant(values) for name, values in asked["rows"].items()}
+answers = {"serving_default": model.signatures["serving_default"](**texts)}
+def feature(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+examples = [
+    tf.train.Example(features=tf.train.Features(feature=dict(zip(texts, map(feature, row)))))
+    for row in zip(*(column.numpy() for column in texts.values()))
+]
+for key in ("classify", "regress"):
+    if key in model.signatures:
+        serialized = tf.constant([example.SerializeToString() for example in examples])
+        answers[key] = model.signatures[key](inputs=serialized)
+def plain(tensor):
+    value = tensor.numpy()
+    return value.astype(str).tolist() if value.dtype == object else value.tolist()
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"tfnlp", "pipelines", "keras_hub"}, loaded
+print(json.dumps({k: {n: plain(t) for n, t in v.items()} for k, v in answers.items()}))
+"""
+
+
+def _rows(task: tasks.Task, options: object) -> Rows:
+    sample = task.sample(options) * 4
+    columns = {name: [row[name] for row in sample] for name in sample[0]}
+    return Rows("sample", columns, list(range(1, len(sample) + 1)))
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def trained(request, tmp_path_factory):
+    """A task, trained for two epochs on its own sample on one real layer, and exported."""
+    name, variant = request.param
+    task = tasks.load(name)
+    folder = tmp_path_factory.mktemp(f"{name}-{variant}")
+    made = config.from_values(
+        {
+            "task": {"name": name, **VARIANTS[variant]},
+            "data": {"train": "sample.csv"},
+            "backbone": {"layers": 1},
+            "training": {"epochs": 4, "batch_size": 4, "patience": 4},
+            "optimizer": {"learning_rate": 1e-3},
+            "export": {"saved_models": str(folder / "saved_models")},
+        },
+        task.options,
+        "the test",
+    )
+    rows = _rows(task, made.options)
+    model = experiment.prepare(made, rows)
+    task.check(rows, model.context.facts)
+    train = experiment.arrange(model, rows, shuffle=True)
+    held = experiment.arrange(model, rows, shuffle=False)
+    model.context.facts["widths"] = train.plan.widths.tolist()
+    state = experiment.fit(model, train, held, folder, resume=False, callbacks=[])
+    model = experiment.calibrated(model, held)
+    experiment.save(model, folder)
+    report = experiment.evaluate(model, rows)
+    metrics = {"validation": report.metrics}
+    saved = export.export(model, metrics, cards.write(model, metrics, report.tables))
+    return SimpleNamespace(
+        task=task, model=model, rows=rows, state=state, report=report, run=folder, saved=saved
+    )
+
+
+def _close(a: np.ndarray, b: np.ndarray) -> None:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind == "f":
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    else:
+        assert a.tolist() == b.tolist()
+
+
+def test_training_lowers_the_loss(trained):
+    losses = [epoch["loss"] for epoch in trained.state.history]
+    assert losses[-1] < losses[0]
+
+
+def test_report_has_metrics_tables_and_drawable_figures(trained, tmp_path):
+    assert all(np.isfinite(value) for value in trained.report.metrics.values())
+    for table in trained.report.tables:
+        assert all(len(row) == len(table.header) for row in table.rows)
+    assert trained.report.figures
+    for name, draw in trained.report.figures.items():
+        draw().savefig(tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_answers_do_not_depend_on_the_batch(trained):
+    together, _ = experiment.answer(trained.model, trained.rows)
+    for place in range(4):
+        alone, _ = experiment.answer(trained.model, trained.rows.take([place]))
+        for name, values in alone.items():
+            _close(values, together[name][place : place + 1])
+
+
+def test_saved_run_loads_and_answers_the_same(trained):
+    loaded = experiment.load(trained.run)
+    before, _ = experiment.answer(trained.model, trained.rows)
+    after, _ = experiment.answer(loaded, trained.rows)
+    for name, values in before.items():
+        _close(values, after[name])
+
+
+def test_saved_model_answers_the_same_in_a_process_with_tensorflow_alone(trained):
+    inputs = [column.name for column in trained.task.inputs(trained.model.context.options)]
+    rows = {name: trained.rows.columns[name][:4] for name in inputs}
+    asked = json.dumps({"model": str(trained.saved), "rows": rows})
+    result = subprocess.run(
+        [sys.executable, "-c", FRESH_PROCESS], input=asked, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    fresh = json.loads(result.stdout.splitlines()[-1])
+    here, _ = experiment.answer(trained.model, trained.rows.take([0, 1, 2, 3]))
+    assert set(fresh["serving_default"]) == set(here)
+    for name, values in here.items():
+        _close(values, fresh["serving_default"][name])
+    if trained.task.classify:
+        classes, scores = trained.task.classify(here)
+        _close(classes, fresh["classify"]["classes"])
+        _close(scores, fresh["classify"]["scores"])
+    if trained.task.regress:
+        _close(trained.task.regress(here), fresh["regress"]["outputs"])
+
+
+def test_saved_model_holds_every_weight_once(trained):
+    weights = sum(4 * int(np.prod(w.shape)) for w in trained.model.network.weights)
+    on_disk = sum(f.stat().st_size for f in trained.saved.rglob("*") if f.is_file())
+    assert on_disk <= 1.1 * weights
+
+
+def test_warmup_requests_are_answered(trained):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    path = trained.saved / "assets.extra" / "tf_serving_warmup_requests"
+    answer = tf.saved_model.load(str(trained.saved)).signatures["serving_default"]
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    assert len(records) == len(trained.model.context.facts["widths"])
+    for record in records:
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        assert request.model_spec.name == trained.model.experiment.name
+        answer(**{name: tf.constant(tf.make_ndarray(t)) for name, t in request.inputs.items()})
+
+
+def test_methods_are_named_as_tf_serving_asks(trained):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((trained.saved / "saved_model.pb").read_bytes())
+    methods = {key: s.method_name for key, s in saved.meta_graphs[0].signature_def.items()}
+    assert methods["serving_default"] == "tensorflow/serving/predict"
+    assert ("classify" in methods) == (trained.task.classify is not None)
+    assert methods.get("classify", "tensorflow/serving/classify") == "tensorflow/serving/classify"
+    assert methods.get("regress", "tensorflow/serving/regress") == "tensorflow/serving/regress"
+
+
+def test_a_second_export_is_a_new_version(trained):
+    again = export.export(trained.model, {}, "")
+    assert int(again.name) == int(trained.saved.name) + 1
+    assert not [f for f in again.parent.iterdir() if not f.name.isdigit()]
+
+
+def test_an_op_that_tf_serving_lacks_is_refused_by_name(trained, monkeypatch):
+    monkeypatch.setattr(export, "SERVING_VERSION", "test")
+    listed = Path(export.__file__).with_name("serving_ops_test.txt")
+    listed.write_text("Const\n", "utf-8")
+    try:
+        with pytest.raises(export.UserError, match="which TF Serving test does not have"):
+            export.export(trained.model, {}, "")
+    finally:
+        listed.unlink()
+    parent = trained.saved.parent
+    assert not [f for f in parent.iterdir() if not f.name.isdigit()]
+
+
+def test_summary_and_columns_are_documented(trained):
+    options = trained.model.context.options
+    assert trained.task.summary and not trained.task.summary.endswith(".")
+    for column in (*trained.task.inputs(options), *trained.task.targets(options)):
+        assert column.help
+    for field in dataclasses.fields(options):
+        assert field.metadata["help"], field.name
