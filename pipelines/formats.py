@@ -103,26 +103,35 @@ def _read(file: BinaryIO, form: Format, source: str) -> Iterator[RawRow]:
     """Yield the header as a row with number 0, then the rows."""
     binary = gzip.GzipFile(fileobj=file) if source.endswith(".gz") else file
     buffered = io.BufferedReader(binary)  # type: ignore[type-var]
-    _check_start(buffered.peek(4)[:4], source)
     lines = io.TextIOWrapper(
         buffered,
         encoding="utf-8-sig",
         errors="surrogateescape",
         newline="" if form in ("csv", "tsv") else "\n",
     )
-    if form == "jsonl":
-        rows = _jsonl_rows(lines)
-        first = list(itertools.islice(rows, HEADER_ROWS))
-        header = dict.fromkeys(name for row in first for name in row.fields)
-        yield RawRow(0, 0, "", header)
-        yield from itertools.chain(first, rows)
-    elif form == "text":
-        yield RawRow(0, 0, "", {"text": None})
-        for number, line in enumerate(lines, 1):
-            text = line.removesuffix("\n").removesuffix("\r")
-            yield RawRow(number, number, line, {"text": text}, _undecodable(line))
-    else:
-        yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+    try:
+        _check_start(buffered.peek(4)[:4], source)
+        if form == "jsonl":
+            yield from _header_and_rows(_jsonl_rows(lines))
+        elif form == "text":
+            yield RawRow(0, 0, "", {"text": None})
+            for number, line in enumerate(lines, 1):
+                text = line.removesuffix("\n").removesuffix("\r")
+                yield RawRow(number, number, line, {"text": text}, _undecodable(line))
+        else:
+            yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+    finally:
+        # Both would close the caller's file when they are collected.
+        if not file.closed:
+            lines.detach()
+            buffered.detach()
+
+
+def _header_and_rows(rows: Iterator[RawRow]) -> Iterator[RawRow]:
+    """Yield the columns of the first rows as row 0, then all rows."""
+    first = list(itertools.islice(rows, HEADER_ROWS))
+    yield RawRow(0, 0, "", dict.fromkeys(name for row in first for name in row.fields))
+    yield from itertools.chain(first, rows)
 
 
 def _guarded(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:

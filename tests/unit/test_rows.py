@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -124,6 +125,19 @@ def test_long_fields_are_read(tmp_path):
 def test_semicolons_of_spreadsheets_are_read(tmp_path):
     path = write(tmp_path / "a.csv", "text;label\na, b;x\n")
     assert read(path, [TEXT, LABEL]).columns == {"text": ["a, b"], "label": ["x"]}
+
+
+@pytest.mark.parametrize("name", ["<stdin>", "a.csv.gz"])
+def test_a_stream_leaves_the_file_open(name):
+    content = b"text\nx\n"
+    file = io.BytesIO(gzip.compress(content) if name.endswith("gz") else content)
+    assert len(list(stream(file, [TEXT], source=name, form="csv"))) == 1
+    gc.collect()
+    assert not file.closed
+    file.seek(0)
+    next(stream(file, [TEXT], source=name, form="csv"))
+    gc.collect()
+    assert not file.closed
 
 
 # Columns
@@ -406,10 +420,13 @@ def test_a_file_of_bad_rows_only(tmp_path):
 
 
 STREAM = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from pipelines.rows import Column, stream
 
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak():  # MB; getrusage would give the parent's peak if that is higher
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
 begin, bad = peak(), []
 with open(sys.argv[1], "rb") as file:
     rows = sum(1 for _ in stream(file, [Column("text", "text", "")], source=sys.argv[1],
