@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.rows import (
@@ -18,6 +20,9 @@ from pipelines.rows import (
     value_of,
 )
 from pipelines.sources import load_dataset
+
+# Numbers of at most so many different values are divided like labels.
+GRADES = 100
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ def divide(
 ) -> tuple[Rows, Rows]:
     """Return rows for training and for validation, taking the latter from train if need be.
 
-    Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed.
+    Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed; of
+    each label at least one row stays in train.
 
     Raises:
         UserError: there are too few rows to divide.
@@ -119,25 +125,47 @@ def divide(
             "(add rows, or give --validation)"
         )
     chance = random.Random(seed)
-    groups: dict[str, list[int]] = {}
-    for i in range(len(train)):
-        named = [str(train.columns[c.name][i]) for c in targets if c.kind == "label"]
-        groups.setdefault("\n".join(named), []).append(i)
+    marks = _marks(train, targets)
+    left = Counter(mark for row in marks for mark in row)
+    groups: dict[Any, list[int]] = {}
+    for i, row in enumerate(marks):
+        # A row of several labels counts for its rarest.
+        groups.setdefault(min(row, key=lambda mark: (left[mark], mark), default=None), []).append(i)
     # The places of each group spread over 0..1; the lowest share of all is validation.
     ranked: list[tuple[float, int]] = []
     for places in groups.values():
         chance.shuffle(places)
         # A label's last row stays in train: it could not be learned otherwise.
         ranked += [((j + chance.random()) / len(places), i) for j, i in enumerate(places[1:])]
-    wanted = min(max(round(share * len(train)), 1), len(ranked))
-    if not wanted:
+    wanted = max(round(share * len(train)), 1)
+    held: set[int] = set()
+    for _, i in sorted(ranked):
+        if len(held) < wanted and all(left[mark] > 1 for mark in marks[i]):
+            held.add(i)
+            left.subtract(marks[i])
+    if not held:
         raise UserError(
             f"{train.source} has one row for each label, so none can be kept for validation "
             "(add rows, or give --validation)"
         )
-    held = {i for _, i in sorted(ranked)[:wanted]}
     kept = [i for i in range(len(train)) if i not in held]
     return train.take(kept), train.take(sorted(held))
+
+
+def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]:
+    """Return what each row must be represented by in train: (column, label) pairs.
+
+    Numbers count as labels where they are grades: few, and each in several rows.
+    """
+    marks: list[list[tuple[str, Any]]] = [[] for _ in range(len(rows))]
+    for column in targets:
+        values = rows.columns[column.name]
+        if column.kind == "number" and len(set(values)) > min(GRADES, len(values) // 2):
+            continue
+        for row, value in zip(marks, values, strict=True):
+            several = value if column.kind == "labels" else [value]
+            row += [(column.name, one) for one in several]
+    return marks
 
 
 def limited(rows: Rows, limit: int | None, seed: int) -> Rows:
