@@ -27,8 +27,7 @@ class Model:
     """What answers texts.
 
     Attributes:
-        inputs: the names of the strings it reads, in the order in which TensorFlow lists them,
-            which is the alphabet's.
+        inputs: the names of the strings it reads, in alphabetical order.
         answer: from B strings per input to B answers, each a value per named output.
     """
 
@@ -106,7 +105,7 @@ def load(folder: Path) -> Model:
         arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
         return split_rows(arrays, len(next(iter(texts.values()))))
 
-    return Model(tuple(specs), answer)
+    return Model(tuple(sorted(specs)), answer)  # TensorFlow lists them in any order
 
 
 def _first_line(error: Exception) -> str:
