@@ -47,7 +47,8 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
         os.replace(aside, folder)
         _sync(folder.parent)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        shutil.rmtree(aside, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(
             f"cannot write the checkpoint {folder}: {reason} (the one before it is kept; free "
             "space there, then go on with --resume)"

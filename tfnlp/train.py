@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfnlp import arguments, commands
+from tfnlp import arguments, commands, interrupts
 from tfnlp.config import Experiment
 from tfnlp.options import Parser
 
@@ -30,14 +31,15 @@ def main(argv: list[str]) -> int:
     experiment, own = arguments.parse(argv, parser)
     from pipelines.startup import quiet_start
 
-    print("starting TensorFlow", file=sys.stderr)
-    with quiet_start():
-        import tensorflow as tf
+    with interrupts.caught("; the same command with --resume goes on"):
+        print("starting TensorFlow", file=sys.stderr)
+        with quiet_start():
+            import tensorflow as tf
 
-        from tfnlp import experiment as steps  # noqa: F401
+            from tfnlp import experiment as steps  # noqa: F401
 
-        tf.config.list_physical_devices()
-    _run(experiment, own["resume"])
+            tf.config.list_physical_devices()
+        _run(experiment, own["resume"])
     return 0
 
 
@@ -53,6 +55,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
     if run is not None and (run / "metrics.json").exists():
         show.line(f"{run} has ended already; there is nothing to resume")
         show.next_steps(run, runs.read_json(run / "metrics.json"), [])
+        shutil.rmtree(run / "checkpoints", ignore_errors=True)
         return
     if resume and run is None:
         show.line("there is no run of this name to resume; starting one")
@@ -77,6 +80,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
     model = steps.calibrated(model, validation)
     steps.save(model, run)
     _finish(model, splits, run, before)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float]) -> None:

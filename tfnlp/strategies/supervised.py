@@ -1,21 +1,26 @@
 """Supervised fine-tuning by ``model.fit``, resumable at any batch.
 
-What decides the rest of a run is its *state*: the variables of model, optimizer, metrics and
-random generators, and the place (epoch, batch), history and early-stopping counters. It is
-saved at every epoch's end, every few minutes and on SIGTERM or SIGINT, and the order of the rows
-is a function of (seed, epoch), so a run that was killed goes on as if nothing had happened.
+What decides the rest of a run is its *state*: the variables of model, optimizer (with its
+accumulated gradients and its loss scale), metrics and random generators, and the place (epoch,
+batch), history and early-stopping counters. It is saved after every epoch, every few minutes and
+on SIGTERM or SIGINT, and the order of the rows is a function of (seed, epoch), so a run that was
+killed goes on as if nothing had happened: what it trained after its last checkpoint it trains
+again, from the same state on the same rows.
+
+With ``--deterministic``, on the same machine, the result then equals that of a run that was never
+killed, bit for bit. Without it rows, their order, the dropout masks and the counters are the same
+too, but TensorFlow may add up floating-point numbers in another order each time, so that weights
+differ in their last digits, as they do between two runs that nobody killed.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import keras
@@ -23,21 +28,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints
+from tfnlp import checkpoints, distribution, interrupts
+from tfnlp.interrupts import Interrupted, Signals
 from tfnlp.task import Objective
 
+log = logging.getLogger(__name__)
 
-class Interrupted(KeyboardInterrupt):
-    """A signal stopped the run, after its state was saved.
-
-    Attributes:
-        signum: the signal's number.
-    """
-
-    def __init__(self, signum: int, place: str) -> None:
-        name = signal.Signals(signum).name
-        super().__init__(f"{name} at {place}; the same command with --resume goes on")
-        self.signum = signum
+GO_ON = "the same command with --resume goes on"
 
 
 @dataclass
@@ -46,7 +43,7 @@ class State:
 
     Attributes:
         epoch: the epoch being trained, the first being 0.
-        step: its batches already trained.
+        step: its batches already trained; all of them when only its validation is to be done.
         history: metrics of each finished epoch.
         wait: epochs since the best one.
         best: the best value of the monitored metric.
@@ -100,35 +97,52 @@ def fit(
         feed: the batches.
         epochs: passes over the training rows, at most.
         patience: epochs without a better value before training stops.
-        folder: where checkpoints are kept.
+        folder: where checkpoints are kept; of several workers only the chief uses it.
         minutes: time between checkpoints inside an epoch [min].
         resume: go on from the newest whole checkpoint in ``folder``, if there is one.
-        callbacks: further Keras callbacks.
+        callbacks: further Keras callbacks; they are ended also when training is broken off.
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state was saved first.
-        UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
+        UserError: the loss became NaN or infinite, a checkpoint cannot be written, or another
+            worker has stopped.
     """
     state = State()
-    saver = Saver(folder, state, feed.steps, minutes)
-    if resume:
-        saver.load(model)
-    stack = [
-        FiniteLoss(feed, state, folder),
-        EarlyStopping(objective, patience, state, folder),
-        *callbacks,
-        saver,
-    ]
-    with _signals(saver):
-        # An epoch taken up in its middle is a fit of its own: Keras gives every epoch of one
-        # call the same number of steps.
-        if state.step and not state.stopped:
-            _fit(model, feed, range(state.epoch, state.epoch + 1), state.step, stack)
-        if state.epoch < epochs and not state.stopped:
-            _fit(model, feed, range(state.epoch, epochs), 0, stack)
-    if state.history:
-        checkpoints.restore(folder / f"best-{state.best_epoch}", _values(model.variables))
+    with interrupts.caught(f" after the last epoch; {GO_ON}") as signals, signals.held():
+        saver = Saver(folder, state, feed.steps, minutes, signals)
+        if resume:
+            saver.load(model)
+        stack = [
+            FiniteLoss(feed, state, folder),
+            EarlyStopping(objective, patience, state, folder),
+            *callbacks,
+            saver,
+        ]
+        try:
+            with distribution.others_needed():
+                _train(model, feed, state, epochs, stack)
+                _take_best(model, state, folder)
+        except BaseException:
+            for callback in callbacks:  # so that logs are whole and the terminal is as it was
+                callback.on_train_end()
+            raise
     return state
+
+
+def _train(model: keras.Model, feed: Feed, state: State, epochs: int, stack: list) -> None:
+    """Go through the rest of the epochs.
+
+    An epoch taken up in its middle is a fit of its own: Keras gives every epoch of one call the
+    same number of steps.
+    """
+    if state.stopped:
+        return
+    if state.step == feed.steps:
+        _validate(model, feed, state.epoch, stack)
+    elif state.step:
+        _fit(model, feed, range(state.epoch, state.epoch + 1), state.step, stack)
+    if state.epoch < epochs and not state.stopped:
+        _fit(model, feed, range(state.epoch, epochs), 0, stack)
 
 
 def _fit(model: keras.Model, feed: Feed, epochs: range, start: int, callbacks: list) -> None:
@@ -143,6 +157,29 @@ def _fit(model: keras.Model, feed: Feed, epochs: range, start: int, callbacks: l
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
+
+
+def _validate(model: keras.Model, feed: Feed, epoch: int, callbacks: list) -> None:
+    """Do what ``model.fit`` does after the last batch of an epoch."""
+    stack = keras.callbacks.CallbackList(callbacks, model=model, epochs=epoch + 1, steps=0)
+    model.stop_training = False
+    stack.on_train_begin()
+    stack.on_epoch_begin(epoch)
+    logs = dict(model.get_metrics_result())
+    held = model.evaluate(feed.validation, callbacks=stack, return_dict=True, verbose=0)
+    logs.update({f"val_{name}": value for name, value in held.items()})
+    stack.on_epoch_end(epoch, logs)
+    stack.on_train_end(logs)
+
+
+def _take_best(model: keras.Model, state: State, folder: Path) -> None:
+    """Give the model the weights of its best epoch."""
+    best = folder / f"best-{state.best_epoch}"
+    if distribution.chief():
+        if not checkpoints.whole(best):
+            raise UserError(f"the best weights in {best} are damaged; {GO_ON} from before them")
+        checkpoints.restore(best, _values(model.variables))
+    distribution.broadcast(_values(model.variables))
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -161,9 +198,11 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Count; keep the weights of a new best epoch."""
-        before = self.best
+        if self.best is not None and math.isnan(self.best):
+            self.best = None  # nothing is better than NaN, to Keras
         super().on_epoch_end(epoch, logs)
-        if self.best != before:
+        if self.wait == 0 and distribution.chief():
+            _check_finite(self.model, self.state, self.folder)
             values = _values(self.model.variables)
             checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
         self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
@@ -186,10 +225,9 @@ class FiniteLoss(keras.callbacks.Callback):
         if math.isfinite(loss):
             return
         numbers = ", ".join(map(str, self.feed.rows(self.state.epoch, self.state.step)))
-        kept = checkpoints.newest(self.folder, "step-")
         raise UserError(
             f"the loss became {loss} in epoch {self.state.epoch + 1}, batch {self.state.step + 1} "
-            f"(rows {numbers}); the last good checkpoint is {kept} (look at these rows, or lower "
+            f"(rows {numbers}); {_kept(self.folder)} (look at these rows, or lower "
             "--learning-rate)"
         )
 
@@ -197,74 +235,114 @@ class FiniteLoss(keras.callbacks.Callback):
 class Saver(keras.callbacks.Callback):
     """Keeps the state: on disk, and between calls of fit. It must be the last callback."""
 
-    def __init__(self, folder: Path, state: State, steps: int, minutes: float) -> None:
+    def __init__(
+        self, folder: Path, state: State, steps: int, minutes: float, signals: Signals
+    ) -> None:
         super().__init__()
         self.folder = folder
         self.state = state
         self.steps = steps
         self.seconds = 60 * minutes
+        self.signals = signals
         self.saved_at = time.monotonic()
-        self.signum = 0
         self.metrics: list[np.ndarray] | None = None
 
     def load(self, model: keras.Model) -> None:
         """Set model, optimizer, metrics and state from the newest whole checkpoint, if any."""
-        newest = checkpoints.newest(self.folder, "step-")
-        if newest is None:
+        found = self._newest() if distribution.chief() else None
+        if found is not None:
+            checkpoints.restore(found, _variables(model))
+        state = distribution.agree(checkpoints.read_state(found) if found else None)
+        if state is None:
             return
-        checkpoints.restore(newest, _variables(model))
-        for name, value in checkpoints.read_state(newest).items():
+        distribution.broadcast(_variables(model))
+        for name, value in state.items():
             setattr(self.state, name, value)
         # fit resets the metrics when an epoch begins; this one has begun already.
-        self.metrics = [v.numpy() for v in model.metrics_variables] if self.state.step else None
+        self.metrics = _numbers(model.metrics_variables) if self.state.step else None
+
+    def _newest(self) -> Path | None:
+        """The newest checkpoint that is whole, its best weights too; later ones are dropped."""
+        steps = checkpoints.listed(self.folder, "step-")
+        for found in reversed(steps):
+            if checkpoints.whole(found):
+                state = checkpoints.read_state(found)
+                best = self.folder / f"best-{state['best_epoch']}"
+                if not state["history"] or checkpoints.whole(best):
+                    return found
+            log.warning("the checkpoint %s is damaged; the one before it is taken", found)
+            checkpoints.drop(self.folder, {f.name for f in self.folder.iterdir()} - {found.name})
+        return None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Give the metrics of an epoch taken up in its middle what they had counted."""
-        if self.metrics is not None:
-            for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
-                variable.assign(value)
-            self.metrics = None
+        self._set_metrics()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Count the batch; save if it is time or a signal came."""
         self.state.step += 1
-        if self.state.step == self.steps:
-            return  # the epoch's end saves, after the validation
-        if self.signum:
+        if self.state.step == self.steps:  # the validation will count in the same metrics
+            self.metrics = _numbers(self.model.metrics_variables)
+        if self.signals.noted:
             self.save()
             place = f"epoch {self.state.epoch + 1}, batch {self.state.step}"
-            raise Interrupted(self.signum, place)
+            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
         if time.monotonic() - self.saved_at >= self.seconds:
             self.save()
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Obey a signal during validation: the last checkpoint stands."""
-        if self.signum:
-            raise Interrupted(self.signum, f"the validation after epoch {self.state.epoch + 1}")
+        """Obey a signal: the trained epoch is saved, the validation will be done again."""
+        if self.signals.noted:
+            self._set_metrics()
+            self.save()
+            place = f"the validation after epoch {self.state.epoch + 1}"
+            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Note the epoch's metrics and save."""
         self.state.history.append({name: float(value) for name, value in (logs or {}).items()})
-        self.state.epoch, self.state.step = epoch + 1, 0
+        self.state.epoch, self.state.step, self.metrics = epoch + 1, 0, None
         self.save()
+        if self.signals.noted:
+            raise Interrupted(self.signals.noted, f" after epoch {epoch + 1}; {GO_ON}")
+
+    def _set_metrics(self) -> None:
+        """Put back what the training metrics had counted."""
+        if self.metrics is not None:
+            for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
+                variable.assign(value)
 
     def save(self) -> None:
         """Write a checkpoint, then drop those before the last two, and best weights not named."""
-        for variable in self.model.trainable_variables:
-            if not np.isfinite(variable.numpy()).all():
-                raise UserError(
-                    f"the weights {variable.path} became NaN or infinite in epoch "
-                    f"{self.state.epoch + 1}; the last good checkpoint is "
-                    f"{checkpoints.newest(self.folder, 'step-')} (lower --learning-rate)"
-                )
-        number = self.state.epoch * self.steps + self.state.step
+        self.saved_at = time.monotonic()
+        if not distribution.chief():
+            return
+        _check_finite(self.model, self.state, self.folder)
+        # An epoch has one more place than batches: before and after its validation.
+        number = self.state.epoch * (self.steps + 1) + self.state.step
         checkpoints.write(
             self.folder / f"step-{number}", _variables(self.model), asdict(self.state)
         )
         kept = checkpoints.listed(self.folder, "step-")[-2:]
-        bests = {checkpoints.read_state(f)["best_epoch"] for f in kept if checkpoints.whole(f)}
+        bests = {checkpoints.read_state(f)["best_epoch"] for f in kept}
         checkpoints.drop(self.folder, {f.name for f in kept} | {f"best-{b}" for b in bests})
         self.saved_at = time.monotonic()
+
+
+def _check_finite(model: keras.Model, state: State, folder: Path) -> None:
+    """Raise UserError rather than let weights that are no numbers replace good ones."""
+    for variable in model.trainable_variables:
+        if not np.isfinite(variable.numpy()).all():
+            raise UserError(
+                f"the weights {variable.path} became NaN or infinite in epoch {state.epoch + 1}; "
+                f"{_kept(folder)} (lower --learning-rate)"
+            )
+
+
+def _kept(folder: Path) -> str:
+    """Say which checkpoint is there to go back to."""
+    newest = checkpoints.newest(folder, "step-")
+    return f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
 
 
 def _variables(model: keras.Model) -> list[tf.Variable]:
@@ -277,17 +355,6 @@ def _values(variables: Sequence[keras.Variable]) -> list[tf.Variable]:
     return list({id(v): v.value for v in variables}.values())
 
 
-@contextmanager
-def _signals(saver: Saver) -> Iterator[None]:
-    """Let the first SIGTERM or SIGINT stop the run at the next batch; a second one kills it."""
-
-    def note(signum: int, frame: FrameType | None) -> None:
-        saver.signum = signum
-        signal.signal(signum, before[signum])
-
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+def _numbers(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """Copy the variables' values."""
+    return [np.array(variable.numpy()) for variable in variables]

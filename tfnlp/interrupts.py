@@ -1,0 +1,72 @@
+"""SIGINT and SIGTERM: the first one ends a command in good order, the second one kills it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped the command.
+
+    Attributes:
+        signum: the signal's number.
+    """
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(f"{signal.Signals(signum).name}{message}")
+        self.signum = signum
+
+
+class Signals:
+    """What a signal does: it raises :class:`Interrupted` at once, or is noted while held.
+
+    Attributes:
+        noted: the number of the signal that came while they were held; 0 before.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Set what is said after the signal's name."""
+        self.message = message
+        self.noted = 0
+        self._held = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Take the first signal; give both back to the system, so that another one kills."""
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        self.noted = signum
+        if not self._held:
+            raise Interrupted(signum, self.message)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Only note a signal inside; one that nobody looked at is raised at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self.noted:
+            raise Interrupted(self.noted, self.message)
+
+
+@contextmanager
+def caught(message: str) -> Iterator[Signals]:
+    """Take SIGINT and SIGTERM until the end of the block.
+
+    Args:
+        message: what is said after the signal's name, such as how to go on.
+    """
+    signals = Signals(message)
+    before = {each: signal.signal(each, signals) for each in SIGNALS}
+    try:
+        yield signals
+    finally:
+        if not signals.noted:
+            for each, handler in before.items():
+                signal.signal(each, handler)
