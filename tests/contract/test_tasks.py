@@ -201,7 +201,8 @@ def test_an_op_that_tf_serving_lacks_is_refused_by_name(trained, monkeypatch):
 
 def test_summary_and_columns_are_documented(trained):
     options = trained.model.context.options
-    assert trained.task.summary and not trained.task.summary.endswith(".")
+    assert trained.task.summary
+    assert not trained.task.summary.endswith(".")
     for column in (*trained.task.inputs(options), *trained.task.targets(options)):
         assert column.help
     for field in dataclasses.fields(options):
