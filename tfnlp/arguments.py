@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines import discover
@@ -12,7 +12,7 @@ from pipelines.errors import UserError
 from pipelines.rows import Column
 from tfnlp import config, task
 from tfnlp.config import SECTIONS, Experiment
-from tfnlp.options import Parser, add_flags
+from tfnlp.options import Parser, add_flags, unknown_key
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
@@ -32,14 +32,18 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     first.add_argument("--task")
     first.add_argument("--config")
     given, _ = first.parse_known_args(argv)
+    place = given.config or "the command line"
     file = config.read_yaml(given.config) if given.config else {}
-    name = given.task or dict(file.get("task") or {}).get("name") or DEFAULT_TASK
-    chosen = task.load(str(name))
+    config.check_sections(file, place)
+    name = given.task or (config.task_name(file, place) if file.get("task") else DEFAULT_TASK)
+    chosen = task.load(name)
     own = {action.dest for action in parser._actions}
-    _add_options(parser, str(name), chosen)
+    _add_options(parser, name, chosen)
     flags = vars(parser.parse(argv))
-    values = _merge(file, str(name), flags, chosen)
-    experiment = config.from_values(values, chosen.options, given.config or "the command line")
+    values = _merge(file, name, flags, chosen)
+    experiment = config.from_values(values, chosen.options, place)
+    known = [column.name for column in columns_of(chosen)]
+    unknown_key(experiment.data.columns, known, f"the task {name}", "column")
     return experiment, {key: flags[key] for key in own if key in flags}
 
 
@@ -70,21 +74,26 @@ def _add_options(parser: Parser, name: str, chosen: Task) -> None:
     for section, kind in SECTIONS.items():
         group = add_flags(parser, section, kind, f"{section}: {kind.__doc__}")
         if section == "data":
-            for column in _all_columns(chosen):
-                group.add_argument(
-                    f"--{column.name.replace('_', '-')}-column",
-                    dest=f"column.{column.name}",
-                    default=argparse.SUPPRESS,
-                    metavar="HEADER",
-                    help=f"the file's column that holds {column.help}",
-                )
+            add_column_flags(group, columns_of(chosen))
     parser.epilog = "Tasks, each with options of its own (--task NAME --help):\n" + "\n".join(
         f"  {entry:<16} {task.load(entry).summary}" for entry in discover.names("tfnlp.tasks")
     )
 
 
-def _all_columns(chosen: Task) -> list[Column]:
-    """Every column that the task can read, whatever its options."""
+def add_column_flags(group: argparse._ArgumentGroup, columns: Sequence[Column]) -> None:
+    """Add a flag for each column that names its header; values arrive under ``column.<name>``."""
+    for column in columns:
+        group.add_argument(
+            f"--{column.name.replace('_', '-')}-column",
+            dest=f"column.{column.name}",
+            default=argparse.SUPPRESS,
+            metavar="HEADER",
+            help=f"the file's column that holds {column.help}",
+        )
+
+
+def columns_of(chosen: Task) -> list[Column]:
+    """Return every column that a task can read, whatever its options."""
     plain = chosen.options()
     variants = [plain]
     if hasattr(plain, "pair"):
@@ -93,23 +102,32 @@ def _all_columns(chosen: Task) -> list[Column]:
     return list(found.values())
 
 
+def every_column() -> list[Column]:
+    """Return the columns of all tasks here."""
+    tasks = [task.load(name) for name in discover.names("tfnlp.tasks")]
+    return list({c.name: c for chosen in tasks for c in columns_of(chosen)}.values())
+
+
 def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen: Task) -> dict:
     """Put the flags over the file's values."""
     values = {key: dict(v) if isinstance(v, Mapping) else v for key, v in file.items()}
     for section in ("task", *SECTIONS):
         values[section] = values.get(section) or {}
     values["task"]["name"] = name
-    headers = dict(values["data"].get("columns") or {})
+    headers: Any = values["data"].get("columns") or {}
+    given = {}
     for key, value in flags.items():
         section, _, option = key.partition(".")
         if section == "column":
-            headers[option] = value
+            given[option] = value
         elif key == "data.columns":
-            headers.update(value)
+            given.update(value)
         elif option:
             values[section][option] = value
         elif key in ("name", "seed") and value is not None:
             values[key] = value
+    if given and isinstance(headers, Mapping):
+        headers = {**headers, **given}
     values["data"]["columns"] = headers
     _choose_data(values["data"], flags, chosen, name)
     return values
@@ -123,6 +141,11 @@ def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, n
         data["train"] = data["validation"] = data["test"] = None
     if data.get("train") and data.get("dataset"):
         raise UserError("--train and --dataset are both given; give one of them")
+    if data.get("dataset") and (data.get("validation") or data.get("test")):
+        raise UserError(
+            f"--validation or --test is given with --dataset {data['dataset']}, which has splits "
+            "of its own (judge a trained model on a file by python -m tfnlp.evaluate)"
+        )
     if not data.get("train") and not data.get("dataset"):
         if chosen.dataset is None:
             raise UserError(f"--task {name} has no example data; give --train FILE or --dataset")

@@ -31,7 +31,7 @@ class Data:
         "header of a column, such as text=review; --text-column review says the same",
         flag="--column",
     )
-    label_separator: str = option("|", "what separates the labels of one row in a file")
+    label_separator: str = option("|", "what separates the labels of one row in a file", minimum=1)
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
         "error", "a row that cannot be used stops the run, is left out, or is kept aside in a file"
     )
@@ -181,12 +181,9 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
     Raises:
         UserError: an unknown section or key, or a value out of range.
     """
-    unknown_key(values, ["task", "name", "seed", *SECTIONS], place)
-    for name in ("task", *SECTIONS):
-        if not isinstance(values.get(name) or {}, Mapping):
-            raise UserError(f"{place}: {name} is {values[name]!r}; it must hold `option: value`")
-    task = dict(values.get("task") or {})
-    name = str(task.pop("name"))
+    check_sections(values, place)
+    name = task_name(values, place)
+    task = {key: value for key, value in values["task"].items() if key != "name"}
     seed = values.get("seed", 42)
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise UserError(f"{place}: seed is {seed!r}; it must be a whole number from 0 to 2^31 - 1")
@@ -201,11 +198,37 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
     return Experiment(task=name, options=made, name=filed, seed=seed, **sections)
 
 
+def check_sections(values: Mapping[str, Any], place: str) -> None:
+    """Raise UserError if there is an unknown section, or one that holds no options."""
+    unknown_key(values, ["task", "name", "seed", *SECTIONS], place)
+    for name in ("task", *SECTIONS):
+        if not isinstance(values.get(name) or {}, Mapping):
+            raise UserError(f"{place}: {name} is {values[name]!r}; it must hold `option: value`")
+
+
+def task_name(values: Mapping[str, Any], place: str) -> str:
+    """Return the name of the task that an experiment's values are about.
+
+    Raises:
+        UserError: there is none.
+    """
+    task = values.get("task")
+    name = task.get("name") if isinstance(task, Mapping) else None
+    if not isinstance(name, str):
+        raise UserError(f"{place} names no task; it must hold `task: {{name: classification}}`")
+    return name
+
+
 def default_name(task: str, data: Data) -> str:
     """Name an experiment by its data and task, as in ``trec-classification``."""
-    source = data.dataset or Path(str(data.train)).name.split(".")[0]
-    source = source.removeprefix("tfds:").replace("/", "-").replace(":", "-")
-    return f"{source}-{task.rpartition('.')[2]}"
+    return f"{data_name(data.dataset, data.train)}-{task.rpartition('.')[2]}"
+
+
+def data_name(dataset: str | None, file: str | None) -> str:
+    """Name data for a folder: ``tfds:glue/cola`` is ``glue-cola``, ``a/b.csv.gz`` is ``b``."""
+    if dataset:
+        return dataset.removeprefix("tfds:").replace("/", "-").replace(":", "-")
+    return Path(str(file)).name.lstrip(".").split(".")[0] or "data"
 
 
 def to_values(experiment: Experiment) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING
 from typing import Any, Literal, NoReturn
 
@@ -41,7 +41,7 @@ def option(
         default: its value when neither file nor flag says otherwise.
         help: one line for ``--help``, with the unit in square brackets.
         flag: the flag, where it is not the field's name with hyphens (``--backbone``).
-        minimum: smallest value allowed.
+        minimum: smallest value allowed; of a text, its fewest characters.
         maximum: largest value allowed.
         choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
     """
@@ -111,9 +111,25 @@ def add_flags(
         elif kind is dict:
             group.add_argument(flag, action=_Pair, metavar="NAME=VALUE", **settings)
         else:
-            metavar = None if choices else kind.__name__.upper()
-            group.add_argument(flag, type=kind, choices=choices, metavar=metavar, **settings)
+            metavar = "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
+            read = _reader(kind, hints[field.name], field)
+            group.add_argument(flag, type=read, metavar=metavar, **settings)
     return group
+
+
+def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], Any]:
+    """Return what reads a flag's value; argparse puts the flag's name before its message."""
+
+    def read(text: str) -> Any:
+        try:
+            return _check(kind(text), hint, field) if kind is not str else _check(text, hint, field)
+        except _FaultError as fault:
+            raise argparse.ArgumentTypeError(str(fault)) from None
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+
+    return read
 
 
 class _Pair(argparse.Action):
@@ -143,20 +159,24 @@ def make(section: type, values: Mapping[str, Any], place: str) -> Any:
     hints = typing.get_type_hints(section)
     fields = {f.name: f for f in dataclasses.fields(section)}
     unknown_key(values, list(fields), place)
-    checked = {
-        name: _check(value, hints[name], fields[name], f"{place}: {name}")
-        for name, value in values.items()
-    }
+    checked = {}
+    for name, value in values.items():
+        try:
+            checked[name] = _check(value, hints[name], fields[name])
+        except _FaultError as fault:
+            raise UserError(f"{place}: {name}: {fault}") from None
     return section(**checked)
 
 
-def unknown_key(values: Mapping[str, Any], known: list[str], place: str) -> None:
+def unknown_key(
+    values: Mapping[str, Any], known: list[str], place: str, what: str = "option"
+) -> None:
     """Raise UserError if a key is not a known one, suggesting the nearest."""
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(known)}"
-            raise UserError(f"{place} has no option {name!r}{hint}")
+            raise UserError(f"{place} has no {what} {name!r}{hint}")
 
 
 def plain(section: Any) -> dict[str, Any]:
@@ -188,26 +208,45 @@ def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | 
     return typing.get_origin(hint) or hint, choices
 
 
-def _check(value: Any, hint: Any, field: dataclasses.Field, place: str) -> Any:
-    """Return the value in its field's type, or raise UserError."""
+class _FaultError(ValueError):
+    """What is wrong with a value."""
+
+
+def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
+    """Return the value in its field's type, or raise _FaultError."""
     if value is None and type(None) in typing.get_args(hint):
         return None
+    kind: Any
     kind, choices = _kind(hint, field)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if kind is float and isinstance(value, str):
         # YAML reads 1e-4 (without a point) as a string.
         with contextlib.suppress(ValueError):
             value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{place} is {value!r}; it must be of type {kind.__name__}")
+        raise _FaultError(f"{value!r} is not {_NAMES[kind]}")
+    if kind is dict and not all(isinstance(x, str) for pair in value.items() for x in pair):
+        raise _FaultError(f"{value!r} is not {_NAMES[kind]}")
     if choices and value not in choices:
-        raise UserError(f"{place} is {value!r}; it must be one of: {', '.join(choices)}")
+        raise _FaultError(f"{value!r} is not one of: {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _FaultError(f"{value!r} is not a finite number")
     low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if kind is float and not math.isfinite(value):
-        raise UserError(f"{place} is {value!r}; it must be a finite number")
-    if low is not None and value < low:
-        raise UserError(f"{place} is {value!r}; the smallest value allowed is {low}")
-    if high is not None and value > high:
-        raise UserError(f"{place} is {value!r}; the largest value allowed is {high}")
+    if kind is str:
+        if low is not None and len(value) < low:
+            raise _FaultError("it must not be empty")
+    elif low is not None and value < low:
+        raise _FaultError(f"{value!r} is too small; the smallest value allowed is {low}")
+    elif high is not None and value > high:
+        raise _FaultError(f"{value!r} is too large; the largest value allowed is {high}")
     return value
+
+
+_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text (put it in quotes)",
+    dict: "a mapping from names to names",
+}

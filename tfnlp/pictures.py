@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -85,3 +87,14 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
     axes.plot([low, high], [low, high], color="grey", linestyle=":")
     axes.set(xlabel="true", ylabel="answer")
     return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG; characters that no font here has are drawn as boxes.
+
+    For Chinese, Japanese and Korean label names install one of the fonts named above, such as
+    Debian's ``fonts-noto-cjk``.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, format="png", dpi=120)

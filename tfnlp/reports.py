@@ -174,3 +174,14 @@ def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]
     unseen = sorted(set(grades) - set(known))
     warnings = [f"grade {grade:g} was never seen in training" for grade in unseen]
     return Report(values, [table], figures, warnings)
+
+
+def markdown(table: Table) -> str:
+    """Return a table in Markdown, without its title."""
+
+    def line(cells: Sequence[Any]) -> str:
+        escaped = (" ".join(str(cell).replace("|", "\\|").split()) for cell in cells)
+        return f"| {' | '.join(escaped)} |"
+
+    rule = ["---"] * len(table.header)
+    return "\n".join([line(table.header), line(rule), *map(line, table.rows)])

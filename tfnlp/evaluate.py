@@ -1,0 +1,306 @@
+"""python -m tfnlp.evaluate: judge a SavedModel on rows with known answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+from rich.progress import track
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from pipelines.startup import quiet_start
+from pipelines.writers import json_text
+from tfnlp import arguments, commands, config, runs, task
+from tfnlp.config import Experiment
+from tfnlp.options import Parser, add_flags, make, option, unknown_key
+from tfnlp.saved_model import SAVED_MODELS, find_model, load
+from tfnlp.task import Arrays, Context, Report, Table, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfnlp.saved_model import Answers
+
+EVALUATIONS = Path("evaluations")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The rows to judge by, and where the report goes."""
+
+    test: str | None = option(
+        None,
+        "file of rows with the right answers: .csv, .tsv or .jsonl, also with .gz; without --test "
+        "and --dataset the data that the model was trained with",
+    )
+    dataset: str | None = option(None, "a built-in data set, or tfds:NAME, instead of a file")
+    split: str = option("test", "which split of the data set")
+    columns: dict[str, str] = option(
+        {},
+        "header of a column, such as text=review; --text-column review says the same; as in "
+        "training if not given",
+        flag="--column",
+    )
+    label_separator: str | None = option(
+        None, "what separates the labels of one row in a file; as in training if not given"
+    )
+    on_bad_row: Literal["error", "skip", "quarantine"] = option(
+        "error", "a row that cannot be used stops the run, is left out, or is kept aside in a file"
+    )
+    output: str | None = option(
+        None, f"folder of the report; {EVALUATIONS}/<name>/<version>/<data> if not given"
+    )
+    batch_size: int = option(64, "rows the model is asked at a time [rows]", minimum=1)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A SavedModel and what lies beside it.
+
+    Attributes:
+        folder: the version's folder.
+        experiment: what made the model.
+        task: its task.
+        facts: what the data fixed, and calibration.
+    """
+
+    folder: Path
+    experiment: Experiment
+    task: Task
+    facts: dict[str, Any]
+
+
+def main(argv: list[str]) -> int:
+    """Judge the model that the arguments name."""
+    parser = Parser(
+        prog="python -m tfnlp.evaluate",
+        description="Judge a SavedModel on rows with known answers: metrics, tables and pictures.",
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="SavedModel folder, folder of versions (the highest is taken), or a name in "
+        f"{SAVED_MODELS}/",
+    )
+    group = add_flags(parser, "options", Options, "rows and report")
+    arguments.add_column_flags(group, arguments.every_column())
+    given = vars(parser.parse(argv))
+    values = {key.partition(".")[2]: v for key, v in given.items() if key.startswith("options.")}
+    headers = {key.partition(".")[2]: v for key, v in given.items() if key.startswith("column.")}
+    values["columns"] = {**values.get("columns", {}), **headers}
+    options = make(Options, values, "the command line")
+    exported = _exported(find_model(given["model"]))
+    options = _with_data(options, exported)
+    target = Path(options.output) if options.output else _folder(options, exported)
+    _check_place(target)
+    with quiet_start():
+        import tensorflow as tf
+
+        from tfnlp import show
+
+        tf.config.list_physical_devices()
+    rows = _read(options, exported)
+    report = evaluate(exported, rows, options.batch_size)
+    if rows.bad:
+        left = f"{len(rows.bad)} of its rows cannot be used and are left out"
+        report.warnings.append(f"{rows.source}: {left}, the first: {rows.bad[0]}")
+    about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
+    print(f"{about['model']} on {about['rows']} rows of {about['data']}")
+    show.tables(dataclasses.replace(report, tables=[_metrics(report), *report.tables]))
+    _write(target, about, report)
+    print(f"report and pictures: {target}{os.sep}")
+    return 0
+
+
+def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
+    """Ask a SavedModel about rows and judge its answers.
+
+    Args:
+        exported: the SavedModel.
+        rows: N rows with the task's inputs and targets.
+        batch_size: rows it is asked at a time [rows].
+    """
+    model = load(exported.folder)
+    inputs = {name: rows.columns[name] for name in model.inputs}
+    lengths = [sum(map(len, texts)) for texts in zip(*inputs.values(), strict=True)]
+    # Rows of about one length go together: a batch is padded to its longest.
+    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    answers: Answers = [{} for _ in order]
+    err = Console(stderr=True)
+    starts = range(0, len(order), batch_size)
+    for start in track(starts, "answering", console=err, disable=not err.is_terminal):
+        places = order[start : start + batch_size]
+        texts = {name: [values[i] for i in places] for name, values in inputs.items()}
+        for i, answer in zip(places, model.answer(texts), strict=True):
+            answers[i] = answer
+    options = exported.experiment.options
+    # A report reads no text, so it needs no tokenizer.
+    context = Context(options, None, options.max_length, exported.facts)  # type: ignore[arg-type]
+    return exported.task.report(context, rows, _arrays(answers))
+
+
+def _arrays(answers: Answers) -> Arrays:
+    """Turn an answer a row into named arrays of N rows; of a mapping the values, in its order."""
+    import numpy as np
+
+    found: dict[str, np.ndarray] = {}
+    for name, first in answers[0].items():
+        values = [answer[name] for answer in answers]
+        if isinstance(first, dict):
+            values = [list(value.values()) for value in values]
+        array = np.array(values, object if isinstance(first, str) else None)
+        # The model computes in float32; so the report's sums are the same as after training.
+        found[name] = array.astype(np.float32) if array.dtype == np.float64 else array
+    return found
+
+
+def _exported(folder: Path) -> Exported:
+    """Read what the exporter put beside a SavedModel."""
+    for name in ("experiment.yaml", "facts.json"):
+        if not (folder / name).exists():
+            raise UserError(
+                f"{folder} holds no {name}: it was not exported by tfnlp, or is not complete "
+                "(python -m tfnlp.export RUN writes it again)"
+            )
+    file = folder / "experiment.yaml"
+    values = config.read_yaml(file)
+    chosen = task.load(config.task_name(values, str(file)))
+    experiment = config.from_values(values, chosen.options, str(file))
+    return Exported(folder, experiment, chosen, runs.read_json(folder / "facts.json"))
+
+
+def _with_data(options: Options, exported: Exported) -> Options:
+    """Fill in what was not given: the data and the columns as they were in training."""
+    data = exported.experiment.data
+    test, dataset = options.test, options.dataset
+    if test and dataset:
+        raise UserError("--test and --dataset are both given; give one of them")
+    if not test and not dataset:
+        test, dataset = data.test, data.dataset
+    if not test and not dataset:
+        raise UserError("the model was trained without test data; give --test FILE or --dataset")
+    known = [column.name for column in _columns(exported)]
+    unknown_key(options.columns, known, f"the task {exported.experiment.task}", "column")
+    return dataclasses.replace(
+        options,
+        test=test,
+        dataset=dataset,
+        columns={**data.columns, **options.columns},
+        label_separator=options.label_separator or data.label_separator,
+    )
+
+
+def _columns(exported: Exported) -> tuple[Column, ...]:
+    """Return the raw columns of the model's task."""
+    options = exported.experiment.options
+    return exported.task.inputs(options) + exported.task.targets(options)
+
+
+def _read(options: Options, exported: Exported) -> Rows:
+    """Read the rows to judge by."""
+    from pipelines import splits
+
+    how = (_columns(exported), options.columns, options.on_bad_row, str(options.label_separator))
+    if options.test:
+        return splits.from_files({"test": options.test}, *how)["test"]
+    found = splits.from_dataset(str(options.dataset), *how)
+    if options.split not in found:
+        there = ", ".join(found)
+        raise UserError(f"{options.dataset} has no split {options.split!r}; it has: {there}")
+    return found[options.split]
+
+
+def _folder(options: Options, exported: Exported) -> Path:
+    """Name the report's folder by model, version and data."""
+    if options.test:
+        data = Path(options.test).name.split(".")[0]
+    else:
+        data = f"{config.data_name(options.dataset, None)}-{options.split}"
+    folder = exported.folder.resolve()
+    return EVALUATIONS / folder.parent.name / folder.name / data
+
+
+def _check_place(target: Path) -> None:
+    """Refuse, before the work is done, a folder that cannot be written or holds something else."""
+    earlier = (target / "report.md").exists()
+    if target.exists() and not earlier and (target.is_file() or any(target.iterdir())):
+        raise UserError(f"{target} exists and holds no report (choose another --output)")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = _aside(target, "new")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        aside.rmdir()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _aside(target: Path, what: str) -> Path:
+    """Return a name beside the target for what is not in place yet, or not any more."""
+    return target.with_name(f".{target.name}.{os.getpid()}.{what}")
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {target}: {error.strerror} (choose another place: --output)")
+
+
+def _write(target: Path, about: Mapping[str, Any], report: Report) -> None:
+    """Write report.md, metrics.json and a PNG for each picture, in place of an earlier report."""
+    from tfnlp import pictures
+
+    aside, old = _aside(target, "new"), _aside(target, "old")
+    try:
+        aside.mkdir()
+        for name, draw in report.figures.items():
+            pictures.save(draw(), aside / f"{name}.png")
+        tables = {
+            table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows]
+            for table in report.tables
+        }
+        told = {**about, "metrics": report.metrics, "tables": tables, "warnings": report.warnings}
+        (aside / "metrics.json").write_text(f"{json_text(told)}\n", "utf-8")
+        (aside / "report.md").write_text(_markdown(about, report), "utf-8")
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+    except OSError as error:
+        if old.exists():
+            old.rename(target)
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _metrics(report: Report) -> Table:
+    """Return the metrics as a table."""
+    cells = [(name, f"{value:.4f}") for name, value in report.metrics.items()]
+    return Table("Metrics", ("metric", "value"), cells)
+
+
+def _markdown(about: Mapping[str, Any], report: Report) -> str:
+    """Return the report in Markdown."""
+    from tfnlp.reports import markdown
+
+    parts = [f"# Evaluation of {about['model']}", f"{about['rows']} rows of `{about['data']}`."]
+    parts += [f"**Warning:** {text}" for text in report.warnings]
+    parts += [
+        f"## {table.title}\n\n{markdown(table)}" for table in (_metrics(report), *report.tables)
+    ]
+    parts += [
+        f"## {name.replace('_', ' ').capitalize()}\n\n![{name}]({name}.png)"
+        for name in report.figures
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))

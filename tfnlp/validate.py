@@ -1,0 +1,394 @@
+"""python -m tfnlp.validate: check data files for training, without training."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.rows import BadRow, Column, Rows, duplicates
+from pipelines.writers import json_text, replacing
+from tfnlp import arguments, commands, findings, task
+from tfnlp.config import Experiment
+from tfnlp.findings import Findings
+from tfnlp.options import Parser
+from tfnlp.task import Table, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfnlp.experiment import Model
+
+SPLITS = ("train", "validation", "test")
+BINS = 12
+BAR = 40  # characters of a histogram's longest bar
+
+
+def main(argv: list[str]) -> int:
+    """Check the data that the arguments name; 1 if training would stop at them."""
+    parser = Parser(
+        prog="python -m tfnlp.validate",
+        description="Check data without training: rows, labels, lengths in tokens, duplicates, "
+        "leakage, and rows that\ncannot be used. Takes what train takes. Exit status: 0 if "
+        "training can begin, 1 if the data would\nstop it, 2 if the command line is wrong.",
+    )
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=20,
+        metavar="ROWS",
+        help="rows named for each finding (default: 20)",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write everything, with all row numbers, as JSON too"
+    )
+    experiment, own = arguments.parse(argv, parser)
+    from pipelines.startup import quiet_start
+
+    print("starting TensorFlow", file=sys.stderr)
+    with quiet_start():
+        import tensorflow as tf
+
+        from tfnlp import experiment as steps  # noqa: F401
+
+        tf.config.list_physical_devices()
+    found = check(experiment)
+    findings.show(found, max(own["show"], 0))
+    if own["json"]:
+        with replacing(Path(own["json"])) as file:
+            file.write(f"{json_text(findings.values(found))}\n")
+    return 1 if found.errors else 0
+
+
+def check(experiment: Experiment) -> Findings:
+    """Check an experiment's data, going on after each fault as far as possible."""
+    found = Findings()
+    chosen = task.load(experiment.task)
+    inputs, targets = chosen.inputs(experiment.options), chosen.targets(experiment.options)
+    rows = _read(experiment, inputs + targets, found)
+    _bad_rows(rows, experiment, found)
+    _leakage(rows, inputs, found)
+    if "train" in rows:
+        _repeated(rows["train"], inputs, targets, found)
+        rows = _divided(rows, experiment, inputs, targets, found)
+    order = [split for split in SPLITS if split in rows]
+    found.facts["rows"] = {split: len(rows[split]) for split in order}
+    sizes = [(split, len(rows[split]), rows[split].source) for split in order]
+    found.tables.append(Table("Rows", ("split", "rows", "from"), sizes))
+    for column in targets if rows else ():
+        if column.kind == "number":
+            _numbers(rows, column, found)
+        elif column.kind in ("label", "labels"):
+            _labels(rows, column, found)
+    facts = None
+    if "train" in rows:
+        facts = found.attempt(lambda: chosen.learn(rows["train"], experiment.options))
+    if facts is not None:
+        _unusable(rows, chosen, facts, found)
+    if rows:
+        _lengths(rows, chosen, experiment, facts or {}, found)
+    return found
+
+
+def _read(experiment: Experiment, wanted: Sequence[Column], found: Findings) -> dict[str, Rows]:
+    """Read what can be read; bad rows are left out and kept in each split's ``bad``."""
+    from pipelines import splits
+
+    data = experiment.data
+
+    def read(files: dict[str, str]) -> dict[str, Rows]:
+        return splits.from_files(files, wanted, data.columns, "skip", data.label_separator)
+
+    if not data.train:
+        name, separator = str(data.dataset), data.label_separator
+        how = (wanted, data.columns)
+        return found.attempt(lambda: splits.from_dataset(name, *how, "skip", separator)) or {}
+    rows: dict[str, Rows] = {}
+    for split in SPLITS:
+        files = {split: getattr(data, split)}
+        if files[split]:
+            rows |= found.attempt(lambda files=files: read(files)) or {}  # type: ignore[misc]
+    return rows
+
+
+def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) -> None:
+    """Tell of rows that cannot be used: an error unless the user asked to leave them out."""
+    strict = experiment.data.on_bad_row == "error"
+    for part in rows.values():
+        if part.bad:
+            remedy = "mend them, or use --on-bad-row skip or quarantine" if strict else "left out"
+            tell = found.error if strict else found.warn
+            tell(f"{part.source}: {_count(part.bad)} cannot be used ({remedy})", part.bad)
+
+
+def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
+    """Tell of rows whose inputs stand in two splits."""
+    names = [column.name for column in inputs]
+    for seen, judged in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        if seen in rows and judged in rows:
+            pairs = duplicates(rows[seen], rows[judged], names)
+            if pairs:
+                found.warn(
+                    f"{rows[judged].source}: {_count(pairs)} with a text that also stands in "
+                    f"{rows[seen].source}; scores on them say little about new text",
+                    [BadRow(there, f"as row {here} of {seen}") for here, there in pairs],
+                )
+
+
+def _repeated(
+    train: Rows, inputs: Sequence[Column], targets: Sequence[Column], found: Findings
+) -> None:
+    """Tell of texts that stand in train twice, and of those with different targets."""
+    place = {number: i for i, number in enumerate(train.numbers)}
+    same, conflicts = [], []
+    for first, again in duplicates(train, train, [column.name for column in inputs]):
+        if first == again:
+            continue
+        before, now = (_targets(train, place[number], targets) for number in (first, again))
+        if before == now:
+            same.append(BadRow(again, f"as row {first}"))
+        else:
+            conflicts.append(BadRow(again, f"{now}, but the same text in row {first}: {before}"))
+    if same:
+        found.warn(f"{train.source}: {_count(same)} with the text of an earlier row", same)
+    if conflicts:
+        found.warn(
+            f"{train.source}: {_count(conflicts)} with the text of an earlier row and another "
+            "target",
+            conflicts,
+        )
+
+
+def _targets(rows: Rows, place: int, targets: Sequence[Column]) -> str:
+    """Return a row's targets for a sentence."""
+    return ", ".join(repr(rows.columns[column.name][place]) for column in targets)
+
+
+def _divided(
+    rows: dict[str, Rows],
+    experiment: Experiment,
+    inputs: Sequence[Column],
+    targets: Sequence[Column],
+    found: Findings,
+) -> dict[str, Rows]:
+    """Return the splits as training would have them, limited, with validation out of train."""
+    from pipelines import splits
+
+    data, seed = experiment.data, experiment.seed
+    rows = {**rows, "train": splits.limited(rows["train"], data.limit, seed)}
+    if "validation" in rows or data.validation:
+        return rows
+    share = data.validation_share
+    divided = found.attempt(lambda: splits.divide(rows, targets, share, seed))
+    if divided is None:
+        return rows
+    train, validation = divided
+    both = duplicates(train, validation, [column.name for column in inputs])
+    if both:
+        found.warn(
+            f"{train.source}: training would take {_count(validation.numbers)} of it for "
+            f"validation, and the text of {len(both)} of them also stays in train (leave out the "
+            "repeated rows, or give --validation)"
+        )
+    return {**rows, "train": train, "validation": validation}
+
+
+def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
+    """Count each label in each split."""
+    counts: dict[str, Counter[str]] = {}
+    for split in (split for split in SPLITS if split in rows):
+        values = rows[split].columns[column.name]
+        several = values if column.kind == "labels" else [[value] for value in values]
+        # A row may have no label at all, if it may have several.
+        counts[split] = Counter(label for given in several for label in given or [""])
+    first = next(iter(counts))
+    every = {label for count in counts.values() for label in count}
+    names = sorted(every, key=lambda label: (-counts[first][label], label))
+    others = [split for split in counts if split != first]
+    table = [
+        (
+            name or "(none)",
+            counts[first][name],
+            f"{counts[first][name] / len(rows[first]):.1%}",
+            *(counts[split][name] for split in others),
+        )
+        for name in names
+    ]
+    header = (column.name, first, f"share of {first}", *others)
+    found.tables.append(Table(f"Rows by {column.name}, {len(names)} different", header, table))
+    told = {split: dict(count) for split, count in counts.items()}
+    found.facts.setdefault("targets", {})[column.name] = told
+    if "train" in rows:
+        alone = {label for label in names if label and counts["train"][label] == 1}
+        _alone(rows["train"], column, alone, found)
+
+
+def _alone(train: Rows, column: Column, alone: set[str], found: Findings) -> None:
+    """Tell of labels with a single row to learn from."""
+    bad = []
+    for number, value in zip(train.numbers, train.columns[column.name], strict=True):
+        given = value if column.kind == "labels" else [value]
+        bad += [BadRow(number, f"{label!r}") for label in given if label in alone]
+    if bad:
+        found.warn(
+            f"{train.source}: {len(bad)} label{'s have' if len(bad) > 1 else ' has'} a single row "
+            "to learn from (add rows, or join labels)",
+            bad,
+        )
+
+
+def _numbers(rows: dict[str, Rows], column: Column, found: Findings) -> None:
+    """Describe the numbers of each split, and draw the first's distribution."""
+    import numpy as np
+
+    facts: dict[str, dict[str, float]] = {}
+    for split in (split for split in SPLITS if split in rows):
+        values = np.array(rows[split].columns[column.name])
+        facts[split] = {
+            "min": float(values.min()),
+            "mean": float(values.mean()),
+            "max": float(values.max()),
+            "deviation": float(values.std()),
+            "different": len(set(values)),
+        }
+    first = next(iter(facts))
+    found.facts.setdefault("targets", {})[column.name] = facts
+    table = [(split, *(f"{value:.6g}" for value in told.values())) for split, told in facts.items()]
+    found.tables.append(Table(f"Numbers in {column.name}", ("split", *facts[first]), table))
+    values = np.array(rows[first].columns[column.name])
+    found.tables.append(_histogram(f"{column.name} in {first}", values))
+
+
+def _histogram(title: str, values: np.ndarray) -> Table:
+    """Draw numbers (N,) as at most twelve bars of text, whole numbers in whole bins."""
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    whole = bool((values == np.round(values)).all())
+    step = float(np.ceil((high - low + 1) / BINS)) if whole else (high - low) / BINS
+    count = int((high - low) // step) + 1 if whole else BINS
+    place = np.minimum(((values - low) / step).astype(int), count - 1)
+    sizes = np.bincount(place, minlength=count)
+    bars = []
+    for i, size in enumerate(sizes):
+        start, end = low + i * step, low + (i + 1) * step - whole
+        span = f"{start:.4g}" if start == end else f"{start:.4g} to {end:.4g}"
+        # Rounded up, so that a few rows among many still show.
+        bars.append((span, int(size), "█" * int(np.ceil(BAR * size / sizes.max()))))
+    return Table(f"{title[0].upper()}{title[1:]}", ("from", "rows", ""), bars)
+
+
+def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found: Findings) -> None:
+    """Tell of rows that do not fit what is learned from train; only validation's stop training."""
+    for split, tell, what in (
+        ("validation", found.error, "cannot be used"),
+        ("test", found.warn, "will count as wrong"),
+    ):
+        bad = list(chosen.faults(rows[split], facts)) if split in rows else []
+        if bad:
+            tell(f"{rows[split].source}: {_count(bad)} {what}", bad)
+
+
+def _lengths(
+    rows: dict[str, Rows],
+    chosen: Task,
+    experiment: Experiment,
+    facts: dict[str, Any],
+    found: Findings,
+) -> None:
+    """Count tokens with the backbone's tokenizer, and what training would cut off."""
+    import numpy as np
+
+    from tfnlp import experiment as steps
+    from tfnlp.backbones import loading
+
+    name, options = experiment.backbone.name, experiment.options
+    backbone = found.attempt(lambda: loading.load(name, layers=experiment.backbone.layers))
+    if backbone is None:
+        return
+    limit = backbone.max_length
+    if options.max_length > limit:
+        found.error(
+            f"--max-length {options.max_length} is more than the {limit} tokens that {name} has "
+            "positions for (use --windows to read longer texts)"
+        )
+    context = task.Context(options, backbone.tokenizer, min(options.max_length, limit), facts)
+    model = steps.Model(experiment, chosen, context, backbone.model)
+    table, lengths = [], {}
+    for split in (split for split in SPLITS if split in rows):
+        total, lost = _measured(model, rows[split])
+        told = {
+            "median": int(np.quantile(total, 0.5, method="higher")),
+            "90%": int(np.quantile(total, 0.9, method="higher")),
+            "95%": int(np.quantile(total, 0.95, method="higher")),
+            "99%": int(np.quantile(total, 0.99, method="higher")),
+            "longest": int(total.max()),
+            "rows cut": int((lost > 0).sum()),
+        }
+        lengths[split] = total
+        found.facts.setdefault("tokens", {})[split] = told
+        table.append((split, *told.values()))
+        _cut(rows[split], lost, options, found)
+    header = ("split", *told)
+    found.tables.append(Table(f"Tokens a row, as {name} cuts texts", header, table))
+    first = next(iter(lengths))
+    found.tables.append(_histogram(f"tokens a row in {first}", lengths[first]))
+    held = found.facts["tokens"][first]
+    advice = [
+        (share, tokens, _advice(tokens, options, limit))
+        for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
+    ]
+    found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
+    title = f"What would read {first} uncut"
+    found.tables.append(Table(title, ("rows", "tokens", "flags"), advice))
+
+
+def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
+    from tfnlp import experiment as steps
+
+    seen, lost = steps.measure(model, rows)
+    options = model.context.options
+    if getattr(options, "windows", 1) == 1:
+        return seen + lost, lost
+    # Windows overlap, so what is seen in several is not the length.
+    context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
+    seen, beyond = steps.measure(dataclasses.replace(model, context=context), rows)
+    return seen + beyond, lost
+
+
+def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
+    """Tell of rows that are longer than what is read."""
+    bad = [
+        BadRow(number, f"its last {cut} token{'s are' if cut > 1 else ' is'} cut")
+        for number, cut in zip(part.numbers, lost.tolist(), strict=True)
+        if cut
+    ]
+    if bad:
+        windows = getattr(options, "windows", 1)
+        reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
+        share = f"{len(bad) / len(part):.1%}"
+        found.warn(f"{part.source}: {_count(bad)} ({share}) longer than {reading} are cut", bad)
+
+
+def _advice(tokens: int, options: Any, limit: int) -> str:
+    """Return the flags with which a text of so many tokens is read to its end."""
+    if tokens <= limit:
+        return f"--max-length {max(tokens, 8)}"
+    if getattr(options, "pair", True):  # the first text stands in each window
+        return f"more than the backbone's --max-length {limit}"
+    # As pipelines.segments lays windows, two special tokens in each.
+    span = limit - 2
+    step = max(span - options.overlap, 1)
+    return f"--max-length {limit} --windows {1 - (limit - tokens) // step}"
+
+
+def _count(rows: Sequence[Any]) -> str:
+    return f"{len(rows)} row{'s' * (len(rows) != 1)}"
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))
