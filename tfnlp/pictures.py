@@ -18,10 +18,17 @@ mpl.rcParams["font.sans-serif"] = [
     "PingFang SC",
     "DejaVu Sans",
 ]
+# A label such as "$5 to $9" is no formula.
+mpl.rcParams["text.parse_math"] = False
+LONGEST_NAME = 40  # characters of a label's name that are drawn
+MOST_NAMES = 60  # labels named in a picture
 
 
 def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
-    """Draw rows by true label (down) and answer (across), int (C, C); colour is the row's share."""
+    """Draw rows by true label (down) and answer (across), int (C, C); colour is the row's share.
+
+    Of more than sixty labels every second (third, ...) is named, and cells bear no numbers.
+    """
     size = min(3.0 + 0.35 * len(names), 20.0)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
@@ -29,11 +36,15 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true label")
     small = 5 if len(names) > 30 else 8
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=small)
-    axes.set_yticks(range(len(names)), names, fontsize=small)
+    step = -(-len(names) // MOST_NAMES)
+    places = range(0, len(names), step)
+    shown = _shown(names[::step])
+    axes.set_xticks(places, shown, rotation=90, fontsize=small)
+    axes.set_yticks(places, shown, fontsize=small)
     axes.set_xlabel("answer")
     axes.set_ylabel("true label")
-    for i, j in zip(*np.nonzero(counts), strict=True):
+    cells = np.nonzero(counts) if step == 1 else ((), ())
+    for i, j in zip(*cells, strict=True):
         dark = share[i, j] > 0.5
         axes.text(
             j,
@@ -67,13 +78,14 @@ def reliability(confidences: Mapping[str, np.ndarray], correct: np.ndarray) -> F
 
 
 def bars(quantity: str, names: Sequence[str], values: np.ndarray) -> Figure:
-    """Draw a bar a label, best first, the sixty best and worst at most."""
+    """Draw a bar a label, best first; of more than sixty labels the thirty best and worst."""
     order = np.argsort(values)
-    if len(order) > 60:
-        order = np.concatenate([order[:30], order[-30:]])
+    if len(order) > MOST_NAMES:
+        order = np.concatenate([order[: MOST_NAMES // 2], order[-MOST_NAMES // 2 :]])
     figure = Figure(figsize=(6, 1.5 + 0.2 * len(order)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([names[i] for i in order], values[order])
+    axes.barh(range(len(order)), values[order])
+    axes.set_yticks(range(len(order)), _shown([names[i] for i in order]))
     axes.set(xlabel=quantity, xlim=(0, 1))
     return figure
 
@@ -87,6 +99,12 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
     axes.plot([low, high], [low, high], color="grey", linestyle=":")
     axes.set(xlabel="true", ylabel="answer")
     return figure
+
+
+def _shown(names: Sequence[str]) -> list[str]:
+    """Return names in one line each, long ones cut."""
+    lines = [" ".join(name.split()) for name in names]
+    return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]
 
 
 def save(figure: Figure, path: Path) -> None:
