@@ -95,7 +95,8 @@ def batches(
     prepare: Callable[[dict[str, tf.Tensor], tf.Tensor], Any],
     epochs: range,
     start: int = 0,
-    shard: tuple[int, int] = (0, 1),
+    parts: range = range(1),
+    of: int = 1,
 ) -> tf.data.Dataset:
     """Build the batches of several epochs, one after the other.
 
@@ -105,14 +106,15 @@ def batches(
         prepare: (raw columns of a batch, width) -> element, in TensorFlow ops.
         epochs: the epochs to go through.
         start: batches of the first epoch to leave out, because they were seen before.
-        shard: (worker, workers): take every ``workers``-th row of each batch.
+        parts: the parts of a batch that are wanted, one after the other as elements of their own.
+        of: parts into which each batch is dealt out, row by row.
     """
-    worker, workers = shard
 
     def order(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows, wide = plan.epoch(int(epoch))
-        rows = [r[worker::workers] for r in rows]
-        return np.concatenate(rows), np.array([len(r) for r in rows], np.int64), wide
+        dealt = [r[part::of] for r in rows for part in parts]
+        sizes = np.array([len(r) for r in dealt], np.int64)
+        return np.concatenate(dealt), sizes, np.repeat(wide, len(parts))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         flat, sizes, wide = tf.numpy_function(order, [epoch], [tf.int64, tf.int64, tf.int64])
@@ -124,8 +126,9 @@ def batches(
     def load(rows: tf.Tensor, width: tf.Tensor) -> Any:
         return prepare({name: tf.gather(column, rows) for name, column in raw.items()}, width)
 
-    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch).skip(start)
-    data = data.apply(tf.data.experimental.assert_cardinality(len(epochs) * len(plan) - start))
+    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
+    count = (len(epochs) * len(plan) - start) * len(parts)
+    data = data.skip(start * len(parts)).apply(tf.data.experimental.assert_cardinality(count))
     return data.map(load).prefetch(4)  # one thread beside training's is fast enough
 
 

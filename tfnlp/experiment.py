@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import tensorflow as tf
 from pipelines import batching, discover, splits, tokenizer
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from tfnlp import config, optimizers
+from tfnlp import config, distribution, optimizers
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
@@ -128,7 +128,7 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
             f"{settings.name} has positions for (use --windows to read longer texts)"
         )
     context = Context(experiment.options, backbone.tokenizer, max_length, facts)
-    network = task.build(context, backbone.model)
+    network = distribution.replicated(task.build(context, backbone.model))
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
             f"--freeze-layers {settings.freeze_layers} is more than the "
@@ -181,6 +181,7 @@ def arrange(model: Model, rows: Rows, *, shuffle: bool, targets: bool = True) ->
         size if shuffle else max(size, EVALUATION_BATCH),
         batching.widths(lengths),
         experiment.seed if shuffle else None,
+        model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
     )
     raw = batching.tensors(rows, columns(experiment, model.task, targets))
     return Data(rows, raw, plan, lost)
@@ -196,13 +197,20 @@ def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
     return (features, targets) if weights is None else (features, targets, weights)
 
 
-def batches(model: Model, data: Data, epochs: range, start: int = 0) -> tf.data.Dataset:
-    """Return the batches of some epochs for fit."""
+def batches(
+    model: Model,
+    data: Data,
+    epochs: range,
+    start: int = 0,
+    parts: range = range(1),
+    of: int = 1,
+) -> tf.data.Dataset:
+    """Return the batches of some epochs, or some parts of each batch (see pipelines.batching)."""
 
     def prepare_batch(raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
         return element(model, raw, width)
 
-    return batching.batches(data.raw, data.plan, prepare_batch, epochs, start)
+    return batching.batches(data.raw, data.plan, prepare_batch, epochs, start, parts, of)
 
 
 def answer(model: Model, rows: Rows) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -243,13 +251,16 @@ def compile_model(model: Model, steps: int) -> Objective:
         steps: batches in the whole run.
     """
     objective = model.task.objective(model.context)
+    with model.network.distribute_strategy.scope():
+        optimizer = optimizers.adamw(model.experiment.optimizer, steps, model.blocks)
     model.network.compile(
-        optimizer=optimizers.adamw(model.experiment.optimizer, steps, model.blocks),
+        optimizer=optimizer,
         loss=objective.loss,
         metrics=objective.metrics,
         jit_compile=False,  # XLA would compile anew for each padded length
     )
-    model.network.optimizer.build(model.network.trainable_variables)
+    with model.network.distribute_strategy.scope():
+        model.network.optimizer.build(model.network.trainable_variables)
     return objective
 
 
@@ -275,16 +286,20 @@ def fit(
     training = model.experiment.training
     steps = len(train.plan)
     objective = compile_model(model, steps * training.epochs)
-    held = batches(model, validation, range(1))
+
+    def dealt(data: Data, epochs: range, start: int = 0) -> Any:
+        return distribution.dataset(
+            model.network.distribute_strategy, partial(batches, model, data, epochs, start)
+        )
+
+    held = dealt(validation, range(1))
     # Keras makes its metrics' variables at the first batch; a checkpoint needs them before.
-    model.network.evaluate(held.take(1), verbose=0)
+    model.network.evaluate(held, steps=1, verbose=0)
 
     def rows(epoch: int, batch: int) -> list[int]:
         return [train.rows.numbers[i] for i in train.plan.epoch(epoch)[0][batch]]
 
-    feed = supervised.Feed(
-        lambda epochs, start: batches(model, train, epochs, start), steps, rows, held
-    )
+    feed = supervised.Feed(partial(dealt, train), steps, rows, held, len(validation.plan))
     return supervised.fit(
         model.network,
         objective,

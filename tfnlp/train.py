@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from tfnlp.config import Experiment
 from tfnlp.options import Parser
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from pipelines.splits import Splits
     from tfnlp.experiment import Model
 
@@ -47,27 +50,44 @@ def _run(experiment: Experiment, resume: bool) -> None:
     """Take an experiment from its rows to its SavedModel."""
     import tensorflow as tf
 
+    from tfnlp import distribution
+
+    training = experiment.training
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = distribution.strategy(training.distribute, training.batch_size)
+    with distribution.others_needed(strategy):
+        _train(experiment, resume, strategy)
+
+
+def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strategy) -> None:
+    """Train in every worker; the chief alone logs, evaluates and exports."""
+    from tfnlp import distribution, runs, show
     from tfnlp import experiment as steps
-    from tfnlp import runs, show
     from tfnlp import task as tasks
 
-    run = runs.last_run(experiment) if resume else None
-    if run is not None and (run / "metrics.json").exists():
-        show.line(f"{run} has ended already; there is nothing to resume")
-        show.next_steps(run, runs.read_json(run / "metrics.json"), [])
-        shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    chief = distribution.chief(strategy)
+    show.out.quiet = show.err.quiet = not chief
+    run = runs.last_run(experiment) if resume and chief else None
+    if distribution.agree(strategy, run is not None and (run / "metrics.json").exists()):
+        if run is not None:
+            show.line(f"{run} has ended already; there is nothing to resume")
+            show.next_steps(run, runs.read_json(run / "metrics.json"), [])
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
         return
     if resume and run is None:
         show.line("there is no run of this name to resume; starting one")
-    if experiment.training.deterministic:
-        tf.config.experimental.enable_op_determinism()
     task = tasks.load(experiment.task)
     splits = steps.read_splits(experiment, task)
-    model = steps.prepare(experiment, splits.train)
+    with strategy.scope():
+        model = steps.prepare(experiment, splits.train)
     task.check(splits.validation, model.context.facts)
     train = steps.arrange(model, splits.train, shuffle=True)
     validation = steps.arrange(model, splits.validation, shuffle=False)
     model.context.facts["widths"] = train.plan.widths.tolist()
+    if not chief:
+        steps.fit(model, train, validation, Path(), resume=resume, callbacks=[])
+        return
     run = run or runs.new_run(experiment)
     show.plan(model, splits, train, run)
     before = runs.read_json(run / "before.json")
@@ -77,6 +97,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
     bar = show.Progress(len(train.plan), experiment.training.epochs)
     state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar])
     runs.write_json(run / "history.json", state.history)
+    model = dataclasses.replace(model, network=distribution.single(model.network))
     model = steps.calibrated(model, validation)
     steps.save(model, run)
     _finish(model, splits, run, before)

@@ -69,12 +69,14 @@ class Feed:
         steps: batches in an epoch.
         rows: (epoch, batch) -> the row numbers in that batch, for messages.
         validation: validation batches.
+        validation_steps: how many.
     """
 
     batches: Callable[[range, int], Any]
     steps: int
     rows: Callable[[int, int], list[int]]
     validation: Any
+    validation_steps: int
 
 
 def fit(
@@ -104,8 +106,7 @@ def fit(
 
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state was saved first.
-        UserError: the loss became NaN or infinite, a checkpoint cannot be written, or another
-            worker has stopped.
+        UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
     """
     state = State()
     with interrupts.caught(f" after the last epoch; {GO_ON}") as signals, signals.held():
@@ -119,9 +120,8 @@ def fit(
             saver,
         ]
         try:
-            with distribution.others_needed():
-                _train(model, feed, state, epochs, stack)
-                _take_best(model, state, folder)
+            _train(model, feed, state, epochs, stack)
+            _take_best(model, state, folder)
         except BaseException:
             for callback in callbacks:  # so that logs are whole and the terminal is as it was
                 callback.on_train_end()
@@ -150,6 +150,7 @@ def _fit(model: keras.Model, feed: Feed, epochs: range, start: int, callbacks: l
     model.fit(
         feed.batches(epochs, start),
         validation_data=feed.validation,
+        validation_steps=feed.validation_steps,
         initial_epoch=epochs.start,
         epochs=epochs.stop,
         steps_per_epoch=feed.steps - start,
@@ -166,7 +167,13 @@ def _validate(model: keras.Model, feed: Feed, epoch: int, callbacks: list) -> No
     stack.on_train_begin()
     stack.on_epoch_begin(epoch)
     logs = dict(model.get_metrics_result())
-    held = model.evaluate(feed.validation, callbacks=stack, return_dict=True, verbose=0)
+    held = model.evaluate(
+        feed.validation,
+        steps=feed.validation_steps,
+        callbacks=stack,
+        return_dict=True,
+        verbose=0,
+    )
     logs.update({f"val_{name}": value for name, value in held.items()})
     stack.on_epoch_end(epoch, logs)
     stack.on_train_end(logs)
@@ -174,12 +181,13 @@ def _validate(model: keras.Model, feed: Feed, epoch: int, callbacks: list) -> No
 
 def _take_best(model: keras.Model, state: State, folder: Path) -> None:
     """Give the model the weights of its best epoch."""
+    strategy = model.distribute_strategy
     best = folder / f"best-{state.best_epoch}"
-    if distribution.chief():
+    if distribution.chief(strategy):
         if not checkpoints.whole(best):
             raise UserError(f"the best weights in {best} are damaged; {GO_ON} from before them")
         checkpoints.restore(best, _values(model.variables))
-    distribution.broadcast(_values(model.variables))
+    distribution.broadcast(strategy, _values(model.variables))
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -201,7 +209,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         if self.best is not None and math.isnan(self.best):
             self.best = None  # nothing is better than NaN, to Keras
         super().on_epoch_end(epoch, logs)
-        if self.wait == 0 and distribution.chief():
+        if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.state, self.folder)
             values = _values(self.model.variables)
             checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
@@ -249,13 +257,14 @@ class Saver(keras.callbacks.Callback):
 
     def load(self, model: keras.Model) -> None:
         """Set model, optimizer, metrics and state from the newest whole checkpoint, if any."""
-        found = self._newest() if distribution.chief() else None
+        strategy = model.distribute_strategy
+        found = self._newest() if distribution.chief(strategy) else None
         if found is not None:
             checkpoints.restore(found, _variables(model))
-        state = distribution.agree(checkpoints.read_state(found) if found else None)
+        state = distribution.agree(strategy, checkpoints.read_state(found) if found else None)
         if state is None:
             return
-        distribution.broadcast(_variables(model))
+        distribution.broadcast(strategy, _variables(model))
         for name, value in state.items():
             setattr(self.state, name, value)
         # fit resets the metrics when an epoch begins; this one has begun already.
@@ -315,7 +324,7 @@ class Saver(keras.callbacks.Callback):
     def save(self) -> None:
         """Write a checkpoint, then drop those before the last two, and best weights not named."""
         self.saved_at = time.monotonic()
-        if not distribution.chief():
+        if not distribution.chief(self.model.distribute_strategy):
             return
         _check_finite(self.model, self.state, self.folder)
         # An epoch has one more place than batches: before and after its validation.
