@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from tfnlp.options import Parser, add_flags, make, option, plain
+
+
+@dataclass(frozen=True)
+class Section:
+    """Options."""
+
+    size: int = option(32, "rows in a batch [rows]", minimum=1, maximum=100)
+    rate: float = option(0.5, "a rate, 100% at most", minimum=0.0, maximum=1.0)
+    kind: Literal["one", "two"] = option("one", "which kind")
+    fast: bool = option(True, "whether to hurry")
+    file: str | None = option(None, "a file")
+    layers: int | None = option(None, "layers [layers]", minimum=1)
+    separator: str = option("|", "what separates", minimum=1)
+    columns: dict[str, str] = option({}, "headers", flag="--column")
+
+
+def parsed(*argv: str) -> dict:
+    parser = Parser(prog="it")
+    add_flags(parser, "section", Section, "options")
+    values = vars(parser.parse(list(argv)))
+    return {key.removeprefix("section."): value for key, value in values.items()}
+
+
+def refused(capsys, *argv: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        parsed(*argv)
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    return message
+
+
+def faulty(**values: object) -> str:
+    with pytest.raises(UserError) as caught:
+        make(Section, values, "section in a.yaml")
+    return str(caught.value)
+
+
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "size": st.integers(1, 100),
+        "rate": st.floats(0, 1),
+        "kind": st.sampled_from(["one", "two"]),
+        "fast": st.booleans(),
+        "file": st.text(min_size=1).filter(lambda text: not text.startswith("-")),
+        "layers": st.integers(1),
+        "separator": st.text(min_size=1).filter(lambda text: not text.startswith("-")),
+        "columns": st.dictionaries(
+            st.text("abc_", min_size=1), st.text().filter(lambda t: not t.startswith("-"))
+        ),
+    },
+)
+
+
+def flags_of(values: dict) -> list[str]:
+    argv = []
+    for name, value in values.items():
+        if name == "columns":
+            argv += [word for k, v in value.items() for word in ("--column", f"{k}={v}")]
+        elif name == "fast":
+            argv.append("--fast" if value else "--no-fast")
+        else:
+            argv += [f"--{name}", str(value)]
+    return argv
+
+
+@given(VALUES)
+def test_flags_give_what_was_written_and_nothing_else(values):
+    expected = {name: value for name, value in values.items() if value != {}}
+    assert parsed(*flags_of(values)) == expected
+
+
+@given(VALUES)
+def test_sections_become_plain_values_and_back(values):
+    made = make(Section, values, "here")
+    assert make(Section, plain(made), "here") == made
+    assert plain(made) == {**plain(Section()), **values}
+
+
+def test_defaults_are_not_shared():
+    make(Section, {}, "here").columns["a"] = "b"
+    assert Section().columns == {}
+
+
+def test_an_unknown_flag_is_an_error_with_a_suggestion(capsys):
+    assert "did you mean --size?" in refused(capsys, "--sise", "3")
+    assert "did you mean --size?" in refused(capsys, "--sise=3")
+    assert "no option '--si'" in refused(capsys, "--si", "3")  # no abbreviations
+    assert "no option 'stray'" in refused(capsys, "stray")
+
+
+def test_an_unknown_key_is_an_error_with_a_suggestion():
+    assert faulty(sise=3) == "section in a.yaml has no option 'sise'; did you mean 'size'?"
+    assert "it has: size, rate, kind" in faulty(zzzzz=3)
+    with pytest.raises(UserError, match="no option 3"):
+        make(Section, {3: "x"}, "here")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--size", "0", "0 is too small; the smallest value allowed is 1"),
+        ("--size", "101", "101 is too large; the largest value allowed is 100"),
+        ("--size", "1.5", "'1.5' is not a whole number"),
+        ("--size", "", "'' is not a whole number"),
+        ("--rate", "-0.1", "-0.1 is too small; the smallest value allowed is 0.0"),
+        ("--rate", "nan", "nan is not a finite number"),
+        ("--rate", "inf", "inf is not a finite number"),
+        ("--rate", "half", "'half' is not a number"),
+        ("--kind", "three", "'three' is not one of: one, two"),
+        ("--layers", "0", "0 is too small"),
+        ("--separator", "", "it must not be empty"),
+    ],
+)
+def test_a_flag_out_of_range_is_named(capsys, flag, value, said):
+    message = refused(capsys, f"{flag}={value}")
+    assert f"argument {flag}: " in message
+    assert said in message
+
+
+def test_a_pair_needs_an_equals_sign(capsys):
+    assert "--column takes NAME=VALUE, not 'text'" in refused(capsys, "--column", "text")
+    assert parsed("--column", "text=a=b") == {"columns": {"text": "a=b"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"size": 0}, "size: 0 is too small"),
+        ({"size": True}, "size: True is not a whole number"),
+        ({"size": 1.0}, "size: 1.0 is not a whole number"),
+        ({"size": "3"}, "size: '3' is not a whole number"),
+        ({"size": None}, "size: None is not a whole number"),
+        ({"rate": "fast"}, "rate: 'fast' is not a number"),
+        ({"rate": math.nan}, "rate: nan is not a finite number"),
+        ({"rate": 10**400}, "rate: inf is not a finite number"),
+        ({"rate": True}, "rate: True is not a number"),
+        ({"fast": 1}, "fast: 1 is not true or false"),
+        ({"file": 3}, "file: 3 is not a text"),
+        ({"kind": ["one"]}, "kind: ['one'] is not a text"),
+        ({"columns": ["a"]}, "columns: ['a'] is not a mapping"),
+        ({"columns": {"text": 3}}, "columns: {'text': 3} is not a mapping from names to names"),
+    ],
+)
+def test_a_value_of_the_wrong_type_or_range_is_named(values, said):
+    assert faulty(**values).startswith(f"section in a.yaml: {said}")
+
+
+def test_yaml_numbers_are_taken_as_they_are_meant():
+    assert make(Section, {"rate": "1e-4"}, "here").rate == 1e-4  # YAML reads 1e-4 as a string
+    whole = make(Section, {"rate": 1}, "here").rate
+    assert isinstance(whole, float)
+    assert make(Section, {"file": None, "layers": None}, "here").layers is None
+
+
+def test_help_shows_each_option_once_with_its_default():
+    parser = Parser(prog="it")
+    add_flags(parser, "section", Section, "options")
+    shown = " ".join(parser.format_help().split())
+    assert "--size INT rows in a batch [rows] (default: 32)" in shown
+    assert "--rate FLOAT a rate, 100% at most (default: 0.5)" in shown
+    assert "--kind {one,two} which kind (default: one)" in shown
+    assert "--fast, --no-fast whether to hurry (default: yes)" in shown
+    assert "--column NAME=VALUE headers" in shown

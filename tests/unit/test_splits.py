@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from pipelines.splits import divide, from_files, leakage, limited
+
+LABEL = Column("label", "label", "")
+LABELS = Column("labels", "labels", "")
+NUMBER = Column("target", "number", "")
+NAMES = st.sampled_from(["a", "b", "c", "", "a|b", "a\nb", "天气", "😀"])
+SHARES = st.floats(0.01, 0.9)
+
+
+def rows_of(column: Column, values: list, source: str = "a.csv") -> Rows:
+    texts = [f"text {i}" for i in range(len(values))]
+    numbers = [3 * i + 1 for i in range(len(values))]  # as if bad rows were left out
+    return Rows(source, {"text": texts, column.name: list(values)}, numbers)
+
+
+def check_partition(rows: Rows, train: Rows, held: Rows) -> None:
+    assert len(train) >= 1
+    assert len(held) >= 1
+    assert sorted(train.numbers + held.numbers) == rows.numbers
+    for part in (train, held):
+        assert part.numbers == sorted(part.numbers)
+        for name, values in part.columns.items():
+            whole = dict(zip(rows.numbers, rows.columns[name], strict=True))
+            assert values == [whole[number] for number in part.numbers]
+
+
+@given(labels=st.lists(NAMES, min_size=2, max_size=300), share=SHARES, seed=st.integers(0, 99))
+def test_labels_are_divided_once_evenly_and_the_same_for_a_seed(labels, share, seed):
+    rows = rows_of(LABEL, labels)
+    if len(set(labels)) == len(labels):
+        with pytest.raises(UserError, match="one row for each label"):
+            divide({"train": rows}, [LABEL], share, seed)
+        return
+    train, held = divide({"train": rows}, [LABEL], share, seed)
+    check_partition(rows, train, held)
+    assert set(train.columns["label"]) == set(labels)
+    again = divide({"train": rows}, [LABEL], share, seed)
+    assert (again[0].numbers, again[1].numbers) == (train.numbers, held.numbers)
+    counts, taken = Counter(labels), Counter(held.columns["label"])
+    possible = len(labels) - len(counts)
+    assert len(held) == min(max(round(share * len(labels)), 1), possible)
+    for label, count in counts.items():
+        # One row is rounding, and one more what others cannot give as they have a single row.
+        assert taken[label] <= min(share * count + len(counts) + 1, count - 1)
+
+
+def test_each_label_gives_its_share():
+    labels = ["a"] * 800 + ["b"] * 150 + ["c"] * 50
+    for seed in range(20):
+        _, held = divide({"train": rows_of(LABEL, labels)}, [LABEL], 0.1, seed)
+        taken = Counter(held.columns["label"])
+        assert abs(taken["a"] - 80) <= 2
+        assert abs(taken["b"] - 15) <= 2
+        assert abs(taken["c"] - 5) <= 2
+
+
+def test_another_seed_divides_otherwise():
+    rows = rows_of(LABEL, ["a", "b"] * 50)
+    assert (
+        len({tuple(divide({"train": rows}, [LABEL], 0.1, seed)[1].numbers) for seed in range(5)})
+        > 1
+    )
+
+
+@given(
+    given_labels=st.lists(
+        st.lists(st.sampled_from("abcdef"), unique=True), min_size=2, max_size=200
+    ),
+    share=SHARES,
+    seed=st.integers(0, 99),
+)
+def test_rows_of_several_labels_leave_each_label_in_train(given_labels, share, seed):
+    rows = rows_of(LABELS, given_labels)
+    try:
+        train, held = divide({"train": rows}, [LABELS], share, seed)
+    except UserError:
+        counts = Counter(label for row in given_labels for label in row)
+        # Then every row but perhaps one without labels is the only one of some label.
+        free = [row for row in given_labels if all(counts[label] > 1 for label in row)]
+        assert len([row for row in free if row]) <= len(counts)
+        return
+    check_partition(rows, train, held)
+    every = {label for row in given_labels for label in row}
+    assert {label for row in train.columns["labels"] for label in row} == every
+
+
+@given(
+    targets=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200),
+    share=SHARES,
+    seed=st.integers(0, 99),
+)
+def test_numbers_are_divided_too(targets, share, seed):
+    rows = rows_of(NUMBER, targets)
+    train, held = divide({"train": rows}, [NUMBER], share, seed)
+    check_partition(rows, train, held)
+
+
+@given(
+    grades=st.lists(st.integers(1, 5).map(float), min_size=10, max_size=200),
+    seed=st.integers(0, 99),
+)
+def test_every_grade_stays_in_train(grades, seed):
+    train, _ = divide({"train": rows_of(NUMBER, grades)}, [NUMBER], 0.5, seed)
+    assert set(train.columns["target"]) == set(grades)
+
+
+def test_a_given_validation_split_is_taken_as_it_is():
+    train, held = rows_of(LABEL, ["a"]), rows_of(LABEL, ["b"])
+    assert divide({"train": train, "validation": held}, [LABEL], 0.1, 0) == (train, held)
+
+
+def test_one_row_cannot_be_divided():
+    with pytest.raises(UserError, match=r"a.csv has 1 row, too few"):
+        divide({"train": rows_of(LABEL, ["a"])}, [LABEL], 0.1, 0)
+
+
+@given(size=st.integers(1, 100), limit=st.none() | st.integers(1, 120), seed=st.integers(0, 99))
+def test_a_limit_draws_rows_in_their_order(size, limit, seed):
+    rows = rows_of(LABEL, ["a"] * size)
+    part = limited(rows, limit, seed)
+    assert len(part) == (size if limit is None else min(size, limit))
+    assert part.numbers == sorted(set(part.numbers))
+    assert set(part.numbers) <= set(rows.numbers)
+    assert limited(rows, limit, seed).numbers == part.numbers
+
+
+def test_leakage_names_the_first_rows_of_each_split():
+    train, test = rows_of(LABEL, ["a"] * 4), rows_of(LABEL, ["a"] * 2, "test.csv")
+    test.columns["text"][:] = ["TEXT  2", "new"]
+    (warning,) = leakage({"train": train, "test": test}, ["text"])
+    assert "1 rows of test.csv" in warning
+    assert "row 1 is row 7" in warning
+    assert leakage({"train": train, "test": test.take([1])}, ["text"]) == []
+
+
+def test_files_are_read_by_split(tmp_path):
+    text = Column("text", "text", "")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text(f"text,tag\nof {name},x\n", "utf-8")
+    files = {"train": str(tmp_path / "a.csv"), "test": str(tmp_path / "b.csv")}
+    found = from_files(files, [text, LABEL], {"label": "tag"}, "error", "|")
+    assert {split: rows.columns["text"] for split, rows in found.items()} == {
+        "train": ["of a"],
+        "test": ["of b"],
+    }
