@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pipelines.splits import Splits
     from tfnlp.experiment import Model
+    from tfnlp.tensorboard import Log
 
 
 def main(argv: list[str]) -> int:
@@ -62,7 +63,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
 
 def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strategy) -> None:
     """Train in every worker; the chief alone logs, evaluates and exports."""
-    from tfnlp import distribution, runs, show
+    from tfnlp import distribution, runs, show, tensorboard
     from tfnlp import experiment as steps
     from tfnlp import task as tasks
 
@@ -95,16 +96,17 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
         before = steps.evaluate(model, splits.validation).metrics
         runs.write_json(run / "before.json", before)
     bar = show.Progress(len(train.plan), experiment.training.epochs)
-    state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar])
+    log = tensorboard.Log(model, train.plan, run, before)
+    state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
     runs.write_json(run / "history.json", state.history)
     model = dataclasses.replace(model, network=distribution.single(model.network))
     model = steps.calibrated(model, validation)
     steps.save(model, run)
-    _finish(model, splits, run, before)
+    _finish(model, splits, run, before, log)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float]) -> None:
+def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], log: Log) -> None:
     """Judge the trained model, export it and say what comes next."""
     from tfnlp import cards, export, runs, show
     from tfnlp import experiment as steps
@@ -121,6 +123,8 @@ def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float]) -
         card = cards.write(model, metrics, report.tables)
         metrics["saved_model"] = str(export.export(model, metrics, card))
     show.report(metrics, report)
+    reports = {"validation": after, "test": report if splits.test else None}
+    log.finish(model, reports, splits.validation)
     runs.write_json(run / "metrics.json", metrics)
     inputs = steps.columns(model.experiment, model.task, targets=False)
     judged = splits.test or splits.validation

@@ -1,0 +1,340 @@
+"""What TensorBoard shows of a run, written to the run's folder as it goes.
+
+::
+
+    <run>/             the configuration, the HParams entry, the graph
+    <run>/train/       scalars of each batch and epoch, histograms on request
+    <run>/validation/  scalars of each epoch, the final report, the projector's files
+    <run>/test/        the final report
+
+Every step is the number of batches trained so far, for epochs too, so that one purge clears what a
+killed run wrote after its last checkpoint. An event file is a TFRecord file of Event messages; they
+are written as such, because tf.summary cannot write the SessionLog.START by which TensorBoard
+knows a restart, and costs several times as much for each scalar.
+
+Dimensions: N rows, B batch, H hidden.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.summary import session_end_pb
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.projector import ProjectorConfig
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.util.tensor_util import make_tensor_proto
+
+from pipelines import batching
+from pipelines.rows import Rows
+from tfnlp import config, runs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tfnlp.config import Experiment
+    from tfnlp.experiment import Model
+    from tfnlp.task import Report, Table
+
+# Sections whose options decide a run's result, and options in them that do not.
+COMPARED = ("task", "backbone", "optimizer", "training")
+NOT_COMPARED = ("checkpoint_minutes",)
+SINCE_EPOCH = "over the batches of the epoch so far"
+LONGEST_CELL = 200  # characters of a text in the projector
+
+_numbers = itertools.count()
+
+
+class Log(keras.callbacks.Callback):
+    """Writes a run's scalars, histograms and what it started from.
+
+    Args:
+        model: built, before training.
+        plan: the batches of the training rows.
+        run: the run's folder.
+        before: metrics of the untrained model on the validation rows.
+    """
+
+    def __init__(
+        self, model: Model, plan: batching.Plan, run: Path, before: Mapping[str, float]
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.run = run
+        self.max_length = model.context.max_length
+        self.histograms = model.experiment.logging.histograms
+        self.steps = len(plan)
+        self.writers: dict[str, tf.io.TFRecordWriter] = {}
+        _once(run, "start", lambda: _start(model, run))
+        _once(run / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))]))
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Look up the epoch's batches, of which some may have been trained before a kill."""
+        rows, widths = self.plan.epoch(epoch)
+        self.sizes = np.array([len(r) for r in rows])
+        self.tokens = np.array([self.plan.lengths[r].sum() for r in rows])
+        longest = np.array([self.plan.lengths[r].max() for r in rows])
+        windows = -(-longest // self.max_length)  # all but a row's last window are full
+        self.cells = self.sizes * windows * np.minimum(widths, self.max_length)
+        self.place = self.start = self.steps - self.params["steps"]
+        self.step = epoch * self.steps + self.place
+        self.seconds, self.total = 0.0, 0.0
+        if not self.writers:
+            self.writers = {n: _open(self.run / n, self.step + 1) for n in ("train", "validation")}
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Note what the batch starts from."""
+        if self.place and self.place == self.start:  # resumed: the loss of what went before
+            self.total = float(self.model.metrics[0].result()) * self.sizes[: self.place].sum()
+        self.rate = float(self.model.optimizer.learning_rate)
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Write the batch's scalars."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        seconds = time.perf_counter() - self.began
+        size = self.sizes[self.place]
+        before, self.total = self.total, values.pop("loss") * self.sizes[: self.place + 1].sum()
+        scalars = [
+            scalar_pb("batch/loss", (self.total - before) / size),
+            scalar_pb("batch/learning_rate", self.rate),
+            scalar_pb("batch/examples_per_second", size / seconds),
+            scalar_pb("batch/padding", 1 - self.tokens[self.place] / self.cells[self.place]),
+        ]
+        scalars += [scalar_pb(f"batch/{n}", v, SINCE_EPOCH) for n, v in values.items()]
+        self.seconds += seconds
+        self.place += 1
+        self.step += 1
+        self._write("train", scalars)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Write the epoch's scalars, and histograms of the weights if asked for."""
+        logs = logs or {}
+        held = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
+        train: dict[str, Any] = {n: v for n, v in logs.items() if not n.startswith("val_")}
+        train["learning_rate"] = self.model.optimizer.learning_rate
+        train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
+        if self.seconds:
+            train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
+        self._write("train", [scalar_pb(f"epoch/{n}", float(v)) for n, v in train.items()])
+        self._write("validation", [scalar_pb(f"epoch/{n}", float(v)) for n, v in held.items()])
+        if self.histograms:
+            for weight in self.model.weights:
+                values = np.asarray(keras.ops.convert_to_numpy(weight))
+                self._write("train", [histogram_pb(f"weights/{weight.path}", values)])
+
+    def finish(self, model: Model, reports: Mapping[str, Report | None], validation: Rows) -> None:
+        """Write the final reports and the projector's files.
+
+        Args:
+            model: trained.
+            reports: by split, ``validation`` and ``test``, None where there is no such split.
+            validation: rows of which some are shown in the projector.
+        """
+        for writer in self.writers.values():
+            writer.close()
+        step = len(runs.read_json(self.run / "history.json")) * self.steps
+        for split, found in reports.items():
+            if found is None:
+                continue
+            _once(self.run / split, "report", functools.partial(_report, found, step))
+        project(model, validation, self.run / "validation")
+        ended = session_end_pb(api_pb2.STATUS_SUCCESS)
+        _once(self.run, "end", lambda: iter([_event(step, ended)]))
+
+    def _write(self, name: str, summaries: list[Any]) -> None:
+        """Write summaries of this step; they are on disk before the checkpoint of the step is."""
+        self.writers[name].write(_event(self.step, *summaries).SerializeToString())
+        self.writers[name].flush()
+
+
+def _path(folder: Path, part: str) -> Path:
+    """Name an event file so that TensorBoard finds it and reads older files first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+    return folder / f"events.out.tfevents.{int(time.time()):010d}.{place}.{part}"
+
+
+def _open(folder: Path, step: int) -> tf.io.TFRecordWriter:
+    """Open an event file whose first batch is number ``step``; later ones of old files go."""
+    writer = tf.io.TFRecordWriter(str(_path(folder, "fit")))
+    session = Event(
+        wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)
+    )
+    for event in (_version(), session):
+        writer.write(event.SerializeToString())
+    writer.flush()
+    return writer
+
+
+def _once(folder: Path, part: str, events: Callable[[], Iterator[Event]]) -> None:
+    """Write an event file whole, unless a run that was killed has done so."""
+    if any(folder.glob(f"*.tfevents.*.{part}")):
+        return
+    path = _path(folder, part)
+    aside = folder / f"new-{part}"
+    with tf.io.TFRecordWriter(str(aside)) as writer:
+        for event in itertools.chain([_version()], events()):
+            writer.write(event.SerializeToString())
+    os.replace(aside, path)
+
+
+def _version() -> Event:
+    """The first event of every file."""
+    return Event(wall_time=time.time(), file_version="brain.Event:2")
+
+
+def _event(step: int, *summaries: Any) -> Event:
+    """Put summaries into one event."""
+    values = [value for summary in summaries for value in summary.value]
+    return Event(wall_time=time.time(), step=step, summary=Summary(value=values))
+
+
+def _start(model: Model, run: Path) -> Iterator[Event]:
+    """Describe what a run starts from."""
+    text = (run / "experiment.yaml").read_text("utf-8")
+    yield _event(
+        0,
+        text_pb("experiment.yaml", f"```yaml\n{text}\n```"),
+        hparams.hparams_pb(options(model.experiment), trial_id=str(run.name)),
+    )
+    network = model.network
+    forward = tf.function(lambda inputs: network(inputs, training=False))
+    shapes = {n: tf.TensorSpec(x.shape, x.dtype, n) for n, x in network.input.items()}
+    graph = forward.get_concrete_function(shapes).graph.as_graph_def()
+    yield Event(wall_time=time.time(), graph_def=graph.SerializeToString())
+
+
+def options(experiment: Experiment) -> dict[str, Any]:
+    """Name the options by which runs are compared as their flags are; without those not set."""
+    values = config.to_values(experiment)
+    data = values["data"]
+    flat = {"seed": values["seed"], "data": data["dataset"] or data["train"]}
+    flat["limit"] = data["limit"]
+    for section in COMPARED:
+        for name, value in values[section].items():
+            plain = value if isinstance(value, bool | int | float | str) else str(value)
+            flat[section if name == "name" else name] = None if value is None else plain
+    return {n: v for n, v in flat.items() if v is not None and n not in NOT_COMPARED}
+
+
+def _metrics(values: Mapping[str, float]) -> Iterable[Any]:
+    """Turn a report's metrics into scalars."""
+    return [scalar_pb(f"report/{name}", value) for name, value in values.items()]
+
+
+def _report(found: Report, step: int) -> Iterator[Event]:
+    """Turn a report into scalars, text and images."""
+    yield _event(step, *_metrics(found.metrics))
+    values = [(name, f"{value:.4f}") for name, value in found.metrics.items()]
+    yield _event(step, text_pb("report/metrics", [("**metric**", "**value**"), *values]))
+    for table in found.tables:
+        yield _event(step, text_pb(f"report/{table.title}", _cells(table)))
+    if found.warnings:
+        yield _event(step, text_pb("report/warnings", found.warnings))
+    for name, draw in found.figures.items():
+        yield _event(step, _image(f"report/{name}", draw()))
+
+
+def _cells(table: Table) -> list[list[str]]:
+    """Return a table as TensorBoard draws one, a header in bold first."""
+    return [[f"**{h}**" for h in table.header], *([str(c) for c in row] for row in table.rows)]
+
+
+def _image(tag: str, figure: Figure) -> Any:
+    """Draw a figure as a PNG summary."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=figure.dpi)
+    width, height = figure.canvas.get_width_height()
+    tensor = make_tensor_proto(
+        [str(width).encode(), str(height).encode(), png.getvalue()], dtype=tf.string
+    )
+    value = Summary.Value(
+        tag=tag,
+        tensor=tensor,
+        metadata=image_metadata.create_summary_metadata(display_name=None, description=None),
+    )
+    return Summary(value=[value])
+
+
+def project(model: Model, rows: Rows, folder: Path) -> None:
+    """Write the vectors before the output layer, float (N, H), with texts, targets and answers.
+
+    Args:
+        model: trained.
+        rows: at most ``logging.projector`` of them are taken, chosen by the seed.
+        folder: one with event files, or TensorBoard does not look there.
+    """
+    wanted = min(model.experiment.logging.projector, len(rows))
+    last = model.network.layers[-1].input
+    if not wanted or len(last.shape) != 2:  # no vector stands for a whole row
+        return
+    chosen = np.random.default_rng(model.experiment.seed).permutation(len(rows))[:wanted]
+    rows = rows.take(sorted(chosen.tolist()))
+    vectors, answers = _look(model, rows, last)
+    columns = {**rows.columns, **{f"answer_{n}": list(v) for n, v in answers.items()}}
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)]
+    numbers = io.StringIO()
+    np.savetxt(numbers, vectors, "%.4g", delimiter="\t")
+    settings = ProjectorConfig()
+    shown = settings.embeddings.add(tensor_name="texts", tensor_path="projector-vectors.tsv")
+    shown.metadata_path = "projector-rows.tsv"
+    for name, text in {
+        shown.tensor_path: numbers.getvalue(),
+        shown.metadata_path: "\n".join(lines) + "\n",
+        "projector_config.pbtxt": str(settings),
+    }.items():
+        aside = folder / f"new-{name}"
+        aside.write_text(text, "utf-8")
+        os.replace(aside, folder / name)
+
+
+def _look(model: Model, rows: Rows, last: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return what the output layer is given for each row, and the answers of one value a row."""
+    both = keras.Model(model.network.input, [last, model.network.output])
+    task, context = model.task, model.context
+
+    @tf.function(reduce_retracing=True)
+    def look(raw: Any) -> Any:
+        features, offsets = task.encode(context, raw)
+        vectors, outputs = both(features, training=False)
+        answers = task.decode(context, raw, outputs, offsets)
+        return tf.cast(vectors, tf.float32), {n: a for n, a in answers.items() if a.shape.rank == 1}
+
+    raw = batching.tensors(rows, task.inputs(model.experiment.options))
+    parts = []
+    for start in range(0, len(rows), 64):
+        part = {name: column[start : start + 64] for name, column in raw.items()}
+        parts.append(tf.nest.map_structure(lambda t: t.numpy(), look(part)))
+    vectors, answers = zip(*parts, strict=True)
+    return np.concatenate(vectors), {n: np.concatenate([a[n] for a in answers]) for n in answers[0]}
+
+
+def _cell(value: Any) -> str:
+    """Write a value into one cell of a TSV file; TensorBoard drops empty ones at a line's end."""
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, list | tuple):
+        value = ", ".join(value)
+    text = f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
+    text = " ".join(text.split())
+    text = text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
+    return text or "(empty)"
