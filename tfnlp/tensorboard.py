@@ -96,6 +96,7 @@ class Log(keras.callbacks.Callback):
         self.place = self.start = self.steps - self.params["steps"]
         self.step = epoch * self.steps + self.place
         self.seconds, self.total = 0.0, 0.0
+        self.rate = float(self.model.optimizer.learning_rate)
         if not self.writers:
             self.writers = {n: _open(self.run / n, self.step + 1) for n in ("train", "validation")}
 
@@ -129,7 +130,7 @@ class Log(keras.callbacks.Callback):
         logs = logs or {}
         held = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
         train: dict[str, Any] = {n: v for n, v in logs.items() if not n.startswith("val_")}
-        train["learning_rate"] = self.model.optimizer.learning_rate
+        train["learning_rate"] = self.rate
         train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
         if self.seconds:
             train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
@@ -156,7 +157,8 @@ class Log(keras.callbacks.Callback):
                 continue
             _once(self.run / split, "report", functools.partial(_report, found, step))
         project(model, validation, self.run / "validation")
-        ended = session_end_pb(api_pb2.STATUS_SUCCESS)
+        # TensorBoard makes this one summary of TensorFlow's class instead of its own.
+        ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
         _once(self.run, "end", lambda: iter([_event(step, ended)]))
 
     def _write(self, name: str, summaries: list[Any]) -> None:
