@@ -12,7 +12,7 @@ Dimensions: B batch, T tokens, C classes, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -146,6 +146,19 @@ class Task:
             more = ", ..." if len(found) > 5 else ""
             rest = f"; {len(found)} such rows: {numbers}{more}" if len(found) > 1 else ""
             raise UserError(f"{rows.source}, {found[0]}{rest}")
+
+
+def unseen_labels(rows: Rows, column: str, known: Collection[str]) -> Iterator[BadRow]:
+    """Yield the rows with a label, or one of several, that is none of ``known``."""
+    for number, value in zip(rows.numbers, rows.columns[column], strict=True):
+        for label in [value] if isinstance(value, str) else value:
+            if label not in known:
+                yield BadRow(
+                    number,
+                    f"label {label!r} is not among the training labels (correct it or add "
+                    "training rows with that label)",
+                )
+                break
 
 
 def load(name: str) -> Task:

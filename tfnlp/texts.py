@@ -77,6 +77,14 @@ def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -
     )
 
 
+def build_logits(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build a model whose outputs are a logit for each label in the facts, float32 (B, C)."""
+    import keras
+
+    count = len(context.facts["labels"])
+    return build(context, backbone, keras.layers.Dense(count, dtype="float32", name="logits"))
+
+
 def sample(options: TextOptions, texts: list[str], targets: list[dict[str, Any]]) -> list[dict]:
     """Return sample rows: each text with its targets; in a pair each text stands with the next."""
     if not options.pair:

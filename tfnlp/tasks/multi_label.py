@@ -11,10 +11,9 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -63,20 +62,7 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
 
 def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a label that training has not seen."""
-    known = set(facts["labels"])
-    for number, given in zip(rows.numbers, rows.columns["labels"], strict=True):
-        unseen = sorted(set(given) - known)
-        if unseen:
-            yield BadRow(
-                number,
-                f"label {unseen[0]!r} is not among the training labels (correct it or add "
-                "training rows with that label)",
-            )
-
-
-def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Turn texts into the model's inputs, int32 (B, T) each."""
-    return texts.encode(context, raw)
+    return unseen_labels(rows, "labels", facts["labels"])
 
 
 def target(
@@ -93,16 +79,6 @@ def target(
         return targets, None
     heaviest = tf.reduce_max(targets * tf.constant(weights), axis=-1)
     return targets, tf.where(heaviest > 0, heaviest, 1.0)
-
-
-def build(context: Context, backbone: keras.Model) -> keras.Model:
-    """Build the model: outputs are logits, float32 (B, C)."""
-    import keras
-
-    classes = len(context.facts["labels"])
-    return texts.build(
-        context, backbone, keras.layers.Dense(classes, dtype="float32", name="logits")
-    )
 
 
 def objective(context: Context) -> Objective:
@@ -180,9 +156,9 @@ TASK = Task(
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=encode,
+    encode=texts.encode,
     target=target,
-    build=build,
+    build=texts.build_logits,
     objective=objective,
     calibrate=calibrate,
     decode=decode,

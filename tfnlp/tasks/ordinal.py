@@ -59,11 +59,6 @@ def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
             )
 
 
-def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Turn texts into the model's inputs, int32 (B, T) each."""
-    return texts.encode(context, raw)
-
-
 def target(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -132,7 +127,7 @@ TASK = Task(
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=encode,
+    encode=texts.encode,
     target=target,
     build=build,
     objective=objective,

@@ -46,11 +46,6 @@ def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     return iter(())
 
 
-def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Turn texts into the model's inputs, int32 (B, T) each."""
-    return texts.encode(context, raw)
-
-
 def target(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -97,7 +92,7 @@ TASK = Task(
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=encode,
+    encode=texts.encode,
     target=target,
     build=build,
     objective=objective,
