@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow
 from tfnlp.task import Table
 
+if TYPE_CHECKING:
+    import numpy as np
+
 LONGEST_TABLE = 100  # rows printed
+BINS = 12
+BAR = 40  # characters of a histogram's longest bar
 
 Result = TypeVar("Result")
 
@@ -57,6 +63,37 @@ class Findings:
         self.warnings.append(Finding(message, rows or []))
 
 
+def counted(rows: Sequence[Any]) -> str:
+    """Return how many rows there are, in words."""
+    return f"{len(rows)} row{'s' * (len(rows) != 1)}"
+
+
+def histogram(title: str, values: np.ndarray) -> Table:
+    """Draw numbers (N,) as at most twelve bars of text, whole numbers in whole bins.
+
+    Where a few numbers lie far above all others, they share the last bin.
+    """
+    import numpy as np
+
+    low, most = float(values.min()), float(np.quantile(values, 0.99, method="lower"))
+    whole = bool((values == np.round(values)).all())
+    open_ended = float(values.max()) - low > 4 * max(most - low, BINS)
+    high = most if open_ended else float(values.max())
+    step = float(np.ceil((high - low + 1) / BINS)) if whole else (high - low) / BINS or 1.0
+    count = int((high - low) // step) + 1 if whole else BINS
+    place = np.minimum((values - low) / step, count - 1 + open_ended).astype(int)
+    sizes = np.bincount(place, minlength=count + open_ended)
+    bars = []
+    for i, size in enumerate(sizes.tolist()):
+        start, end = low + i * step, low + (i + 1) * step - whole
+        span = f"{start:.6g}" if start == end else f"{start:.6g} to {end:.6g}"
+        if open_ended and i == count:
+            span = f"{start:.6g} and more"
+        # Rounded up, so that a few rows among many still show.
+        bars.append((span, size, "█" * math.ceil(BAR * size / sizes.max())))
+    return Table(f"{title[0].upper()}{title[1:]}", ("from", "rows", ""), bars)
+
+
 def values(found: Findings) -> dict[str, Any]:
     """Return everything as JSON values."""
     told = {
@@ -97,4 +134,4 @@ def show(found: Findings, limit: int) -> None:
             if len(finding.rows) > limit:
                 out.print(f"    and {len(finding.rows) - limit} more (--show and --json list them)")
     can = "training would stop" if found.errors else "training can begin"
-    out.print(f"{len(found.errors)} errors, {len(found.warnings)} warnings: {can}")
+    out.print(f"errors: {len(found.errors)}, warnings: {len(found.warnings)}; {can}")

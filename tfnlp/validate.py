@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.rows import BadRow, Column, Rows, duplicates
 from pipelines.writers import json_text, replacing
 from tfnlp import arguments, commands, findings, task
 from tfnlp.config import Experiment
-from tfnlp.findings import Findings
+from tfnlp.findings import Findings, counted, histogram
 from tfnlp.options import Parser
 from tfnlp.task import Table, Task
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from tfnlp.experiment import Model
-
 SPLITS = ("train", "validation", "test")
-BINS = 12
-BAR = 40  # characters of a histogram's longest bar
 
 
 def main(argv: list[str]) -> int:
@@ -74,10 +66,11 @@ def check(experiment: Experiment) -> Findings:
     if "train" in rows:
         _repeated(rows["train"], inputs, targets, found)
         rows = _divided(rows, experiment, inputs, targets, found)
-    order = [split for split in SPLITS if split in rows]
-    found.facts["rows"] = {split: len(rows[split]) for split in order}
-    sizes = [(split, len(rows[split]), rows[split].source) for split in order]
-    found.tables.append(Table("Rows", ("split", "rows", "from"), sizes))
+    rows = {split: rows[split] for split in SPLITS if split in rows}
+    found.facts["rows"] = {split: len(part) for split, part in rows.items()}
+    if rows:
+        sizes = [(split, len(part), part.source) for split, part in rows.items()]
+        found.tables.append(Table("Rows", ("split", "rows", "from"), sizes))
     for column in targets if rows else ():
         if column.kind == "number":
             _numbers(rows, column, found)
@@ -89,7 +82,9 @@ def check(experiment: Experiment) -> Findings:
     if facts is not None:
         _unusable(rows, chosen, facts, found)
     if rows:
-        _lengths(rows, chosen, experiment, facts or {}, found)
+        from tfnlp import tokens
+
+        tokens.check(rows, chosen, experiment, facts or {}, found)
     return found
 
 
@@ -121,7 +116,7 @@ def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) ->
         if part.bad:
             remedy = "mend them, or use --on-bad-row skip or quarantine" if strict else "left out"
             tell = found.error if strict else found.warn
-            tell(f"{part.source}: {_count(part.bad)} cannot be used ({remedy})", part.bad)
+            tell(f"{part.source}: {counted(part.bad)} cannot be used ({remedy})", part.bad)
 
 
 def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
@@ -132,7 +127,7 @@ def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -
             pairs = duplicates(rows[seen], rows[judged], names)
             if pairs:
                 found.warn(
-                    f"{rows[judged].source}: {_count(pairs)} with a text that also stands in "
+                    f"{rows[judged].source}: {counted(pairs)} with a text that also stands in "
                     f"{rows[seen].source}; scores on them say little about new text",
                     [BadRow(there, f"as row {here} of {seen}") for here, there in pairs],
                 )
@@ -153,10 +148,10 @@ def _repeated(
         else:
             conflicts.append(BadRow(again, f"{now}, but the same text in row {first}: {before}"))
     if same:
-        found.warn(f"{train.source}: {_count(same)} with the text of an earlier row", same)
+        found.warn(f"{train.source}: {counted(same)} with the text of an earlier row", same)
     if conflicts:
         found.warn(
-            f"{train.source}: {_count(conflicts)} with the text of an earlier row and another "
+            f"{train.source}: {counted(conflicts)} with the text of an earlier row and another "
             "target",
             conflicts,
         )
@@ -189,7 +184,7 @@ def _divided(
     both = duplicates(train, validation, [column.name for column in inputs])
     if both:
         found.warn(
-            f"{train.source}: training would take {_count(validation.numbers)} of it for "
+            f"{train.source}: training would take {counted(validation.numbers)} of it for "
             f"validation, and the text of {len(both)} of them also stays in train (leave out the "
             "repeated rows, or give --validation)"
         )
@@ -199,7 +194,7 @@ def _divided(
 def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
     """Count each label in each split."""
     counts: dict[str, Counter[str]] = {}
-    for split in (split for split in SPLITS if split in rows):
+    for split in rows:
         values = rows[split].columns[column.name]
         several = values if column.kind == "labels" else [[value] for value in values]
         # A row may have no label at all, if it may have several.
@@ -245,7 +240,7 @@ def _numbers(rows: dict[str, Rows], column: Column, found: Findings) -> None:
     import numpy as np
 
     facts: dict[str, dict[str, float]] = {}
-    for split in (split for split in SPLITS if split in rows):
+    for split in rows:
         values = np.array(rows[split].columns[column.name])
         facts[split] = {
             "min": float(values.min()),
@@ -259,26 +254,7 @@ def _numbers(rows: dict[str, Rows], column: Column, found: Findings) -> None:
     table = [(split, *(f"{value:.6g}" for value in told.values())) for split, told in facts.items()]
     found.tables.append(Table(f"Numbers in {column.name}", ("split", *facts[first]), table))
     values = np.array(rows[first].columns[column.name])
-    found.tables.append(_histogram(f"{column.name} in {first}", values))
-
-
-def _histogram(title: str, values: np.ndarray) -> Table:
-    """Draw numbers (N,) as at most twelve bars of text, whole numbers in whole bins."""
-    import numpy as np
-
-    low, high = float(values.min()), float(values.max())
-    whole = bool((values == np.round(values)).all())
-    step = float(np.ceil((high - low + 1) / BINS)) if whole else (high - low) / BINS
-    count = int((high - low) // step) + 1 if whole else BINS
-    place = np.minimum(((values - low) / step).astype(int), count - 1)
-    sizes = np.bincount(place, minlength=count)
-    bars = []
-    for i, size in enumerate(sizes):
-        start, end = low + i * step, low + (i + 1) * step - whole
-        span = f"{start:.4g}" if start == end else f"{start:.4g} to {end:.4g}"
-        # Rounded up, so that a few rows among many still show.
-        bars.append((span, int(size), "█" * int(np.ceil(BAR * size / sizes.max()))))
-    return Table(f"{title[0].upper()}{title[1:]}", ("from", "rows", ""), bars)
+    found.tables.append(histogram(f"{column.name} in {first}", values))
 
 
 def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found: Findings) -> None:
@@ -289,105 +265,7 @@ def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found:
     ):
         bad = list(chosen.faults(rows[split], facts)) if split in rows else []
         if bad:
-            tell(f"{rows[split].source}: {_count(bad)} {what}", bad)
-
-
-def _lengths(
-    rows: dict[str, Rows],
-    chosen: Task,
-    experiment: Experiment,
-    facts: dict[str, Any],
-    found: Findings,
-) -> None:
-    """Count tokens with the backbone's tokenizer, and what training would cut off."""
-    import numpy as np
-
-    from tfnlp import experiment as steps
-    from tfnlp.backbones import loading
-
-    name, options = experiment.backbone.name, experiment.options
-    backbone = found.attempt(lambda: loading.load(name, layers=experiment.backbone.layers))
-    if backbone is None:
-        return
-    limit = backbone.max_length
-    if options.max_length > limit:
-        found.error(
-            f"--max-length {options.max_length} is more than the {limit} tokens that {name} has "
-            "positions for (use --windows to read longer texts)"
-        )
-    context = task.Context(options, backbone.tokenizer, min(options.max_length, limit), facts)
-    model = steps.Model(experiment, chosen, context, backbone.model)
-    table, lengths = [], {}
-    for split in (split for split in SPLITS if split in rows):
-        total, lost = _measured(model, rows[split])
-        told = {
-            "median": int(np.quantile(total, 0.5, method="higher")),
-            "90%": int(np.quantile(total, 0.9, method="higher")),
-            "95%": int(np.quantile(total, 0.95, method="higher")),
-            "99%": int(np.quantile(total, 0.99, method="higher")),
-            "longest": int(total.max()),
-            "rows cut": int((lost > 0).sum()),
-        }
-        lengths[split] = total
-        found.facts.setdefault("tokens", {})[split] = told
-        table.append((split, *told.values()))
-        _cut(rows[split], lost, options, found)
-    header = ("split", *told)
-    found.tables.append(Table(f"Tokens a row, as {name} cuts texts", header, table))
-    first = next(iter(lengths))
-    found.tables.append(_histogram(f"tokens a row in {first}", lengths[first]))
-    held = found.facts["tokens"][first]
-    advice = [
-        (share, tokens, _advice(tokens, options, limit))
-        for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
-    ]
-    found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
-    title = f"What would read {first} uncut"
-    found.tables.append(Table(title, ("rows", "tokens", "flags"), advice))
-
-
-def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
-    from tfnlp import experiment as steps
-
-    seen, lost = steps.measure(model, rows)
-    options = model.context.options
-    if getattr(options, "windows", 1) == 1:
-        return seen + lost, lost
-    # Windows overlap, so what is seen in several is not the length.
-    context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
-    seen, beyond = steps.measure(dataclasses.replace(model, context=context), rows)
-    return seen + beyond, lost
-
-
-def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
-    """Tell of rows that are longer than what is read."""
-    bad = [
-        BadRow(number, f"its last {cut} token{'s are' if cut > 1 else ' is'} cut")
-        for number, cut in zip(part.numbers, lost.tolist(), strict=True)
-        if cut
-    ]
-    if bad:
-        windows = getattr(options, "windows", 1)
-        reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
-        share = f"{len(bad) / len(part):.1%}"
-        found.warn(f"{part.source}: {_count(bad)} ({share}) longer than {reading} are cut", bad)
-
-
-def _advice(tokens: int, options: Any, limit: int) -> str:
-    """Return the flags with which a text of so many tokens is read to its end."""
-    if tokens <= limit:
-        return f"--max-length {max(tokens, 8)}"
-    if getattr(options, "pair", True):  # the first text stands in each window
-        return f"more than the backbone's --max-length {limit}"
-    # As pipelines.segments lays windows, two special tokens in each.
-    span = limit - 2
-    step = max(span - options.overlap, 1)
-    return f"--max-length {limit} --windows {1 - (limit - tokens) // step}"
-
-
-def _count(rows: Sequence[Any]) -> str:
-    return f"{len(rows)} row{'s' * (len(rows) != 1)}"
+            tell(f"{rows[split].source}: {counted(bad)} {what}", bad)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,139 @@
+"""What a backbone's tokenizer makes of rows: their lengths, what is cut, what is unknown to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.rows import BadRow, Rows
+from pipelines.tokenizer import Tokenizer
+from tfnlp import experiment as steps
+from tfnlp.backbones import loading
+from tfnlp.config import Experiment
+from tfnlp.experiment import Model
+from tfnlp.findings import Findings, counted, histogram
+from tfnlp.task import Context, Table, Task
+
+TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
+
+
+def check(
+    rows: dict[str, Rows],
+    chosen: Task,
+    experiment: Experiment,
+    facts: dict[str, Any],
+    found: Findings,
+) -> None:
+    """Count tokens with the backbone's tokenizer, and what training would cut off.
+
+    Args:
+        rows: by split, none empty.
+        chosen: the task, whose ``encode`` lays out the tokens.
+        experiment: its options and backbone.
+        facts: what the task learned from the rows, if it could.
+        found: tables, warnings and errors are added to it.
+    """
+    name, options = experiment.backbone.name, experiment.options
+    backbone = found.attempt(lambda: loading.load(name, layers=experiment.backbone.layers))
+    if backbone is None:
+        return
+    limit = backbone.max_length
+    if options.max_length > limit:
+        found.error(
+            f"--max-length {options.max_length} is more than the {limit} tokens that {name} has "
+            "positions for (use --windows to read longer texts)"
+        )
+    context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts)
+    model = steps.Model(experiment, chosen, context, backbone.model)
+    table, lengths = [], {}
+    for split in rows:
+        total, lost = _measured(model, rows[split])
+        told = {
+            "median": int(np.quantile(total, 0.5, method="higher")),
+            "90%": int(np.quantile(total, 0.9, method="higher")),
+            "95%": int(np.quantile(total, 0.95, method="higher")),
+            "99%": int(np.quantile(total, 0.99, method="higher")),
+            "longest": int(total.max()),
+            "rows cut": int((lost > 0).sum()),
+        }
+        lengths[split] = total
+        found.facts.setdefault("tokens", {})[split] = told
+        table.append((split, *told.values()))
+        _cut(rows[split], lost, options, found)
+        _unknown(rows[split], [c.name for c in chosen.inputs(options)], backbone.tokenizer, found)
+    header = ("split", *told)
+    found.tables.append(Table(f"Tokens a row, as {name} cuts texts", header, table))
+    first = next(iter(lengths))
+    found.tables.append(histogram(f"tokens a row in {first}", lengths[first]))
+    held = found.facts["tokens"][first]
+    advice = [
+        (share, tokens, _advice(tokens, options, limit))
+        for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
+    ]
+    found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
+    title = f"What would read {first} uncut"
+    found.tables.append(Table(title, ("rows", "tokens", "flags"), advice))
+
+
+def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
+    seen, lost = steps.measure(model, rows)
+    options = model.context.options
+    if getattr(options, "windows", 1) == 1:
+        return seen + lost, lost
+    # Windows overlap, so what is seen in several is not the length.
+    context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
+    seen, beyond = steps.measure(dataclasses.replace(model, context=context), rows)
+    return seen + beyond, lost
+
+
+def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
+    """Tell of rows that are longer than what is read."""
+    bad = [
+        BadRow(number, f"its last {cut} token{'s are' if cut > 1 else ' is'} cut")
+        for number, cut in zip(part.numbers, lost.tolist(), strict=True)
+        if cut
+    ]
+    if bad:
+        windows = getattr(options, "windows", 1)
+        reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
+        share = f"{len(bad) / len(part):.1%}"
+        found.warn(f"{part.source}: {counted(bad)} ({share}) longer than {reading} are cut", bad)
+
+
+def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Findings) -> None:
+    """Tell of texts whose words the vocabulary does not hold, as those of another language."""
+    known, missing = np.zeros(len(part), int), np.zeros(len(part), int)
+    for start in range(0, len(part), 1024):
+        for name in inputs:
+            ids = tokenizer.tokenize(tf.constant(part.columns[name][start : start + 1024]))
+            strange = tf.reduce_sum(tf.cast(ids == tokenizer.unknown_id, tf.int64), 1).numpy()
+            missing[start : start + 1024] += strange
+            known[start : start + 1024] += ids.row_lengths().numpy() - strange
+    share = missing.sum() / max((missing + known).sum(), 1)
+    if share > TOO_MANY_UNKNOWN:
+        bad = [
+            BadRow(number, f"{m} of {m + k} tokens")
+            for number, m, k in zip(part.numbers, missing, known, strict=True)
+            if m
+        ]
+        found.warn(
+            f"{part.source}: {share:.1%} of the tokens are unknown to the backbone (take one that "
+            "knows the language: python -m tfnlp.backbones)",
+            bad,
+        )
+
+
+def _advice(tokens: int, options: Any, limit: int) -> str:
+    """Return the flags with which a text of so many tokens is read to its end."""
+    if tokens <= limit:
+        return f"--max-length {max(tokens, 8)}"
+    if getattr(options, "pair", True):  # the first text stands in each window
+        return f"more than the backbone's --max-length {limit}"
+    # As pipelines.segments lays windows, two special tokens in each.
+    span = limit - 2
+    step = max(span - options.overlap, 1)
+    return f"--max-length {limit} --windows {1 - (limit - tokens) // step}"
