@@ -72,7 +72,7 @@ def _add_options(parser: Parser, name: str, chosen: Task) -> None:
     _add_general(parser)
     add_flags(parser, "task", chosen.options, f"task {name}: {chosen.summary}")
     for section, kind in SECTIONS.items():
-        group = add_flags(parser, section, kind, f"{section}: {kind.__doc__}")
+        group = add_flags(parser, section, kind, f"{section}: {_title(kind)}")
         if section == "data":
             add_column_flags(group, columns_of(chosen))
     parser.epilog = "Tasks, each with options of its own (--task NAME --help):\n" + "\n".join(
@@ -131,6 +131,12 @@ def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen:
     values["data"]["columns"] = headers
     _choose_data(values["data"], flags, chosen, name)
     return values
+
+
+def _title(section: type) -> str:
+    """What a section's docstring says of it, as the rest of a line."""
+    text = str(section.__doc__).rstrip(".")
+    return text if text[1].isupper() else text[0].lower() + text[1:]
 
 
 def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, name: str) -> None:
