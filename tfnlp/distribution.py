@@ -135,7 +135,11 @@ class Replicated(keras.Model):
         strategy = self.distribute_strategy
 
         def gather(value: Any) -> Any:
-            return None if value is None else strategy.gather(value, axis=0)
+            if value is None:
+                return None
+            gathered = strategy.gather(value, axis=0)
+            part = strategy.experimental_local_results(value)[0]
+            return tf.ensure_shape(gathered, [None, *part.shape[1:]])
 
         def rows(value: Any) -> Any:
             return tf.cast(tf.shape(tf.nest.flatten(value)[0])[0], tf.float32)
@@ -152,7 +156,7 @@ class Replicated(keras.Model):
     def _make_function(self, step: Callable[[Any], Any]) -> Any:
         """Make the function of an iterator that Keras calls for each batch."""
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def on_batch(iterator: Any) -> dict[str, Any]:
             return self._count(*self.distribute_strategy.run(step, (next(iterator),)))
 
