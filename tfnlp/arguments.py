@@ -16,6 +16,7 @@ from tfnlp.options import Parser, add_flags, unknown_key
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
+SPLITS = ("train", "validation", "test")
 
 
 def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
@@ -136,7 +137,7 @@ def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen:
 def _title(section: type) -> str:
     """What a section's docstring says of it, as the rest of a line."""
     text = str(section.__doc__).rstrip(".")
-    return text if text[1].isupper() else text[0].lower() + text[1:]
+    return text[0].lower() + text[1:]
 
 
 def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, name: str) -> None:
@@ -144,7 +145,7 @@ def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, n
     if "data.train" in flags and "data.dataset" not in flags:
         data["dataset"] = None
     if "data.dataset" in flags and "data.train" not in flags:
-        data["train"] = data["validation"] = data["test"] = None
+        data |= {split: None for split in SPLITS if f"data.{split}" not in flags}
     if data.get("train") and data.get("dataset"):
         raise UserError("--train and --dataset are both given; give one of them")
     if data.get("dataset") and (data.get("validation") or data.get("test")):

@@ -69,7 +69,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """AdamW, its schedule, and what is done to the gradients."""
+    """The steps of AdamW, their schedule, and what is done to the gradients."""
 
     learning_rate: float = option(1e-4, "the highest learning rate", minimum=0.0)
     weight_decay: float = option(
