@@ -64,18 +64,25 @@ def test_an_unused_pooler_is_no_part_of_the_model(backbone):
 
 
 def test_ordered_logits_never_increase():
-    layer = ordered.OrderedLogits(5)
+    layer = ordered.OrderedLogits([0.9, 0.6, 0.6, 0.3, 0.01])
     layer.build((None, HIDDEN))
     layer.steps.assign(np.random.default_rng(0).normal(size=4) * 5)
     logits = layer(np.random.default_rng(1).normal(size=(50, HIDDEN)).astype("float32")).numpy()
     assert logits.shape == (50, 5)
-    assert (np.diff(logits, axis=-1) < 0).all()
+    assert (np.diff(logits, axis=-1) <= 0).all()
 
 
-@pytest.mark.parametrize("levels", [1, 4])
-def test_ordered_logits_survive_saving(tmp_path, levels):
+def test_ordered_logits_begin_at_the_shares_of_the_grades():
+    reached = [0.9, 0.6, 0.3, 0.01]
+    layer = ordered.OrderedLogits(reached)
+    logits = layer(np.zeros((1, HIDDEN), "float32")).numpy()[0]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), reached, rtol=1e-4)
+
+
+@pytest.mark.parametrize("reached", [[0.5], [0.8, 0.4, 0.2]])
+def test_ordered_logits_survive_saving(tmp_path, reached):
     inputs = keras.Input((HIDDEN,))
-    model = keras.Model(inputs, ordered.OrderedLogits(levels)(inputs))
+    model = keras.Model(inputs, ordered.OrderedLogits(reached)(inputs))
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     x = np.ones((2, HIDDEN), "float32")

@@ -35,7 +35,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the grades, in increasing order."""
+    """Learn the grades, in increasing order, and what share of the rows reaches each."""
     grades = sorted(set(rows.columns["grade"]))
     if len(grades) < 2:
         raise UserError(f"{rows.source}: every row has the grade {grades[0]}; ordinal needs two")
@@ -44,7 +44,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
             f"{rows.source}: the grade has {len(grades)} different values; ordinal takes at most "
             "100 (use --task regression)"
         )
-    return {"grades": grades}
+    # Half a row on either side keeps the shares off 0 and 1.
+    reached = [
+        (sum(grade >= level for grade in rows.columns["grade"]) + 0.5) / (len(rows) + 1)
+        for level in grades[1:]
+    ]
+    return {"grades": grades, "reached": reached}
 
 
 def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
@@ -73,8 +78,8 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are the logits of reaching each grade, float32 (B, C - 1)."""
     from tfnlp.heads.ordered import OrderedLogits
 
-    levels = len(context.facts["grades"]) - 1
-    return texts.build(context, backbone, OrderedLogits(levels, dtype="float32", name="logits"))
+    output = OrderedLogits(context.facts["reached"], dtype="float32", name="logits")
+    return texts.build(context, backbone, output)
 
 
 def objective(context: Context) -> Objective:
