@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from tfnlp.options import Parser, add_flags, make, option, plain
+
+SETTINGS = settings(deadline=None)  # the machine may be busy
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,14 @@ def flags_of(values: dict) -> list[str]:
     return argv
 
 
+@SETTINGS
 @given(VALUES)
 def test_flags_give_what_was_written_and_nothing_else(values):
     expected = {name: value for name, value in values.items() if value != {}}
     assert parsed(*flags_of(values)) == expected
 
 
+@SETTINGS
 @given(VALUES)
 def test_sections_become_plain_values_and_back(values):
     made = make(Section, values, "here")

@@ -3,12 +3,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from pipelines.splits import divide, from_files, leakage, limited
+
+SETTINGS = settings(deadline=None)  # the machine may be busy
 
 LABEL = Column("label", "label", "")
 LABELS = Column("labels", "labels", "")
@@ -34,6 +36,7 @@ def check_partition(rows: Rows, train: Rows, held: Rows) -> None:
             assert values == [whole[number] for number in part.numbers]
 
 
+@SETTINGS
 @given(labels=st.lists(NAMES, min_size=2, max_size=300), share=SHARES, seed=st.integers(0, 99))
 def test_labels_are_divided_once_evenly_and_the_same_for_a_seed(labels, share, seed):
     rows = rows_of(LABEL, labels)
@@ -72,6 +75,7 @@ def test_another_seed_divides_otherwise():
     )
 
 
+@SETTINGS
 @given(
     given_labels=st.lists(
         st.lists(st.sampled_from("abcdef"), unique=True), min_size=2, max_size=200
@@ -94,6 +98,7 @@ def test_rows_of_several_labels_leave_each_label_in_train(given_labels, share, s
     assert {label for row in train.columns["labels"] for label in row} == every
 
 
+@SETTINGS
 @given(
     targets=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200),
     share=SHARES,
@@ -105,6 +110,7 @@ def test_numbers_are_divided_too(targets, share, seed):
     check_partition(rows, train, held)
 
 
+@SETTINGS
 @given(
     grades=st.lists(st.integers(1, 5).map(float), min_size=10, max_size=200),
     seed=st.integers(0, 99),
@@ -124,6 +130,7 @@ def test_one_row_cannot_be_divided():
         divide({"train": rows_of(LABEL, ["a"])}, [LABEL], 0.1, 0)
 
 
+@SETTINGS
 @given(size=st.integers(1, 100), limit=st.none() | st.integers(1, 120), seed=st.integers(0, 99))
 def test_a_limit_draws_rows_in_their_order(size, limit, seed):
     rows = rows_of(LABEL, ["a"] * size)
