@@ -265,7 +265,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def write_yaml(experiment: Experiment, path: Path) -> None:
     """Write an experiment so that ``--config`` reproduces it."""
-    text = yaml.safe_dump(to_values(experiment), sort_keys=False, allow_unicode=True)
+    values = to_values(experiment)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if not text.replace("\n", "").isprintable():  # YAML would read U+0085 as a line's end
+        text = yaml.safe_dump(values, sort_keys=False)
     aside = path.with_name(path.name + ".new")
     aside.write_text(text, "utf-8")
     os.replace(aside, path)

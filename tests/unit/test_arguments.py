@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import discover
@@ -194,6 +194,17 @@ def values_of(kind: type) -> st.SearchStrategy[dict]:
         elif isinstance(default, int):
             found[field.name] = st.integers(int(low), int(high) if high else 10**9)
     return st.fixed_dictionaries({}, optional=found)
+
+
+@example(strange="\x85")  # a line's end in YAML
+@example(strange="\udce9.csv")  # a path that is not UTF-8
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(strange=st.text(min_size=1))
+def test_any_text_survives_in_experiment_yaml(tmp_path, strange):
+    made = parse("--train=a", f"--text-column={strange}", f"--label-separator={strange}")
+    path = tmp_path / "experiment.yaml"
+    config.write_yaml(made, path)
+    assert parse("--config", str(path)) == made
 
 
 @settings(
