@@ -102,5 +102,7 @@ def _best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
     best = int(np.argmax(np.where(last, f1, -1.0)))
     if f1[best] <= f1_score(targets > 0.5, scores >= 0.5, zero_division=0.0):
         return 0.5
-    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-    return float((ranked[best] + below) / 2)
+    below = ranked[best + 1] if best + 1 < len(ranked) else np.zeros_like(ranked[best])
+    middle = (ranked[best] + below) / 2
+    # Between neighbouring floats there is none: the half is rounded to one of them.
+    return float(middle if middle > below else ranked[best])
