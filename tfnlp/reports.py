@@ -42,11 +42,12 @@ def single_label(
     place = {name: i for i, name in enumerate(names)}
     chosen = [place[label] for label in truth[known]]
     likelihood = np.log(np.maximum(scores[known, chosen], 1e-30)).mean() if known.any() else np.nan
+    varied = len({*truth, *given}) > 1
     values = {
         "accuracy": float(right.mean()),
         "macro_f1": float(f1[support > 0].mean()),
         "weighted_f1": float(np.average(f1, weights=support)),
-        "mcc": float(metrics.matthews_corrcoef(truth, given)),
+        "mcc": float(metrics.matthews_corrcoef(truth, given)) if varied else 0.0,
         "loss": float(-likelihood),
         "ece": expected_calibration_error(scores.max(-1), right),
         "ece_uncalibrated": expected_calibration_error(before.max(-1), right),
@@ -96,14 +97,21 @@ def multi_label(
     truth = np.array([[name in row for name in every] for row in labels])
     answers = np.pad(given.astype(bool), [(0, 0), (0, len(unseen))])
     half = np.pad(scores >= 0.5, [(0, 0), (0, len(unseen))])
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        truth, answers, zero_division=0.0
+
+    def tailed(table: np.ndarray) -> np.ndarray:
+        # scikit-learn would take a table of one column for a binary problem.
+        return np.pad(table, [(0, 0), (0, 1)])
+
+    each = metrics.precision_recall_fscore_support(
+        tailed(truth), tailed(answers), zero_division=0.0
     )
+    precision, recall, f1, support = (values[: len(every)] for values in each)
     known = truth[:, : len(names)].ravel()
     before = expit(logit(np.clip(scores, 1e-7, 1 - 1e-7)) * temperature)
 
     def micro(guess: np.ndarray) -> float:
-        return float(metrics.f1_score(truth, guess, average="micro", zero_division=0.0))
+        pair = tailed(truth), tailed(guess)
+        return float(metrics.f1_score(*pair, average="micro", zero_division=0.0))
 
     values = {
         "micro_f1": micro(answers),
@@ -152,17 +160,21 @@ def regression(targets: Sequence[float], values: np.ndarray) -> Report:
 
 def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]) -> Report:
     """Judge a grade a row, N of each; ``known`` are the grades of the scale, increasing."""
-    scale: list[Any] = sorted({*known, *grades})
-    truth = np.searchsorted(scale, np.asarray(grades, float))
-    given = np.searchsorted(scale, np.asarray(answers, float) - 1e-6)
+    scale = np.array(sorted({*known, *grades}), float)
+    truth = np.searchsorted(scale, grades)
+    # Answers are float32: nearly the grades.
+    given = np.abs(scale - np.asarray(answers, float)[:, None]).argmin(-1)
     names = [f"{grade:g}" for grade in scale]
+    spread = len(set(truth)) > 1 and len(set(given)) > 1
+    agreeing = len({*truth, *given}) == 1  # kappa asks how much of the disagreement is chance
+    kappa = metrics.cohen_kappa_score
     values = {
-        "mae": float(metrics.mean_absolute_error(grades, answers)),
+        "mae": float(metrics.mean_absolute_error(scale[truth], scale[given])),
         "accuracy": float((truth == given).mean()),
-        "quadratic_kappa": float(
-            metrics.cohen_kappa_score(truth, given, weights="quadratic", labels=range(len(scale)))
-        ),
-        "spearman": float(spearmanr(truth, given)[0]) if len(set(truth)) > 1 else float("nan"),
+        "quadratic_kappa": float("nan")
+        if agreeing
+        else float(kappa(truth, given, weights="quadratic", labels=range(len(scale)))),
+        "spearman": float(spearmanr(truth, given)[0]) if spread else float("nan"),
     }
     counts = metrics.confusion_matrix(truth, given, labels=range(len(scale)))
     table = Table(
