@@ -2,15 +2,19 @@
 
 ::
 
-    <run>/             the configuration, the HParams entry, the graph
-    <run>/train/       scalars of each batch and epoch, histograms on request
-    <run>/validation/  scalars of each epoch, the final report, the projector's files
-    <run>/test/        the final report
+    <run>/train/              scalars of each batch and epoch, histograms on request
+    <run>/validation/         scalars of each epoch
+    <run>/report/             the configuration, the HParams entry, the graph
+    <run>/report/validation/  the report, of the untrained model and the final one; the projector
+    <run>/report/test/        the final report
 
-Every step is the number of batches trained so far, for epochs too, so that one purge clears what a
-killed run wrote after its last checkpoint. An event file is a TFRecord file of Event messages; they
-are written as such, because tf.summary cannot write the SessionLog.START by which TensorBoard
-knows a restart, and costs several times as much for each scalar.
+TensorBoard takes every scalar in or below the folder of an HParams entry for a metric to compare
+runs by; so the final scores stand there and the others do not.
+
+Every step is the number of batches trained so far, for epochs too. What a killed run wrote after
+its last checkpoint is taken out of its files when it is resumed, and a SessionLog.START tells a
+TensorBoard that has read it already. tf.summary cannot write that, and costs several times as much
+for each scalar; an event file is a TFRecord file of Event messages, so they are written as such.
 
 Dimensions: N rows, B batch, H hidden.
 """
@@ -82,8 +86,10 @@ class Log(keras.callbacks.Callback):
         self.histograms = model.experiment.logging.histograms
         self.steps = len(plan)
         self.writers: dict[str, tf.io.TFRecordWriter] = {}
-        _once(run, "start", lambda: _start(model, run))
-        _once(run / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))]))
+        _once(run / "report", "start", lambda: _start(model, run))
+        _once(
+            run / "report" / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))])
+        )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Look up the epoch's batches, of which some may have been trained before a kill."""
@@ -98,7 +104,9 @@ class Log(keras.callbacks.Callback):
         self.seconds, self.total = 0.0, 0.0
         self.rate = float(self.model.optimizer.learning_rate)
         if not self.writers:
-            self.writers = {n: _open(self.run / n, self.step + 1) for n in ("train", "validation")}
+            for name in ("train", "validation"):
+                _forget(self.run / name, self.step, epoch_ended=not self.place)
+                self.writers[name] = _open(self.run / name, self.step + 1)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Note what the batch starts from."""
@@ -155,11 +163,11 @@ class Log(keras.callbacks.Callback):
         for split, found in reports.items():
             if found is None:
                 continue
-            _once(self.run / split, "report", functools.partial(_report, found, step))
-        project(model, validation, self.run / "validation")
+            _once(self.run / "report" / split, "final", functools.partial(_report, found, step))
+        project(model, validation, self.run / "report" / "validation")
         # TensorBoard makes this one summary of TensorFlow's class instead of its own.
         ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
-        _once(self.run, "end", lambda: iter([_event(step, ended)]))
+        _once(self.run / "report", "end", lambda: iter([_event(step, ended)]))
 
     def _write(self, name: str, summaries: list[Any]) -> None:
         """Write summaries of this step; they are on disk before the checkpoint of the step is."""
@@ -184,6 +192,28 @@ def _open(folder: Path, step: int) -> tf.io.TFRecordWriter:
         writer.write(event.SerializeToString())
     writer.flush()
     return writer
+
+
+def _forget(folder: Path, step: int, epoch_ended: bool) -> None:
+    """Take out of a killed run's files what lies after the place where it is resumed.
+
+    Args:
+        folder: with the event files.
+        step: the last batch that was trained.
+        epoch_ended: whether the epoch's scalars that stand at this step are still right.
+    """
+    for path in sorted(folder.glob("*.tfevents.*.fit")):
+        aside = folder / "new-fit"
+        with tf.io.TFRecordWriter(str(aside)) as writer:
+            # A kill may have cut the last record short.
+            records = tf.data.TFRecordDataset(str(path)).ignore_errors()
+            for record in records.as_numpy_iterator():
+                event = Event.FromString(record)
+                tags = [value.tag for value in event.summary.value]
+                at_step = epoch_ended or all(tag.startswith("batch/") for tag in tags)
+                if event.step < step or (event.step == step and at_step):
+                    writer.write(record)
+        os.replace(aside, path)
 
 
 def _once(folder: Path, part: str, events: Callable[[], Iterator[Event]]) -> None:
