@@ -101,17 +101,13 @@ def main(argv: list[str]) -> int:
     options = _with_data(options, exported)
     target = Path(options.output) if options.output else _folder(options, exported)
     _check_place(target)
-    with quiet_start():
-        import tensorflow as tf
-
-        from tfnlp import show
-
-        tf.config.list_physical_devices()
     rows = _read(options, exported)
     report = evaluate(exported, rows, options.batch_size)
     if rows.bad:
         left = f"{len(rows.bad)} of its rows cannot be used and are left out"
         report.warnings.append(f"{rows.source}: {left}, the first: {rows.bad[0]}")
+    from tfnlp import show
+
     about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
     print(f"{about['model']} on {about['rows']} rows of {about['data']}")
     show.tables(dataclasses.replace(report, tables=[_metrics(report), *report.tables]))
@@ -211,6 +207,10 @@ def _read(options: Options, exported: Exported) -> Rows:
     how = (_columns(exported), options.columns, options.on_bad_row, str(options.label_separator))
     if options.test:
         return splits.from_files({"test": options.test}, *how)["test"]
+    with quiet_start():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
     found = splits.from_dataset(str(options.dataset), *how)
     if options.split not in found:
         there = ", ".join(found)
