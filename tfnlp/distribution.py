@@ -18,13 +18,22 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from pipelines.errors import UserError
+
+# What Keras's TensorFlow optimizer does across replicas, and its base class on one device.
+_UPDATES = (
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_backend_increment_gradient_accumulators",
+)
 
 
 def strategy(
@@ -94,16 +103,18 @@ class Replicated(keras.Model):
       ``assign(old + new)``, which counts the old value once for each replica. Here a metric sees
       the whole batch, gathered from the replicas, as in a run on one device.
     - Keras clips and accumulates each replica's gradient before they are added up, which is not
-      the gradient of the batch. Here they are added up first, and the optimizer does not again.
+      the gradient of the batch, and cannot accumulate at all on replicas of one process. Here
+      they are added up first; then every replica updates its own copy, as one device would.
 
     The optimizer must have been made and built in the strategy's scope, the metrics outside of it.
     """
 
     def compile(self, optimizer: Any, **kwargs: Any) -> None:
-        """Compile; the optimizer is given gradients that are added up."""
+        """Compile; each replica's optimizer is given gradients that are added up."""
         super().compile(optimizer, **kwargs)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        inner._all_reduce_sum_gradients = list
+        for name in _UPDATES:
+            setattr(inner, name, MethodType(getattr(BaseOptimizer, name), inner))
 
     def train_step(self, data: Any) -> Any:
         """Learn from one replica's part of a batch; returns what :meth:`_count` takes."""
