@@ -5,6 +5,7 @@ import shutil
 from types import SimpleNamespace
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_accumulator import (
+    EventAccumulator as PluginEventAccumulator,
+)
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
@@ -37,6 +41,30 @@ HOSTILE = [
 ]
 
 
+WIDTH = 16
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backbone(tmp_path_factory):
+    """A BERT of random weights that reads single letters, in KerasHub's layout."""
+    folder = tmp_path_factory.mktemp("backbone")
+    letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary += [f"##{letter}" for letter in letters]
+    keras.utils.set_random_seed(0)
+    keras_hub.models.BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=WIDTH,
+        intermediate_dim=32,
+        max_sequence_length=128,
+    ).save_to_preset(str(folder))
+    keras_hub.models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
+    global BACKBONE
+    BACKBONE = str(folder)
+
+
 def _rows(task, options):
     sample = task.sample(options) * 4
     columns = {name: [row[name] for row in sample] for name in sample[0]}
@@ -53,7 +81,7 @@ def _prepare(folder, task="classification", rate=1e-3, minutes=5.0, **options):
         {
             "task": {"name": task, **options},
             "data": {"train": "sample.csv"},
-            "backbone": {"layers": 1},
+            "backbone": {"name": BACKBONE},
             "training": {"epochs": EPOCHS, "batch_size": 4, "checkpoint_minutes": minutes},
             "optimizer": {"learning_rate": rate},
             "logging": {"histograms": True, "projector": 10},
@@ -200,7 +228,7 @@ def test_projector_finds_the_rows(logged):
     asked = {"run": run, "name": shown["tensorName"]}
     vectors = Client(apps["/tensor"]).get("/tensor", query_string=asked).data
     vectors = np.frombuffer(vectors, np.float32).reshape(shown["tensorShape"])
-    assert vectors.shape == (10, 384)
+    assert vectors.shape == (10, WIDTH)
     assert len(np.unique(vectors, axis=0)) > 4
     text = Client(apps["/metadata"]).get("/metadata", query_string=asked).data.decode()
     lines = text.removesuffix("\n").split("\n")
@@ -309,3 +337,29 @@ def test_runs_are_compared_by_their_options(tmp_path):
         assert group["hparams"]["learning_rate"] == pytest.approx(rate)
         values = {m["name"]["group"] + "/" + m["name"]["tag"]: m for m in group["metricValues"]}
         assert values["test/report/accuracy"]["value"] == pytest.approx(accuracy)
+
+
+def _write(writer, tag, steps):
+    for step in steps:
+        scalar = tensorboard.scalar_pb(tag, float(step))
+        writer.write(tensorboard._event(step, scalar).SerializeToString())
+    writer.flush()
+
+
+@pytest.mark.parametrize("epoch_ended", [True, False])
+def test_a_tensorboard_that_runs_forgets_too(tmp_path, epoch_ended):
+    """It has read the batches after the last checkpoint before the run is resumed at batch 4."""
+    reader = PluginEventAccumulator(str(tmp_path))
+    writer = tensorboard._open(tmp_path, 1)
+    _write(writer, "batch/loss", range(1, 7))
+    _write(writer, "epoch/loss", [2, 4, 6])
+    reader.Reload()
+    assert [event.step for event in reader.Tensors("batch/loss")] == [1, 2, 3, 4, 5, 6]
+    tensorboard._forget(tmp_path, 4, epoch_ended)
+    assert list(_read(tmp_path)[0]["batch/loss"]) == [1, 2, 3, 4]
+    assert list(_read(tmp_path)[0]["epoch/loss"]) == ([2, 4] if epoch_ended else [2])
+    writer = tensorboard._open(tmp_path, 5)
+    _write(writer, "batch/loss", range(5, 9))
+    reader.Reload()
+    assert [event.step for event in reader.Tensors("batch/loss")] == list(range(1, 9))
+    assert list(_read(tmp_path)[0]["batch/loss"]) == list(range(1, 9))
