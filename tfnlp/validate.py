@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows, duplicates
 from pipelines.writers import json_text, replacing
 from tfnlp import arguments, commands, findings, task
@@ -50,8 +51,11 @@ def main(argv: list[str]) -> int:
     found = check(experiment)
     findings.show(found, max(own["show"], 0))
     if own["json"]:
-        with replacing(Path(own["json"])) as file:
-            file.write(f"{json_text(findings.values(found))}\n")
+        try:
+            with replacing(Path(own["json"])) as file:
+                file.write(f"{json_text(findings.values(found))}\n")
+        except OSError as error:
+            raise UserError(f"cannot write {own['json']}: {error.strerror}") from error
     return 1 if found.errors else 0
 
 
