@@ -84,12 +84,6 @@ def chief(strategy: tf.distribute.Strategy) -> bool:
     return bool(strategy.extended.should_checkpoint)
 
 
-def _workers(strategy: tf.distribute.Strategy) -> int:
-    """Count the processes."""
-    resolver = strategy.cluster_resolver
-    return max(len(resolver.cluster_spec().as_dict()), 1) if resolver else 1
-
-
 class Replicated(keras.Model):
     """A functional model that Keras 3.15 trains on the replicas of a strategy.
 
@@ -237,13 +231,15 @@ def _from_chief(strategy: tf.distribute.Strategy, arrays: Sequence[np.ndarray]) 
     """Return the chief's arrays, which have the same shapes in every worker."""
     whole = [a if a.dtype.kind == "f" else a.astype(np.int64) for a in arrays]
 
-    @tf.function
+    @tf.function(autograph=False)
     def send(values: list[tf.Tensor]) -> Any:
         context = tf.distribute.get_replica_context()
         first = context.replica_id_in_sync_group == 0
-        return context.all_reduce(
-            "SUM", [tf.where(first, value, tf.zeros_like(value)) for value in values]
-        )
+        # One by one: a list is packed into one tensor, which must be of one dtype.
+        return [
+            context.all_reduce("SUM", tf.where(first, value, tf.zeros_like(value)))
+            for value in values
+        ]
 
     sent = strategy.run(send, ([tf.constant(a) for a in whole],))
     return [strategy.experimental_local_results(tensor)[0].numpy() for tensor in sent]
@@ -251,11 +247,11 @@ def _from_chief(strategy: tf.distribute.Strategy, arrays: Sequence[np.ndarray]) 
 
 @contextmanager
 def others_needed(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turn the failure of another worker into a UserError."""
+    """Turn the failure of another worker into a UserError; it is noticed within a minute."""
     try:
         yield
     except tf.errors.OpError as error:
-        if _workers(strategy) == 1:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
         raise UserError(
             f"another worker has stopped or cannot be reached ({type(error).__name__}); start all "
