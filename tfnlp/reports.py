@@ -5,6 +5,7 @@ Dimensions: N rows, C classes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,11 +68,7 @@ def single_label(
             {"calibrated": scores.max(-1), "before": before.max(-1)}, right
         ),
     }
-    warnings = [
-        f"label {name!r} stands in {int((truth == name).sum())} rows but was never seen in training"
-        for name in unseen
-    ]
-    return Report(values, [table], figures, warnings)
+    return Report(values, [table], figures, _unseen("label", labels, names))
 
 
 def multi_label(
@@ -138,8 +135,8 @@ def multi_label(
             {"calibrated": scores.ravel(), "before": before.ravel()}, known
         ),
     }
-    warnings = [f"label {name!r} was never seen in training" for name in unseen]
-    return Report(values, [table], figures, warnings)
+    told = [label for row in labels for label in row]
+    return Report(values, [table], figures, _unseen("label", told, names))
 
 
 def regression(targets: Sequence[float], values: np.ndarray) -> Report:
@@ -183,9 +180,22 @@ def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]
         [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)],
     )
     figures = {"confusion_matrix": lambda: pictures.confusion_matrix(counts, names)}
-    unseen = sorted(set(grades) - set(known))
-    warnings = [f"grade {grade:g} was never seen in training" for grade in unseen]
-    return Report(values, [table], figures, warnings)
+    return Report(values, [table], figures, _unseen("grade", grades, known))
+
+
+def _unseen(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
+    """Warn, in one sentence, of labels or grades that the model cannot answer."""
+    counts = Counter(given)
+    strange = sorted(set(counts) - set(known))
+    if not strange:
+        return []
+    first = ", ".join(f"{one!r} ({counts[one]})" for one in strange[:5])
+    more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
+    plural = "s" if len(strange) > 1 else ""
+    return [
+        f"{len(strange)} {what}{plural} never seen in training, answered wrongly wherever given "
+        f"(rows): {first}{more}"
+    ]
 
 
 def markdown(table: Table) -> str:

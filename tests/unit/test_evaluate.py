@@ -111,8 +111,8 @@ def test_unseen_labels_are_wrong_and_told(model, here, capsys):
     assert evaluate.main([str(model.folder), "--test", file, "--text-column", "text"]) == 0
     told = json.loads((here / "evaluations/mine/1/test/metrics.json").read_text("utf-8"))
     assert told["metrics"]["accuracy"] <= 0.75
-    assert "label 'new' stands in 10 rows but was never seen" in told["warnings"][0]
-    assert "label 'new' stands in 10 rows" in capsys.readouterr().err
+    assert "1 label never seen in training" in told["warnings"][0]
+    assert "(rows): 'new' (10)" in capsys.readouterr().err
     assert "'new'" in (here / "evaluations/mine/1/test/report.md").read_text("utf-8")
 
 
