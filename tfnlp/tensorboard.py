@@ -47,6 +47,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from pipelines import batching
+from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import config, runs
 
@@ -171,8 +172,14 @@ class Log(keras.callbacks.Callback):
 
     def _write(self, name: str, summaries: list[Any]) -> None:
         """Write summaries of this step; they are on disk before the checkpoint of the step is."""
-        self.writers[name].write(_event(self.step, *summaries).SerializeToString())
-        self.writers[name].flush()
+        try:
+            self.writers[name].write(_event(self.step, *summaries).SerializeToString())
+            self.writers[name].flush()
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"cannot write the TensorBoard log in {self.run / name}: {error.message} (the "
+                "last checkpoint is kept; free space there, then go on with --resume)"
+            ) from error
 
 
 def _path(folder: Path, part: str) -> Path:

@@ -23,6 +23,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 from pipelines import discover
+from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import config, experiment, runs, tensorboard
 from tfnlp import task as tasks
@@ -250,6 +251,15 @@ def test_a_cell_stays_one_cell(value):
     assert len(cell.splitlines()) == 1
     assert "\t" not in cell
     assert len(cell) <= tensorboard.LONGEST_CELL
+
+
+def test_a_full_disk_is_named(tmp_path):
+    made = _prepare(tmp_path)
+    run = runs.new_run(made.model.experiment)
+    log = tensorboard.Log(made.model, made.train.plan, run, {})
+    log.step, log.writers = 1, {"train": tf.io.TFRecordWriter("/dev/full")}
+    with pytest.raises(UserError, match=f"cannot write the TensorBoard log in {run}/train"):
+        log._write("train", [tensorboard.scalar_pb("batch/loss", 1.0)])
 
 
 class Kill(keras.callbacks.Callback):
