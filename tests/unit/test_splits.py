@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
@@ -76,6 +76,10 @@ def test_another_seed_divides_otherwise():
 
 
 @SETTINGS
+@example(given_labels=[["a"], ["a", "z"], ["c"], ["c", "z"]], share=0.9, seed=0)
+@example(given_labels=[["a"], ["a", "z"], ["c"], ["c", "z"]], share=0.9, seed=1)
+@example(given_labels=[["a"], ["a", "z"], ["c"], ["c", "z"]], share=0.9, seed=2)
+@example(given_labels=[["a"], ["a", "z"], ["c"], ["c", "z"]], share=0.9, seed=3)
 @given(
     given_labels=st.lists(
         st.lists(st.sampled_from("abcdef"), unique=True), min_size=2, max_size=200
@@ -99,6 +103,7 @@ def test_rows_of_several_labels_leave_each_label_in_train(given_labels, share, s
 
 
 @SETTINGS
+@example(targets=[1.0, 2.0], share=0.9, seed=0)
 @given(
     targets=st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200),
     share=SHARES,
