@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(Exception):
     """Something the user can mend, in one sentence.
@@ -10,3 +12,9 @@ class UserError(Exception):
     'label'; it has: text, tag (use --label-column)``. Commands print it after ``error:`` and exit
     with status 2; no traceback is shown.
     """
+
+
+def reason(error: Exception) -> str:
+    """Say in a few words why a file could not be read or written."""
+    said = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    return re.sub(r"\{\{.*?\}\}", "", said).strip()  # TensorFlow names its graph's node first

@@ -16,6 +16,7 @@ from pipelines.writers import json_text, replacing
 
 Kind = Literal["text", "label", "labels", "number"]
 OnBadRow = Literal["error", "skip", "quarantine"]
+FLOAT32_MAX = 3.4028234e38
 
 
 @dataclass(frozen=True)
@@ -327,6 +328,8 @@ def _number(value: Any, key: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{key!r} is not a finite number: {str(value)[:60]!r}")
+    if abs(number) > FLOAT32_MAX:
+        raise ValueError(f"{key!r} is larger than a float32 can hold: {str(value)[:60]!r}")
     return number
 
 

@@ -54,7 +54,7 @@ def json_text(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False)
+        return json.dumps(finite(value), ensure_ascii=False)
 
 
 def jsonl_writer(file: TextIO) -> Writer:
@@ -98,10 +98,10 @@ def _cell(value: Any) -> Any:
     return json_text(value) if isinstance(value, (list, dict, bool)) else value
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Return the value with None for each float that JSON cannot hold."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

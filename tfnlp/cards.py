@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.experiment import Model, columns
+from tfnlp.reports import markdown
 from tfnlp.task import Table
 
 
@@ -34,8 +35,11 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
     body = json.dumps({"instances": [request]}, ensure_ascii=False)
     parts = [
         f"# {experiment.name}",
+        "",
         f"{task.summary[0].upper()}{task.summary[1:]}, fine-tuned by tfnlp {__version__}.",
+        "",
         "## Model",
+        "",
         f"- task: `{experiment.task}`",
         f"- backbone: {_backbone(experiment.backbone.name)}",
         f"- data: {source}",
@@ -47,7 +51,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
         shown = ", ".join(f"`{name}`" for name in labels[:60])
         parts.append(f"- labels ({len(labels)}): {shown}{', ...' if len(labels) > 60 else ''}")
     parts += ["", "## How good it is", "", _scores(metrics)]
-    parts += [f"\n### {table.title}\n\n{_markdown(table.header, table.rows)}" for table in tables]
+    parts += [f"\n### {table.title}\n\n{markdown(table)}" for table in tables]
     parts += [
         "",
         "## How to ask it",
@@ -84,13 +88,4 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     present = {key: title for key, title in titles.items() if metrics.get(key)}
     names = list(metrics.get("validation") or {})
     rows = [(name, *(f"{metrics[key][name]:.4f}" for key in present)) for name in names]
-    return _markdown(("metric", *present.values()), rows)
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a Markdown table."""
-
-    def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-    return "\n".join([line(header), line(["---"] * len(header)), *map(line, rows)])
+    return markdown(Table("", ("metric", *present.values()), rows))

@@ -17,7 +17,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 
 _ASIDE = ".new"
 
@@ -48,10 +48,9 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
         _sync(folder.parent)
     except (OSError, tf.errors.OpError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(
-            f"cannot write the checkpoint {folder}: {reason} (the one before it is kept; free "
-            "space there, then go on with --resume)"
+            f"cannot write the checkpoint {folder}: {reason(error)} (the one before it is kept; "
+            "free space there, then go on with --resume)"
         ) from error
 
 

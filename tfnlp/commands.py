@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 
 
 def run(command: Callable[[list[str]], int]) -> int:
@@ -22,9 +22,13 @@ def run(command: Callable[[list[str]], int]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a disk that is full, a folder that may not be written
+        if isinstance(error, BrokenPipeError):  # as in `... | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{reason(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"stopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return 128 + getattr(stop, "signum", signal.SIGINT)
-    except BrokenPipeError:  # as in `... | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 from tfnlp import commands, runs
 from tfnlp.options import Parser
 
@@ -55,10 +55,9 @@ def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
         _write_beside(aside, model, metrics, card)
         return _place(aside, parent)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(
-            f"cannot write the SavedModel in {parent}: {reason} (the trained model is kept in its "
-            "run; choose another place with --saved-models)"
+            f"cannot write the SavedModel in {parent}: {reason(error)} (the trained model is kept "
+            "in its run; choose another place with --saved-models)"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -205,8 +204,9 @@ def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: 
     runs.write_json(folder / "metrics.json", dict(metrics))
     runs.write_json(folder / "facts.json", model.context.facts)
     (folder / "README.md").write_text(card, "utf-8")
-    if "labels" in model.context.facts:
-        (folder / "labels.txt").write_text("\n".join(model.context.facts["labels"]) + "\n", "utf-8")
+    if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
+        lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
+        (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 def _place(aside: Path, parent: Path) -> Path:

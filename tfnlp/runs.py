@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
+from pipelines.writers import finite
 from tfnlp import config
 from tfnlp.config import Experiment
 
@@ -33,7 +34,7 @@ def new_run(experiment: Experiment) -> Path:
         config.write_yaml(experiment, run / "experiment.yaml")
     except OSError as error:
         raise UserError(
-            f"cannot write {error.filename}: {error.strerror} (choose another place with "
+            f"cannot write {error.filename or run}: {error.strerror} (choose another place with "
             "--tensorboard-logs)"
         ) from error
     return run
@@ -90,9 +91,9 @@ def next_version(folder: Path) -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and rename it into place."""
+    """Write JSON aside and rename it into place; what is no number becomes null."""
     aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    aside.write_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n", "utf-8")
     os.replace(aside, path)
 
 

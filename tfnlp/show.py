@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) ->
         line(f"    python -m tfnlp.export {run}")
         return
     model = Path(saved)
-    texts = " ".join(f'"{text}"' for text in example)
+    texts = shlex.join(example)
     line(f"SavedModel: {model}")
     line(f"    python -m tfnlp.predict {model.parent} {texts}")
     line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
