@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.rows import BadRow, Column, Rows, duplicates, read, stream
+from pipelines.rows import FLOAT32_MAX, BadRow, Column, Rows, duplicates, read, stream
 
 TEXT = Column("text", "text", "what to classify", aliases=("sentence", "review"))
 LABEL = Column("label", "label", "its class", aliases=("class", "tag"))
@@ -348,13 +348,18 @@ def test_label_separator(tmp_path):
     assert rows.columns["labels"] == [["a|b", "c"]]
 
 
-@given(number=st.floats(allow_nan=False, allow_infinity=False))
+@given(number=st.floats(-FLOAT32_MAX, FLOAT32_MAX))
 @SETTINGS
 def test_numbers_are_read_back(tmp_path, number):
     path = write(tmp_path / "a.csv", f"text,score\nt,{number!r}\n")
     assert read(path, [TEXT, NUMBER]).columns["score"] == [number]
     path = write(tmp_path / "a.jsonl", json.dumps({"text": "t", "score": number}))
     assert read(path, [TEXT, NUMBER]).columns["score"] == [number]
+
+
+def test_a_number_that_no_float32_holds_is_bad(tmp_path):
+    path = write(tmp_path / "a.csv", "text,score\nt,1e300\n")
+    assert "'score' is larger than a float32 can hold: '1e300'" in error(path, TEXT, NUMBER)
 
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "inf", "-Infinity", "1e999", "1_000", '"3,5"'])
