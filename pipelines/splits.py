@@ -106,11 +106,11 @@ def _select(
 
 
 def divide(
-    read_rows: Mapping[str, Rows], targets: Sequence[Column], share: float, seed: int
+    read_rows: Mapping[str, Rows], targets: Sequence[Column], share: float | None, seed: int
 ) -> tuple[Rows, Rows]:
     """Return rows for training and for validation, taking the latter from train if need be.
 
-    Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed; of
+    Without a share a twentieth is taken, or 200 rows if that is more, but at most a fifth. Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed; of
     each label at least one row stays in train.
 
     Raises:
@@ -137,7 +137,8 @@ def divide(
         chance.shuffle(places)
         # A label's last row stays in train: it could not be learned otherwise.
         ranked += [((j + chance.random()) / len(places), i) for j, i in enumerate(places[1:])]
-    wanted = max(round(share * len(train)), 1)
+    few = min(200, len(train) // 5)
+    wanted = max(len(train) // 20, few, 1) if share is None else max(round(share * len(train)), 1)
     held: set[int] = set()
     for _, i in sorted(ranked):
         if len(held) < wanted and all(left[mark] > 1 for mark in marks[i]):

@@ -38,8 +38,12 @@ class Data:
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
         "error", "a row that cannot be used stops the run, is left out, or is kept aside in a file"
     )
-    validation_share: float = option(
-        0.1, "share of train used for validation where there is none", minimum=0.001, maximum=0.9
+    validation_share: float | None = option(
+        None,
+        "share of train used for validation where there is none; if not given a twentieth, or "
+        "200 rows if that is more, but at most a fifth",
+        minimum=0.001,
+        maximum=0.9,
     )
     limit: int | None = option(
         None, "train on this many rows, chosen by the seed [rows]", minimum=1
@@ -99,7 +103,7 @@ class Optimizer:
 class Training:
     """How long and how."""
 
-    epochs: int = option(5, "passes over the training rows, at most [epochs]", minimum=1)
+    epochs: int = option(4, "passes over the training rows, at most [epochs]", minimum=1)
     batch_size: int = option(32, "rows in a batch, over all devices [rows]", minimum=1)
     patience: int = option(
         2, "epochs without a better validation score before training stops [epochs]", minimum=1

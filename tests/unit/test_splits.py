@@ -165,3 +165,14 @@ def test_files_are_read_by_split(tmp_path):
         "train": ["of a"],
         "test": ["of b"],
     }
+
+
+@pytest.mark.parametrize(
+    ("rows", "held"), [(10_000, 500), (5_452, 272), (3_000, 200), (600, 120), (10, 2)]
+)
+def test_how_many_rows_are_held_when_nobody_says(rows, held):
+    texts = [str(i) for i in range(rows)]
+    train = Rows("a.csv", {"text": texts, "label": ["a"] * rows}, list(range(1, rows + 1)))
+    kept, validation = divide({"train": train}, [LABEL], None, 1)
+    assert len(validation) == held
+    assert len(kept) == rows - held

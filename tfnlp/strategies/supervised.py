@@ -209,7 +209,11 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         if self.best is not None and math.isnan(self.best):
             self.best = None  # nothing is better than NaN, to Keras
         super().on_epoch_end(epoch, logs)
-        if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
+        # Of equally good epochs the last is kept: it was trained at a lower learning rate.
+        equal = self.wait > 0 and (logs or {}).get(self.monitor) == self.best
+        if equal:
+            self.best_epoch = epoch
+        if (equal or self.wait == 0) and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.state, self.folder)
             values = _values(self.model.variables)
             checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
