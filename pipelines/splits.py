@@ -110,8 +110,9 @@ def divide(
 ) -> tuple[Rows, Rows]:
     """Return rows for training and for validation, taking the latter from train if need be.
 
-    Without a share a twentieth is taken, or 200 rows if that is more, but at most a fifth. Rows are drawn evenly from every label (or, for numbers, from the whole), by the seed; of
-    each label at least one row stays in train.
+    Without a share a twentieth is taken, or 200 rows if that is more, but at most a fifth. Rows
+    are drawn evenly from every label (or, for numbers, from the whole), by the seed; of each
+    label at least one row stays in train.
 
     Raises:
         UserError: there are too few rows to divide.
