@@ -22,8 +22,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: the highest learning rate.
-        warmup_steps: updates in which it rises.
-        total_steps: updates in all.
+        warmup_steps: batches in which it rises.
+        total_steps: batches in all.
         kind: ``linear`` or ``cosine`` fall, or ``constant``.
 
     Source: linear: Devlin et al. 2019, appendix A.2; cosine: Loshchilov and Hutter 2017, "SGDR",
@@ -44,7 +44,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.kind = kind
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of the update with this number, the first being 0."""
+        """Return the learning rate of the batch with this number, the first being 0."""
         step = ops.cast(step, "float32")
         rise = (step + 1) / max(self.warmup_steps, 1)
         rest = max(self.total_steps - self.warmup_steps, 1)
@@ -112,9 +112,9 @@ def adamw(
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"
         (https://arxiv.org/abs/1711.05101).
     """
-    updates = max(steps // settings.accumulate, 1)
+    # Keras asks the schedule for every batch, also for those whose gradients only accumulate.
     schedule = WarmupDecay(
-        settings.learning_rate, int(settings.warmup * updates), updates, settings.schedule
+        settings.learning_rate, int(settings.warmup * steps), max(steps, 1), settings.schedule
     )
     common: dict[str, Any] = {
         "learning_rate": schedule,

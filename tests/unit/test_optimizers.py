@@ -131,7 +131,6 @@ def test_schedules():
     np.testing.assert_allclose(rates("cosine", 0.2, 10), [1, 2, *halves], rtol=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="adamw counts updates, Keras's schedules count batches")
 def test_an_accumulating_schedule_lasts_as_long():
     found = rates("linear", 0.0, 8, accumulate=2)
     np.testing.assert_allclose(found, rates("linear", 0.0, 8), rtol=1e-5)
