@@ -9,7 +9,7 @@ Dimensions: N rows, B batch, T tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,20 +22,52 @@ BUCKETS = 8
 
 
 def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
-    """Hold rows as tensors with N rows: string, ragged string (``labels``) or float32."""
+    """Hold rows as tensors with N rows.
+
+    Returns:
+        By column: string (N,), float32 (N,) for numbers, ragged string (N, None) for ``labels``.
+        ``spans`` and ``answers`` become ``NAME/start`` and ``NAME/end``, ragged int32 (N, None)
+        [bytes of the text in UTF-8], and ``NAME/label`` or ``NAME/text``, ragged string.
+    """
     held: dict[str, tf.Tensor] = {}
     for column in columns:
-        values = rows.columns[column.name]
+        name, values = column.name, rows.columns[column.name]
         if column.kind == "number":
-            held[column.name] = tf.constant(values, tf.float32, [len(values)])
+            held[name] = tf.constant(values, tf.float32, [len(values)])
         elif column.kind == "labels":
-            flat = [label for labels in values for label in labels]
-            held[column.name] = tf.RaggedTensor.from_row_lengths(
-                tf.constant(flat, tf.string, [len(flat)]), [len(v) for v in values]
-            )
+            held[name] = _ragged(values, tf.string)
+        elif column.kind in ("spans", "answers"):
+            spans = column.kind == "spans"
+            spots = values if spans else [[(s, s + len(t), t) for s, t in one] for one in values]
+            edges = [
+                _in_bytes(text, one)
+                for text, one in zip(rows.columns[column.of], spots, strict=True)
+            ]
+            held[f"{name}/start"] = _ragged([[s for s, _ in one] for one in edges], tf.int32)
+            held[f"{name}/end"] = _ragged([[e for _, e in one] for one in edges], tf.int32)
+            kept = [[what for *_, what in one] for one in spots]
+            held[f"{name}/{'label' if spans else 'text'}"] = _ragged(kept, tf.string)
         else:
-            held[column.name] = tf.constant(values, tf.string, [len(values)])
+            held[name] = tf.constant(values, tf.string, [len(values)])
     return held
+
+
+def _ragged(values: Sequence[Sequence[Any]], dtype: tf.DType) -> tf.RaggedTensor:
+    """Hold N lists as a ragged tensor (N, None)."""
+    flat = [one for several in values for one in several]
+    return tf.RaggedTensor.from_row_lengths(
+        tf.constant(flat, dtype, [len(flat)]), [len(several) for several in values]
+    )
+
+
+def _in_bytes(text: str, spots: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
+    """Turn starts and ends in characters into such in bytes of UTF-8."""
+    if text.isascii() or not spots:
+        return [(start, end) for start, end, _ in spots]
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    sizes = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
+    before = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+    return [(before[start], before[end]) for start, end, _ in spots]
 
 
 @dataclass(frozen=True)
@@ -49,6 +81,8 @@ class Plan:
         seed: None keeps one order for all epochs, short rows first.
         divisor: rows of a batch are a multiple of this (replicas); the rows that are over in
             an epoch, fewer than this, are left out of it.
+        budget: most tokens in a batch, each row as wide as the widest; of rows so long that
+            fewer fit, fewer stand in a batch. None sets no limit.
     """
 
     lengths: np.ndarray
@@ -56,6 +90,7 @@ class Plan:
     widths: np.ndarray
     seed: int | None = None
     divisor: int = 1
+    budget: int | None = None
 
     def __len__(self) -> int:
         """Count the batches of an epoch, the same for every epoch."""
@@ -69,18 +104,36 @@ class Plan:
             random.shuffle(places)
         bucket = np.searchsorted(self.widths, self.lengths[places])
         batches, left = [], []
-        for i in range(len(self.widths)):
+        for i, width in enumerate(self.widths):
             rows = places[bucket == i]
-            full = len(rows) // self.batch_size * self.batch_size
-            batches += [rows[j : j + self.batch_size] for j in range(0, full, self.batch_size)]
+            size = self._rows_of(width)
+            full = len(rows) // size * size
+            batches += [rows[j : j + size] for j in range(0, full, size)]
             left.append(rows[full:])
-        over = np.concatenate(left)
+        over = np.concatenate(left)  # the longest last
         over = over[: len(over) // self.divisor * self.divisor]
-        batches += [over[j : j + self.batch_size] for j in range(0, len(over), self.batch_size)]
+        batches += self._cut(over)
         if random is not None:
             batches = [batches[i] for i in random.permutation(len(batches))]
         longest = np.array([self.lengths[rows].max() for rows in batches], np.int64)
         return batches, self.widths[np.searchsorted(self.widths, longest)]
+
+    def _rows_of(self, width: int) -> int:
+        """Count the rows of a width that may stand in a batch."""
+        if self.budget is None:
+            return self.batch_size
+        fitting = int(self.budget // width) // self.divisor * self.divisor
+        return max(min(self.batch_size, fitting), self.divisor)
+
+    def _cut(self, over: np.ndarray) -> list[np.ndarray]:
+        """Cut rows, in the order of their buckets, into batches as large as may be."""
+        batches, start = [], 0
+        widths = self.widths[np.searchsorted(self.widths, self.lengths[over])]
+        for stop in range(self.divisor, len(over) + 1, self.divisor):
+            if stop - start > self._rows_of(widths[stop - 1]):
+                batches.append(over[start : stop - self.divisor])
+                start = stop - self.divisor
+        return [*batches, over[start:]] if start < len(over) else batches
 
 
 def widths(lengths: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
@@ -101,7 +154,8 @@ def batches(
     """Build the batches of several epochs, one after the other.
 
     Args:
-        raw: what :func:`tensors` returns.
+        raw: tensors with N rows, by name. To ``seed``, int64 (N,), a number is added that is
+            another one for each epoch and each seed of the plan.
         plan: the batches.
         prepare: (raw columns of a batch, width) -> element, in TensorFlow ops.
         epochs: the epochs to go through.
@@ -117,19 +171,27 @@ def batches(
         return np.concatenate(dealt), sizes, np.repeat(wide, len(parts))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        begin = epoch * len(plan.lengths) + ((plan.seed or 0) << 32)
         flat, sizes, wide = tf.numpy_function(order, [epoch], [tf.int64, tf.int64, tf.int64])
         for vector in (flat, sizes, wide):
             vector.set_shape([None])
         rows = tf.RaggedTensor.from_row_lengths(flat, sizes, validate=False)
-        return tf.data.Dataset.from_tensor_slices((rows, wide))
+        return tf.data.Dataset.from_tensor_slices((rows, wide, tf.fill(tf.shape(wide), begin)))
 
-    def load(rows: tf.Tensor, width: tf.Tensor) -> Any:
-        return prepare({name: tf.gather(column, rows) for name, column in raw.items()}, width)
+    def load(rows: tf.Tensor, width: tf.Tensor, begin: tf.Tensor) -> Any:
+        batch = {name: tf.gather(column, rows) for name, column in raw.items()}
+        if "seed" in batch:
+            batch["seed"] += begin
+        return prepare(batch, width)
 
-    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(one_epoch)
+    whole = tf.autograph.experimental.do_not_convert(one_epoch)
+    data = tf.data.Dataset.range(epochs.start, epochs.stop).flat_map(whole)
     count = (len(epochs) * len(plan) - start) * len(parts)
     data = data.skip(start * len(parts)).apply(tf.data.experimental.assert_cardinality(count))
-    return data.map(load).prefetch(4)  # one thread beside training's is fast enough
+    # Both are in ops already; to let AutoGraph find that out takes seconds of a run.
+    return data.map(tf.autograph.experimental.do_not_convert(load)).prefetch(
+        4
+    )  # one thread beside training's is fast enough
 
 
 def pad(features: Mapping[str, tf.Tensor], width: tf.Tensor, pad_id: int) -> dict[str, tf.Tensor]:

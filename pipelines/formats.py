@@ -1,4 +1,4 @@
-"""Bytes of CSV, TSV, JSONL or plain lines -> raw rows with their numbers, good or bad."""
+"""Bytes of CSV, TSV, JSONL, CoNLL, SQuAD or plain lines -> raw rows, good or bad."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn, TextIO, get_args
+from typing import BinaryIO, Literal, TextIO, get_args
 
+from pipelines import conll, squad
 from pipelines.errors import UserError
+from pipelines.raw import RawRow, encodable, header_and_rows, refuse_constant, undecodable
 
-Format = Literal["csv", "tsv", "jsonl", "text"]
+Format = Literal["csv", "tsv", "jsonl", "conll", "conllu", "squad", "text"]
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 SUFFIXES: dict[str, Format] = {
@@ -24,30 +25,16 @@ SUFFIXES: dict[str, Format] = {
     ".tsv": "tsv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".conllu": "conllu",
+    ".json": "squad",
+    ".txt": "text",
 }
 # Longer than any real field; it bounds what a quote left open can swallow before it is reported.
 LONGEST_FIELD = 10_000_000
-# A JSONL file names its columns row by row; those of this many rows stand for its header.
-HEADER_ROWS = 1_000
-
-
-@dataclass(frozen=True)
-class RawRow:
-    """A row as it stands in the file.
-
-    Attributes:
-        number: its number; the first data row is 1.
-        line: the line it begins on; the file's first line is 1.
-        text: its characters, undecodable bytes as lone surrogates.
-        fields: values by column, as they stand: str in CSV, TSV and text, any JSON in JSONL.
-        fault: why it cannot be used; empty if it can.
-    """
-
-    number: int
-    line: int
-    text: str
-    fields: dict[str, Any]
-    fault: str = ""
 
 
 def format_of(path: Path) -> Format:
@@ -80,27 +67,53 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def raw_rows(file: BinaryIO, form: Format, source: str) -> tuple[list[str], Iterator[RawRow]]:
+def raw_rows(
+    file: BinaryIO, form: Format, source: str, blank_lines: bool = True
+) -> tuple[list[str], Iterator[RawRow]]:
     """Read a header and then, row by row and in constant memory, the rows.
 
     Args:
         file: bytes, gzipped if ``source`` ends in ``.gz``.
         form: how the bytes are laid out.
         source: the file's name in messages.
+        blank_lines: whether a blank line of plain text is a row.
 
     Returns:
-        The columns' names (of JSONL, those of its first 1,000 rows) and the rows in order.
+        The columns' names (where rows name them, those of the first 1,000) and the rows in order.
 
     Raises:
         UserError: the file as a whole cannot be read; faults of single rows are in the rows.
     """
-    rows = _guarded(_read(file, form, source), source)
+    rows = _guarded(_read(file, form, source, blank_lines), source)
     header = next(rows).fields
     return list(header), rows
 
 
-def _read(file: BinaryIO, form: Format, source: str) -> Iterator[RawRow]:
+def _read(file: BinaryIO, form: Format, source: str, blank_lines: bool) -> Iterator[RawRow]:
     """Yield the header as a row with number 0, then the rows."""
+    with text_lines(file, form, source) as lines:
+        if form == "jsonl":
+            yield from header_and_rows(_jsonl_rows(lines))
+        elif form == "conll":
+            yield from conll.column_rows(lines, source)
+        elif form == "conllu":
+            yield from conll.conllu_rows(lines, source)
+        elif form == "squad":
+            yield from header_and_rows(squad.rows(lines, source))
+        elif form == "text":
+            yield RawRow(0, 0, "", {"text": None})
+            yield from _text_rows(lines, blank_lines)
+        else:
+            yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+
+
+@contextmanager
+def text_lines(file: BinaryIO, form: Format, source: str) -> Iterator[TextIO]:
+    """Decode a file, gunzipping it if its name says so; it is left open.
+
+    Raises:
+        UserError: it is of another kind than its name says.
+    """
     binary = gzip.GzipFile(fileobj=file) if source.endswith(".gz") else file
     buffered = io.BufferedReader(binary)  # type: ignore[type-var]
     lines = io.TextIOWrapper(
@@ -111,15 +124,7 @@ def _read(file: BinaryIO, form: Format, source: str) -> Iterator[RawRow]:
     )
     try:
         _check_start(buffered.peek(4)[:4], source)
-        if form == "jsonl":
-            yield from _header_and_rows(_jsonl_rows(lines))
-        elif form == "text":
-            yield RawRow(0, 0, "", {"text": None})
-            for number, line in enumerate(lines, 1):
-                text = line.removesuffix("\n").removesuffix("\r")
-                yield RawRow(number, number, line, {"text": text}, _undecodable(line))
-        else:
-            yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+        yield lines
     finally:
         # Both would close the caller's file when they are collected.
         if not file.closed:
@@ -127,11 +132,14 @@ def _read(file: BinaryIO, form: Format, source: str) -> Iterator[RawRow]:
             buffered.detach()
 
 
-def _header_and_rows(rows: Iterator[RawRow]) -> Iterator[RawRow]:
-    """Yield the columns of the first rows as row 0, then all rows."""
-    first = list(itertools.islice(rows, HEADER_ROWS))
-    yield RawRow(0, 0, "", dict.fromkeys(name for row in first for name in row.fields))
-    yield from itertools.chain(first, rows)
+def _text_rows(lines: TextIO, blank_lines: bool) -> Iterator[RawRow]:
+    """Yield a row for each line."""
+    number = 0
+    for place, line in enumerate(lines, 1):
+        if blank_lines or line.strip():
+            number += 1
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield RawRow(number, place, line, {"text": text}, undecodable(line))
 
 
 def _guarded(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:
@@ -163,44 +171,20 @@ def _jsonl_rows(lines: TextIO) -> Iterator[RawRow]:
         if not line.strip(" \t\r\n"):
             continue
         number += 1
-        fields, fault = {}, _undecodable(line)
+        fields, fault = {}, undecodable(line)
         if not fault:
             try:
-                value = json.loads(line, parse_constant=_refuse_constant)
+                value = json.loads(line, parse_constant=refuse_constant)
             except (ValueError, RecursionError) as error:
                 fault = f"invalid JSON: {error}"
             else:
                 if not isinstance(value, dict):
                     fault = f"not a JSON object but {line.strip()[:40]}"
-                elif r"\ud" in line.lower() and not _encodable(value):
+                elif r"\ud" in line.lower() and not encodable(value):
                     fault = "half of a surrogate pair, which is no character"
                 else:
                     fields = value
         yield RawRow(number, place, line, fields, fault)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's parser would let through."""
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _encodable(value: Any) -> bool:
-    """Say whether all strings in a JSON value can be written as UTF-8."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _undecodable(text: str) -> str:
-    """Return what is wrong with text whose bytes were not all UTF-8, or nothing."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        byte = ord(text[error.start]) & 0xFF
-        return f"not UTF-8: byte 0x{byte:02x} at character {error.start + 1}"
-    return ""
 
 
 def _csv_rows(lines: TextIO, delimiter: str | None, source: str) -> Iterator[RawRow]:
@@ -232,7 +216,7 @@ def _csv_rows(lines: TextIO, delimiter: str | None, source: str) -> Iterator[Raw
         except csv.Error as error:
             values, fault = [], _quoting_fault(str(error), delimiter)
         raw = "".join(text)
-        fault = _undecodable(raw) or fault
+        fault = undecodable(raw) or fault
         if not values and not fault:
             continue  # a blank line
         if header is None:

@@ -1,9 +1,7 @@
-"""Files of rows: CSV, TSV and JSONL, plain or gzipped -> checked rows."""
+"""Files of rows in any format, plain or gzipped -> checked rows."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,29 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 from pipelines.errors import UserError
-from pipelines.formats import Format, RawRow, format_of, opened, raw_rows
+from pipelines.formats import Format, format_of, opened, raw_rows
+from pipelines.kinds import Column as Column
+from pipelines.kinds import value_of
+from pipelines.raw import RawRow
 from pipelines.writers import json_text, replacing
 
-Kind = Literal["text", "label", "labels", "number"]
 OnBadRow = Literal["error", "skip", "quarantine"]
-FLOAT32_MAX = 3.4028234e38
-
-
-@dataclass(frozen=True)
-class Column:
-    """A raw column that a task reads.
-
-    Attributes:
-        name: the task's name for it, also the SavedModel argument's name if it is an input.
-        kind: ``text`` str, ``label`` str, ``labels`` list of str, ``number`` float.
-        help: what it holds, in a few words.
-        aliases: other header names under which it is recognised, likeliest first.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +38,7 @@ class Rows:
 
     Attributes:
         source: where they come from, as shown in messages (a path, or ``trec[train]``).
-        columns: by the task's column name, N values each: str, list of str, or float by kind.
+        columns: by the task's column name, N values each, by kind (`pipelines.kinds.Column`).
         numbers: N row numbers in the source; the first data row is 1.
         bad: the rows left out, with their reasons.
     """
@@ -81,7 +63,7 @@ class Record:
 
     Attributes:
         number: its number in the source; the first data row is 1.
-        values: by the task's column name: str, list of str, or float by kind.
+        values: by the task's column name, by kind (`pipelines.kinds.Column`).
         fields: every column of the file, as it stands there.
     """
 
@@ -99,12 +81,14 @@ def read(
     quarantine: Path | None = None,
     label_separator: str = "|",
 ) -> Rows:
-    """Read a whole CSV, TSV or JSONL file, plain or gzipped, for training or evaluation.
+    """Read a whole file, plain or gzipped, for training or evaluation.
 
-    A row whose text or label is empty is a bad row.
+    A row whose text or label is empty is a bad row; blank lines of plain text are none.
 
     Args:
-        path: the file; its suffix says its format: .csv .tsv .jsonl .ndjson, each also with .gz.
+        path: the file; its suffix says its format: .csv .tsv .jsonl .ndjson; .conll .bio .iob
+            .iob2 (columns) and .conllu, a sentence a row; .json (SQuAD), a question a row; .txt, a
+            text a line; each also with .gz.
         columns: what to read.
         names: by the task's column name, the file's own name for it. Columns not named there are
             found by name, then by alias, upper or lower case.
@@ -171,14 +155,14 @@ def stream(
         on_bad_row: as in `read`.
         quarantine: as in `read`; for standard input the current folder if not given.
         label_separator: as in `read`.
-        empty_text: whether an empty text is a good row.
+        empty_text: whether an empty text, and a blank line of plain text, is a good row.
         report: is called with each bad row that is left out.
 
     Raises:
         UserError: as in `read`, but for a file without rows.
     """
     form = form or format_of(Path(source))
-    header, raws = raw_rows(file, form, source)
+    header, raws = raw_rows(file, form, source, blank_lines=empty_text)
     keys: dict[str, str] | None = None
     with ExitStack() as stack:
         rejected: TextIO | None = None
@@ -188,7 +172,7 @@ def stream(
                     raise ValueError(raw.fault)
                 keys = keys or find_columns(header, columns, names or {}, source, flag)
                 values = {
-                    column.name: value_of(column, raw.fields, keys[column.name], label_separator)
+                    column.name: value_of(column, raw.fields, keys, label_separator)
                     for column in columns
                 }
                 if not empty_text:
@@ -273,64 +257,6 @@ def _match(header: Sequence[str], name: str) -> str | None:
     if name in header:
         return name
     return next((other for other in header if other.casefold() == name.casefold()), None)
-
-
-def value_of(column: Column, fields: Mapping[str, Any], key: str, separator: str) -> Any:
-    """Return a field's checked value; ValueError says what is wrong with it."""
-    value = fields.get(key)
-    if value is None:
-        raise ValueError(f"{key!r} is missing")
-    if column.kind == "labels":
-        return _labels(value, key, separator)
-    if column.kind == "number":
-        return _number(value, key)
-    text = _scalar(value, key)
-    if column.kind == "text":
-        return text
-    if not text.strip():
-        raise ValueError(f"{key!r} is empty")
-    return text.strip()
-
-
-def _scalar(value: Any, key: str) -> str:
-    """Return a string, or a JSON number or truth value as one."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (bool, int, float)):
-        return json.dumps(value)
-    kind = "a list" if isinstance(value, list) else "an object"
-    raise ValueError(f"{key!r} is {kind}, not a string")
-
-
-def _labels(value: Any, key: str, separator: str) -> list[str]:
-    """Return the labels, each once; none at all is a legitimate answer."""
-    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError(f"{key!r} is not a JSON list: {value[:60]}") from None
-    if not isinstance(value, list):
-        value = _scalar(value, key).split(separator)
-    elif any(item is None for item in value):
-        raise ValueError(f"{key!r} has a null in it")
-    labels = [_scalar(item, key).strip() for item in value]
-    return list(dict.fromkeys(label for label in labels if label))
-
-
-def _number(value: Any, key: str) -> float:
-    """Return a finite float."""
-    if isinstance(value, (list, dict, bool)):
-        raise ValueError(f"{key!r} is not a number: {json.dumps(value)[:60]}")
-    try:
-        # float() takes 1_000, which no file means.
-        number = math.nan if "_" in str(value) else float(value)
-    except (ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{key!r} is not a finite number: {str(value)[:60]!r}")
-    if abs(number) > FLOAT32_MAX:
-        raise ValueError(f"{key!r} is larger than a float32 can hold: {str(value)[:60]!r}")
-    return number
 
 
 def _refuse_empty(

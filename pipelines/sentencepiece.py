@@ -86,8 +86,9 @@ class SentencePiece:
 
     @property
     def resources(self) -> list[Any]:
-        """The model resource, which a SavedModel must hold."""
-        return [self._tokenizer._model_resource]
+        """The model resources in use, which a SavedModel must hold."""
+        used = [vars(self).get(name) for name in ("_tokenizer", "_of_words")]
+        return [tokenizer._model_resource for tokenizer in used if tokenizer is not None]
 
     def pieces(self) -> list[str]:
         """Return the V pieces in the order of their ids."""
@@ -126,6 +127,19 @@ class SentencePiece:
         begin = end - tf.strings.length(bare)
         return ids, starts.with_flat_values(begin), ends.with_flat_values(end)
 
+    def tokenize_words(self, words: tf.Tensor, after_space: tf.Tensor) -> tf.RaggedTensor:
+        """Split words, each by itself, into the pieces they would be in the midst of a text.
+
+        Args:
+            words: (M,) string, UTF-8, without white space.
+            after_space: (M,) bool, whether the word follows white space or begins a text; only
+                then its pieces begin with "▁".
+
+        Returns:
+            (M, pieces) int32; none for a word that normalization leaves nothing of.
+        """
+        return self._of_words.tokenize(tf.where(after_space, " ", "") + words)
+
     def save(self, folder: Path) -> None:
         """Write spiece.model, from which it can be loaded again."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +155,15 @@ class SentencePiece:
         """TF Text's tokenizer, made outside of any graph: all graphs share its resource."""
         with tf.init_scope():
             return tf_text.SentencepieceTokenizer(self.proto, out_type=tf.int32)
+
+    @cached_property
+    def _of_words(self) -> Any:
+        """The same tokenizer, but that it neither adds a space nor takes any away."""
+        model = schema.ModelProto.FromString(self.proto)
+        model.normalizer_spec.add_dummy_prefix = False
+        model.normalizer_spec.remove_extra_whitespaces = False
+        with tf.init_scope():
+            return tf_text.SentencepieceTokenizer(model.SerializeToString(), out_type=tf.int32)
 
     def _find(self, *names: str) -> int:
         """Return the id of the first of these pieces that there is."""

@@ -9,16 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.errors import UserError
-from pipelines.rows import (
-    BadRow,
-    Column,
-    OnBadRow,
-    Rows,
-    duplicates,
-    find_columns,
-    read,
-    value_of,
-)
+from pipelines.kinds import Column, value_of
+from pipelines.rows import BadRow, OnBadRow, Rows, duplicates, find_columns, read
 from pipelines.sources import load_dataset
 
 # Numbers of at most so many different values are divided like labels.
@@ -64,11 +56,22 @@ def from_dataset(
     names: Mapping[str, str],
     on_bad_row: OnBadRow,
     label_separator: str,
+    training: bool = True,
 ) -> dict[str, Rows]:
-    """Read the splits of a data set, with its features under the task's column names."""
+    """Read the splits of a data set, with its features under the task's column names.
+
+    Raises:
+        UserError: it cannot be used; ``training`` says whether it must have a split to train with.
+    """
     splits = load_dataset(name)
-    if "train" not in splits:
-        raise UserError(f"the data set {name} has no split named train, validation or test")
+    if training and "train" not in splits:
+        there = ", ".join(splits)
+        raise UserError(
+            f"the data set {name} has no split to train with, only {there} (judge a model on it: "
+            f"python -m tfnlp.evaluate MODEL --dataset {name})"
+            if splits
+            else f"the data set {name} has no split named train, validation or test"
+        )
     return {
         split: _select(rows, columns, names, on_bad_row, label_separator)
         for split, rows in splits.items()
@@ -87,9 +90,9 @@ def _select(
     bad = list(rows.bad)
     chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad)
     for i, number in enumerate(rows.numbers):
-        fields = {key: rows.columns[key][i] for key in keys.values()}
+        fields = {key: values[i] for key, values in rows.columns.items()}
         try:
-            values = {c.name: value_of(c, fields, keys[c.name], separator) for c in columns}
+            values = {c.name: value_of(c, fields, keys, separator) for c in columns}
         except ValueError as error:
             bad.append(BadRow(number, str(error)))
             continue
@@ -157,15 +160,22 @@ def divide(
 def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]:
     """Return what each row must be represented by in train: (column, label) pairs.
 
-    Numbers count as labels where they are grades: few, and each in several rows.
+    Numbers count as labels where they are grades: few, and each in several rows. Spans count by
+    their labels; texts and answers by nothing.
     """
     marks: list[list[tuple[str, Any]]] = [[] for _ in range(len(rows))]
     for column in targets:
         values = rows.columns[column.name]
         if column.kind == "number" and len(set(values)) > min(GRADES, len(values) // 2):
             continue
+        if column.kind in ("text", "marked", "answers"):
+            continue
         for row, value in zip(marks, values, strict=True):
-            several = value if column.kind == "labels" else [value]
+            several = [value]
+            if column.kind == "labels":
+                several = value
+            elif column.kind == "spans":
+                several = sorted({label for *_, label in value})
             row += [(column.name, one) for one in several]
     return marks
 

@@ -170,6 +170,7 @@ class WordPiece:
             strings = tf.strings.lower(strings, encoding="utf-8")
         return strings
 
+    @tf.autograph.experimental.do_not_convert  # else every piece is a call to convert: seconds
     def _words(
         self, ids: tf.RaggedTensor, ends: tf.RaggedTensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

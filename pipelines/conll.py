@@ -1,0 +1,303 @@
+"""CoNLL columns and CoNLL-U -> one row a sentence, its words as text and its tags as spans."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from pipelines import tags
+from pipelines.errors import UserError
+from pipelines.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable
+
+_BLANK = " \t\r\n"
+_DOCUMENT = "-DOCSTART-"
+# Scripts that put no space between words.
+_CJK = re.compile(r"CJK|HIRAGANA|KATAKANA|IDEOGRAPHIC|FULLWIDTH|BOPOMOFO")
+# A note before a sentence (MultiCoNER's "# id ...", CoNLL-U's "# text = ..."), not the word #.
+_COMMENT = re.compile(r"#\s*(id\s|\S+\s*=\s)")
+_WIDTH = 10  # columns of CoNLL-U
+_SPACE = re.compile(r"\s*")
+_MISC_TAG = re.compile(r"(?:^|\|)(?:NER|Entity)=([^|]*)")
+
+Line = tuple[int, str]  # its number, and its characters
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of CoNLL columns.
+
+    Attributes:
+        number: its number in the file; the first is 1.
+        line: the line of its first word.
+        text: its lines.
+        words: W words, the first column.
+        columns: the other columns, W tags each.
+        fault: why it cannot be used; words and columns are then empty.
+    """
+
+    number: int
+    line: int
+    text: str
+    words: list[str]
+    columns: list[list[str]]
+    fault: str = ""
+
+
+def column_name(place: int, width: int) -> str:
+    """Name a file's column by its place from 0: text, column_2, ..., and the last entities."""
+    return "text" if place == 0 else "entities" if place == width - 1 else f"column_{place + 1}"
+
+
+def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
+    """Yield the sentences of CoNLL columns, which tabs or else white space separate.
+
+    Raises:
+        UserError: there is none.
+    """
+    width, tabs, number = 0, False, 0
+    for block in _blocks(lines):
+        kept = [line for line in block if not line[1].startswith(_DOCUMENT)]
+        while kept and _COMMENT.match(kept[0][1]):
+            del kept[0]
+        if not kept:
+            continue
+        if not width:
+            tabs = "\t" in kept[0][1]
+            width = len(_cells(kept[0][1], tabs))
+        number += 1
+        text = "".join(line for _, line in kept)
+        rows, fault = [], undecodable(text)
+        for place, line in kept:
+            rows.append(_cells(line, tabs))
+            if not fault and len(rows[-1]) != width:
+                fault = f"line {place} has {len(rows[-1])} columns where the first has {width}"
+        columns = [] if fault else [list(column) for column in zip(*rows, strict=True)]
+        yield Sentence(number, kept[0][0], text, columns[0] if columns else [], columns[1:], fault)
+    if not number:
+        raise UserError(f"{source} is empty (give a word and its tags on each line)")
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
+    """Yield the lines between blank lines and document marks, with their numbers."""
+    block: list[Line] = []
+    for number, line in enumerate(lines, 1):
+        blank = not line.strip(_BLANK)
+        if (blank or line.startswith(_DOCUMENT)) and block:
+            yield block
+            block = []
+        if not blank:
+            block.append((number, line))
+    if block:
+        yield block
+
+
+def _cells(line: str, tabs: bool) -> list[str]:
+    """Cut a line; only spaces and tabs separate, as other white space may be a word."""
+    if tabs:
+        return [cell.strip(" ") or cell for cell in line.rstrip("\r\n").split("\t")]
+    return re.split(r"[ \t]+", line.strip(_BLANK))
+
+
+def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
+    """Yield the header as row 0, then each sentence: text, entities, and other columns as spans.
+
+    A column whose tags are of chunks, as most of its first 1,000 sentences say, becomes a span for
+    each chunk; of another (parts of speech) each word becomes one. Words stand a space apart, but
+    for those of scripts without spaces.
+
+    Raises:
+        UserError: there is no sentence.
+    """
+    parts = sentences(lines, source)
+    first = list(itertools.islice(parts, HEADER_ROWS))
+    width = 1 + max(len(sentence.columns) for sentence in first)
+    names = [column_name(place, width) for place in range(width)]
+    chunked = [
+        tags.are_chunks(tag for one in first if one.columns for tag in one.columns[place])
+        for place in range(width - 1)
+    ]
+    yield RawRow(0, 0, "", dict.fromkeys(names))
+    for one in itertools.chain(first, parts):
+        fields: dict[str, Any] = {}
+        fault = one.fault
+        if not fault:
+            text, places = joined(one.words, [True] * len(one.words))
+            fields["text"] = text
+            try:
+                for name, column, chunk in zip(names[1:], one.columns, chunked, strict=True):
+                    found = tags.chunks(column) if chunk else each(column)
+                    fields[name] = _spans(text, places, found)
+            except ValueError as error:
+                fields, fault = {}, str(error)
+        yield RawRow(one.number, one.line, one.text, fields, fault)
+
+
+def each(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return (place, place + 1, label) for each word that has a label."""
+    return [(i, i + 1, label) for i, label in enumerate(labels) if label not in ("", "_")]
+
+
+def joined(words: Sequence[str], spaced: Sequence[bool]) -> tuple[str, list[tuple[int, int]]]:
+    """Join words to a text; no space stands between two letters of scripts without spaces.
+
+    Args:
+        words: W words.
+        spaced: W times whether a space may follow.
+
+    Returns:
+        The text, and for each word where it starts and ends there [characters].
+    """
+    pieces: list[str] = []
+    places = []
+    length = 0
+    for i, word in enumerate(words):
+        if i and spaced[i - 1] and not (_is_cjk(words[i - 1][-1:]) and _is_cjk(word[:1])):
+            pieces.append(" ")
+            length += 1
+        pieces.append(word)
+        places.append((length, length + len(word)))
+        length += len(word)
+    return "".join(pieces), places
+
+
+def _is_cjk(letter: str) -> bool:
+    """Say whether a character is of a script without spaces, or of its punctuation."""
+    return letter >= "\u2e80" and _CJK.match(unicodedata.name(letter, "")) is not None
+
+
+def _spans(
+    text: str, places: Sequence[tuple[int, int]], found: Iterable[tuple[int, int, str]]
+) -> list[dict[str, Any]]:
+    """Turn (first word, end, label) into spans of characters; those without a visible one go."""
+    spans = []
+    for begin, end, label in found:
+        first, last = places[begin][0], places[end - 1][1]
+        if text[first:last].strip():
+            spans.append({"start": first, "end": last, "label": label})
+    return spans
+
+
+# --- CoNLL-U
+
+
+def conllu_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
+    """Yield the columns as row 0, then each sentence: text, upos and xpos, and entities if any.
+
+    Entities are those that MISC tags as ``NER=B-PER`` or ``Entity=B-PER``. A multiword token (2-3)
+    is one word, its label those of its parts joined with ``+``; empty nodes (8.1) are left out.
+
+    Raises:
+        UserError: there is no sentence.
+
+    Source: https://universaldependencies.org/format.html.
+    """
+    rows = header_and_rows(
+        _conllu_row(number, block) for number, block in enumerate(_conllu_blocks(lines), 1)
+    )
+    header = next(rows)
+    if not header.fields:
+        following = next(rows, None)
+        if following is None:
+            raise UserError(f"{source} is empty (give sentences in CoNLL-U)")
+        rows = itertools.chain([following], rows)
+    yield header
+    for row in rows:
+        for name in header.fields if row.fields else ():
+            row.fields.setdefault(name, [])
+        yield row
+
+
+def _conllu_blocks(lines: TextIO) -> Iterator[list[Line]]:
+    """Yield sentences, without blocks that hold only comments."""
+    for block in _blocks(lines):
+        if any(not line.startswith("#") for _, line in block):
+            yield block
+
+
+def _conllu_row(number: int, block: list[Line]) -> RawRow:
+    """Return a sentence as a row."""
+    text = "".join(line for _, line in block)
+    place = next(place for place, line in block if not line.startswith("#"))
+    try:
+        if fault := undecodable(text):
+            raise ValueError(fault)
+        fields = _conllu_fields(block)
+    except ValueError as error:
+        return RawRow(number, place, text, {}, str(error))
+    return RawRow(number, place, text, fields)
+
+
+@dataclass
+class _Token:
+    """A surface token, its last part's number, and the columns of its parts."""
+
+    form: str
+    last: int
+    spaced: bool
+    upos: list[str]
+    xpos: list[str]
+    entity: list[str]
+
+
+def _conllu_fields(block: list[Line]) -> dict[str, Any]:
+    """Return text, upos, xpos and, if there are any, entities; ValueError says what is wrong."""
+    told = ""
+    tokens: list[_Token] = []
+    for place, line in block:
+        if line.startswith("#"):
+            name, _, value = line[1:].partition("=")
+            told = value.strip() if name.strip() == "text" else told
+            continue
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) != _WIDTH:
+            raise ValueError(f"line {place} has {len(cells)} columns where CoNLL-U has {_WIDTH}")
+        found = re.fullmatch(r"(\d+)(?:-(\d+)|(\.\d+))?", cells[0])
+        if not found:
+            raise ValueError(f"line {place} begins with {cells[0][:20]!r}, which is no word number")
+        if found[3]:
+            continue
+        first, last = int(found[1]), int(found[2] or found[1])
+        entity = _MISC_TAG.search(cells[9])
+        if not tokens or first > tokens[-1].last:
+            spaced = "SpaceAfter=No" not in cells[9].split("|")
+            tokens.append(_Token(cells[1], last, spaced, [], [], []))
+        if not found[2]:
+            tokens[-1].upos.append(cells[3])
+            tokens[-1].xpos.append(cells[4])
+        if entity and tags.is_tag(entity[1]):
+            tokens[-1].entity.append(entity[1])
+    text, places = joined([one.form for one in tokens], [one.spaced for one in tokens])
+    if found_places := _placed([one.form for one in tokens], told):
+        text, places = told, found_places
+    fields: dict[str, Any] = {
+        "text": text,
+        "upos": _spans(text, places, each([_label(one.upos) for one in tokens])),
+        "xpos": _spans(text, places, each([_label(one.xpos) for one in tokens])),
+    }
+    if any(one.entity for one in tokens):
+        given = [next((tag for tag in one.entity if tag != "O"), "O") for one in tokens]
+        fields["entities"] = _spans(text, places, tags.chunks(given))
+    return fields
+
+
+def _label(parts: Sequence[str]) -> str:
+    """Join the labels of a token's parts."""
+    return "+".join(part for part in parts if part != "_")
+
+
+def _placed(words: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Find words in a text with nothing but white space between them; nothing if they differ."""
+    places = []
+    end = 0
+    for word in words:
+        space = _SPACE.match(text, end)
+        start = space.end() if space else end
+        if not text.startswith(word, start):
+            return []
+        end = start + len(word)
+        places.append((start, end))
+    return [] if text[end:].strip() else places

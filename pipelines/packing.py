@@ -1,0 +1,73 @@
+"""Texts -> blocks of token ids without padding, for training on plain text.
+
+Source: Liu et al. 2019, "RoBERTa", section 4.2, FULL-SENTENCES
+    (https://arxiv.org/abs/1907.11692): an input is filled with text that goes on across the ends
+    of documents, which a separator marks.
+
+Dimensions: N blocks, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.tokenizer import Tokenizer
+
+_TEXTS = 1024  # tokenized at a time
+
+
+def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndarray:
+    """Join texts by separators and cut the result into blocks.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: in the order in which they are joined; a text of no tokens leaves no trace.
+        max_length: T, special tokens included [tokens].
+
+    Returns:
+        int32 (N, T), each ``[CLS] tokens [SEP]``. A text that is longer than what is left of a
+        block runs on in the next. The last block alone ends in padding, and there is none if no
+        text has a token.
+    """
+    parts = []
+    for start in range(0, len(texts), _TEXTS):
+        ids = tokenizer.tokenize(tf.constant(texts[start : start + _TEXTS], tf.string))
+        ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > 0)
+        ends = tf.fill([ids.nrows(), 1], tokenizer.end_id)
+        parts.append(tf.concat([tf.cast(ids, tf.int32), ends], 1).flat_values.numpy())
+    stream = np.concatenate(parts)[:-1] if parts else np.empty(0, np.int32)
+    room = max_length - 2
+    blocks = np.full((-(-len(stream) // room), max_length), tokenizer.pad_id, np.int32)
+    if len(blocks):
+        blocks[:, 0] = tokenizer.start_id
+        whole = len(stream) // room
+        blocks[:whole, 1:-1] = stream[: whole * room].reshape(whole, room)
+        blocks[:whole, -1] = tokenizer.end_id
+        rest = stream[whole * room :]
+        if len(rest):
+            blocks[-1, 1 : len(rest) + 1] = rest
+            blocks[-1, len(rest) + 1] = tokenizer.end_id
+    return blocks
+
+
+def single(
+    tokenizer: Tokenizer, pieces: tf.RaggedTensor, max_length: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Make a row of each text instead: ``[CLS] tokens [SEP]``, cut to a length, padded.
+
+    Args:
+        tokenizer: the vocabulary.
+        pieces: int32 (B, tokens).
+        max_length: longest row, special tokens included [tokens].
+
+    Returns:
+        Ids and padding mask, int32 (B, T), and how many tokens were cut, int64 (B,).
+    """
+    kept = pieces[:, : max_length - 2]
+    edge = [pieces.nrows(), 1]
+    ids = tf.concat([tf.fill(edge, tokenizer.start_id), kept, tf.fill(edge, tokenizer.end_id)], 1)
+    padding_mask = tf.sequence_mask(ids.row_lengths(), dtype=tf.int32)
+    return ids.to_tensor(tokenizer.pad_id), padding_mask, pieces.row_lengths() - kept.row_lengths()
