@@ -18,6 +18,15 @@ from tfnlp.reports import markdown
 from tfnlp.task import Table
 
 
+def _room(model: Model) -> str:
+    """Say how much of a text the model reads."""
+    tokens = f"{model.context.max_length} tokens"
+    windows = getattr(model.experiment.options, "windows", None)
+    if windows is None:
+        return f"{tokens} in each of as many windows as the text needs"
+    return f"{tokens}{f' in each of {windows} windows' * (windows > 1)}; what goes beyond is cut"
+
+
 def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> str:
     """Return a model card in Markdown.
 
@@ -43,9 +52,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
         f"- task: `{experiment.task}`",
         f"- backbone: {_backbone(experiment.backbone.name)}",
         f"- data: {source}",
-        f"- reads {model.context.max_length} tokens"
-        + (f" in each of {experiment.options.windows} windows" * (experiment.options.windows > 1))
-        + "; what goes beyond is cut",
+        f"- reads {_room(model)}",
     ]
     if labels:
         shown = ", ".join(f"`{name}`" for name in labels[:60])

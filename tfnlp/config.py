@@ -26,7 +26,11 @@ class Data:
         f"a built-in data set ({', '.join(_DATASETS)}) or tfds:NAME; without --dataset and "
         "--train the task's own example is used",
     )
-    train: str | None = option(None, "training file: .csv, .tsv or .jsonl, also with .gz")
+    train: str | None = option(
+        None,
+        "training file: .csv, .tsv or .jsonl; .conll, .bio, .iob or .iob2 (word and tag columns), "
+        ".conllu, .json (SQuAD) or .txt (a text a line); each also with .gz",
+    )
     validation: str | None = option(None, "validation file; without one a part of train is used")
     test: str | None = option(None, "test file, read once, after training")
     columns: dict[str, str] = option(

@@ -38,7 +38,7 @@ class Options:
 
     test: str | None = option(
         None,
-        "file of rows with the right answers: .csv, .tsv or .jsonl, also with .gz; without --test "
+        "file of rows with the right answers, of any format that training takes; without --test "
         "and --dataset the data that the model was trained with",
     )
     dataset: str | None = option(None, "a built-in data set, or tfds:NAME, instead of a file")
@@ -98,6 +98,11 @@ def main(argv: list[str]) -> int:
     values["columns"] = {**values.get("columns", {}), **headers}
     options = make(Options, values, "the command line")
     exported = _exported(find_model(given["model"]))
+    if exported.task.pack:
+        raise UserError(
+            f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
+            "rows, by which alone it is judged: see metrics.json there, or train again"
+        )
     options = _with_data(options, exported)
     target = Path(options.output) if options.output else _folder(options, exported)
     _check_place(target)
@@ -124,6 +129,8 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         rows: N rows with the task's inputs and targets.
         batch_size: rows it is asked at a time [rows].
     """
+    from pipelines import tokenizer
+
     model = load(exported.folder)
     inputs = {name: rows.columns[name] for name in model.inputs}
     lengths = [sum(map(len, texts)) for texts in zip(*inputs.values(), strict=True)]
@@ -138,8 +145,8 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         for i, answer in zip(places, model.answer(texts), strict=True):
             answers[i] = answer
     options = exported.experiment.options
-    # A report reads no text, so it needs no tokenizer.
-    context = Context(options, None, options.max_length, exported.facts)  # type: ignore[arg-type]
+    vocabulary = tokenizer.load(exported.folder / "assets.extra" / "tokenizer")
+    context = Context(options, vocabulary, options.max_length, exported.facts)
     return exported.task.report(context, rows, _arrays(answers))
 
 
@@ -152,6 +159,10 @@ def _arrays(answers: Answers) -> Arrays:
         values = [answer[name] for answer in answers]
         if isinstance(first, dict):
             values = [list(value.values()) for value in values]
+        if isinstance(first, list) and all(not v or isinstance(v[0], dict) for v in values):
+            found[name] = np.empty(len(values), object)  # lists of things, of any length
+            found[name][:] = values
+            continue
         array = np.array(values, object if isinstance(first, str) else None)
         # The model computes in float32; so the report's sums are the same as after training.
         found[name] = array.astype(np.float32) if array.dtype == np.float64 else array
@@ -160,7 +171,7 @@ def _arrays(answers: Answers) -> Arrays:
 
 def _exported(folder: Path) -> Exported:
     """Read what the exporter put beside a SavedModel."""
-    for name in ("experiment.yaml", "facts.json"):
+    for name in ("experiment.yaml", "facts.json", "assets.extra/tokenizer"):
         if not (folder / name).exists():
             raise UserError(
                 f"{folder} holds no {name}: it was not exported by tfnlp, or is not complete "
@@ -211,7 +222,7 @@ def _read(options: Options, exported: Exported) -> Rows:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-    found = splits.from_dataset(str(options.dataset), *how)
+    found = splits.from_dataset(str(options.dataset), *how, training=False)
     if options.split not in found:
         there = ", ".join(found)
         raise UserError(f"{options.dataset} has no split {options.split!r}; it has: {there}")

@@ -25,6 +25,7 @@ from tfnlp import config, distribution, optimizers
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
+from tfnlp.saved_model import fold
 from tfnlp.strategies import supervised
 from tfnlp.task import Context, Objective, Report, Task, Tensors
 
@@ -53,7 +54,7 @@ class Model:
     def count(self) -> Any:
         """Raw columns -> tokens that the model sees, and tokens cut, int64 (B,) each."""
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
             mask = tf.cast(features["padding_mask"], tf.int64)
@@ -63,13 +64,13 @@ class Model:
 
     @cached_property
     def answer(self) -> Any:
-        """Raw columns -> answers and the network's outputs: the path that is exported."""
+        """Raw columns -> answers: the path that is exported."""
 
-        @tf.function(reduce_retracing=True)
-        def answer(raw: Tensors) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        @tf.function(reduce_retracing=True, autograph=False)
+        def answer(raw: Tensors) -> dict[str, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
             outputs = self.network(features, training=False)
-            return self.task.decode(self.context, raw, outputs, offsets), outputs
+            return self.task.decode(self.context, raw, outputs, offsets)
 
         return answer
 
@@ -141,13 +142,26 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     return Model(experiment, task, context, network, backbone.blocks)
 
 
-def measure(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's tokens as the model sees them, and those cut: int64 (N,) each."""
-    wanted = columns(model.experiment, model.task, targets=False)
+def examples(model: Model, rows: Rows) -> dict[str, tf.Tensor]:
+    """Hold rows, or what the task packs them into, as tensors with their seeds."""
+    if model.task.pack:
+        raw = model.task.pack(model.context, rows)
+    else:
+        raw = batching.tensors(rows, columns(model.experiment, model.task))
+    return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
+
+
+def _size(raw: Tensors) -> int:
+    """Return how many examples there are, N."""
+    return int(next(iter(raw.values())).shape[0])
+
+
+def measure(model: Model, raw: Tensors) -> tuple[np.ndarray, np.ndarray]:
+    """Return each example's tokens as the model sees them, and those cut: int64 (N,) each."""
     seen, lost = [], []
-    for start in range(0, len(rows), 1024):
-        part = rows.take(list(range(start, min(start + 1024, len(rows)))))
-        tokens, cut = model.count(batching.tensors(part, wanted))
+    for start in range(0, _size(raw), 1024):
+        part = {name: column[start : start + 1024] for name, column in raw.items()}
+        tokens, cut = model.count(part)
         seen.append(tokens.numpy())
         lost.append(cut.numpy())
     return np.concatenate(seen), np.concatenate(lost)
@@ -155,7 +169,7 @@ def measure(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Data:
-    """Rows as tensors, with the plan of their batches."""
+    """Rows as tensors of examples, with the plan of their batches."""
 
     rows: Rows
     raw: dict[str, tf.Tensor]
@@ -163,7 +177,9 @@ class Data:
     lost: np.ndarray
 
 
-def arrange(model: Model, rows: Rows, *, shuffle: bool, targets: bool = True) -> Data:
+def arrange(
+    model: Model, rows: Rows, *, shuffle: bool, raw: dict[str, tf.Tensor] | None = None
+) -> Data:
     """Plan the batches of some rows.
 
     Args:
@@ -171,19 +187,23 @@ def arrange(model: Model, rows: Rows, *, shuffle: bool, targets: bool = True) ->
         rows: the rows.
         shuffle: in another order each epoch, in batches of the experiment's size; otherwise
             short rows first, in larger batches.
-        targets: whether the rows have the target columns.
+        raw: the rows as tensors, if not as :func:`examples` holds them.
     """
     experiment = model.experiment
-    lengths, lost = measure(model, rows)
+    raw = examples(model, rows) if raw is None else raw
+    lengths, lost = measure(model, raw)
     size = experiment.training.batch_size
+    size = size if shuffle else max(size, EVALUATION_BATCH)
+    # Memory is for as many rows of max_length; of rows in many windows there are fewer.
+    room = model.context.max_length * getattr(experiment.options, "windows", 1)
     plan = batching.Plan(
         lengths,
-        size if shuffle else max(size, EVALUATION_BATCH),
+        size,
         batching.widths(lengths),
         experiment.seed if shuffle else None,
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
+        size * room,
     )
-    raw = batching.tensors(rows, columns(experiment, model.task, targets))
     return Data(rows, raw, plan, lost)
 
 
@@ -213,34 +233,32 @@ def batches(
     return batching.batches(data.raw, data.plan, prepare_batch, epochs, start, parts, of)
 
 
-def answer(model: Model, rows: Rows) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
     """Answer rows by the same functions that are exported.
 
+    Args:
+        model: what answers.
+        rows: the rows.
+        asked: with the columns that a request has, and nothing else; not as in evaluation.
+
     Returns:
-        The named answers and the model's outputs, N rows each, in the rows' order.
+        The named answers, lists folded, in the order of the rows or of the task's examples.
     """
-    data = arrange(model, rows, shuffle=False, targets=False)
+    inputs = columns(model.experiment, model.task, targets=False)
+    raw = batching.tensors(rows, inputs) if asked else None
+    data = arrange(model, rows, shuffle=False, raw=raw)
     order, _ = data.plan.epoch(0)
     found = []
     for places in order:
-        result = model.answer(
-            {name: tf.gather(column, places) for name, column in data.raw.items()}
-        )
-        found.append(tf.nest.map_structure(lambda tensor: tensor.numpy(), result))
+        batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
+        found.append(fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()}))
     back = np.argsort(np.concatenate(order))
-    answers = {
-        name: np.concatenate([part[0][name] for part in found])[back] for name in found[0][0]
-    }
-    for name, values in answers.items():
-        if values.dtype == object:
-            answers[name] = np.vectorize(bytes.decode, otypes=[object])(values)
-    return answers, np.concatenate([part[1] for part in found])[back]
+    return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 
 def evaluate(model: Model, rows: Rows) -> Report:
     """Answer rows and judge the answers."""
-    answers, _ = answer(model, rows)
-    return model.task.report(model.context, rows, answers)
+    return model.task.report(model.context, rows, answer(model, rows))
 
 
 def compile_model(model: Model, steps: int) -> Objective:
@@ -317,11 +335,8 @@ def calibrated(model: Model, validation: Data) -> Model:
     """Return the model with what the validation rows say about its probabilities."""
     if not (model.experiment.training.calibrate and model.task.calibrate):
         return model
-    outputs, targets = [], []
-    for features, wanted, *_ in batches(model, validation, range(1)):
-        outputs.append(model.network.predict_on_batch(features))
-        targets.append(wanted.numpy())
-    added = model.task.calibrate(model.context, np.concatenate(outputs), np.concatenate(targets))
+    answers = answer(model, validation.rows)
+    added = model.task.calibrate(model.context, validation.rows, answers)
     context = dataclasses.replace(model.context, facts={**model.context.facts, **added})
     return dataclasses.replace(model, context=context)
 
@@ -337,6 +352,8 @@ def save(model: Model, run: Path) -> None:
     facts = json.dumps(model.context.facts, ensure_ascii=False, indent=1)
     (aside / "facts.json").write_text(facts, "utf-8")
     config.write_yaml(model.experiment, aside / "experiment.yaml")
+    if model.task.keep:
+        model.task.keep(model.context, model.experiment.backbone, network, aside)
     shutil.rmtree(run / "model", ignore_errors=True)
     os.replace(aside, run / "model")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
+    from pipelines.rows import Column
     from tfnlp.experiment import Model
 
 SERVING_VERSION = "2.12"
@@ -29,8 +30,9 @@ SERVING_VERSION = "2.12"
 def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
     """Write the next version of a SavedModel; returns ``<saved_models>/<name>/<version>``.
 
-    The signatures are ``serving_default`` (strings), ``tokens`` (ids) and, where the task has
-    them, ``classify`` and ``regress`` (serialized tf.Examples, for TF Serving's methods).
+    The signatures are ``serving_default`` (strings) and, where the task has them, ``tokens``
+    (ids), further ways in from strings, and ``classify`` and ``regress`` (serialized
+    tf.Examples, for TF Serving's methods).
 
     Args:
         model: trained and calibrated.
@@ -40,23 +42,45 @@ def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
     Raises:
         UserError: the folder cannot be written, or the graph has an op that TF Serving lacks.
     """
+    name = model.experiment.name
+
+    def beside(folder: Path) -> None:
+        _write_warmup(folder, model)
+        _write_beside(folder, model, metrics, card)
+
+    return write(Path(model.experiment.export.saved_models) / name, *_module(model), beside)
+
+
+def write(
+    parent: Path,
+    module: tf.Module,
+    signatures: Mapping[str, Callable],
+    beside: Callable[[Path], None],
+) -> Path:
+    """Write a SavedModel as the next version below ``parent``, whole or not at all.
+
+    Args:
+        parent: the folder of versions.
+        module: holds the weights and resources.
+        signatures: tf.functions by name.
+        beside: writes what else the version's folder is to hold.
+
+    Raises:
+        UserError: as :func:`export`.
+    """
     import tensorflow as tf
 
-    name = model.experiment.name
-    parent = Path(model.experiment.export.saved_models) / name
     aside = parent / f".new-{os.getpid()}"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        module, signatures = _module(model)
         tf.saved_model.save(module, str(aside), signatures)
         _name_methods(aside)
         _check_ops(aside)
-        _write_warmup(aside, model)
-        _write_beside(aside, model, metrics, card)
+        beside(aside)
         return _place(aside, parent)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
-            f"cannot write the SavedModel in {parent}: {reason(error)} (the trained model is kept "
+            f"cannot write the SavedModel in {parent}: {reason(error)} (what was trained is kept "
             "in its run; choose another place with --saved-models)"
         ) from error
     finally:
@@ -74,7 +98,8 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
     from tfnlp.experiment import columns
 
     task, context, network = model.task, model.context, model.network
-    names = [column.name for column in columns(model.experiment, task, targets=False)]
+    inputs = columns(model.experiment, task, targets=False)
+    names = [column.name for column in inputs]
 
     def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         features, offsets = task.encode(context, raw)
@@ -83,9 +108,6 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
     def parsed(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         text = tf.io.FixedLenFeature([], tf.string)
         return answer(tf.io.parse_example(examples, dict.fromkeys(names, text)))
-
-    def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return answer(dict(zip(names, texts, strict=True)))
 
     def from_tokens(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         features = dict(zip(features_named, inputs, strict=True))
@@ -100,19 +122,34 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
         assert task.regress is not None
         return {"outputs": task.regress(parsed(inputs))}
 
-    strings = [tf.TensorSpec([None], tf.string, name) for name in names]
     features_named = [tensor.name for tensor in network.inputs]
     ids = [tf.TensorSpec(tensor.shape, tf.int32, tensor.name) for tensor in network.inputs]
     examples = [tf.TensorSpec([None], tf.string, "inputs")]
-    ways = {"serving_default": (from_strings, strings), "tokens": (from_tokens, ids)}
+
+    def from_columns(own: tuple[Column, ...]) -> tuple[Callable, list[tf.TensorSpec]]:
+        asked = [column.name for column in own]
+
+        def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            return answer(dict(zip(asked, texts, strict=True)))
+
+        return from_strings, [tf.TensorSpec([None], tf.string, name) for name in asked]
+
+    ways = {"serving_default": from_columns(inputs)}
+    ways |= {name: from_columns(own) for name, own in task.ways(context.options).items()}
+    if task.tokens:
+        ways["tokens"] = (from_tokens, ids)
     if task.classify:
         ways["classify"] = (classify, examples)
     if task.regress:
         ways["regress"] = (regress, examples)
     module = tf.Module(name="tfnlp")
     module.weights = [weight.value for weight in network.weights]
+    signatures = {
+        key: tf.function(call, spec, autograph=False) for key, (call, spec) in ways.items()
+    }
+    for function in signatures.values():
+        function.get_concrete_function()  # a tokenizer makes its resources when first used
     module.resources = context.tokenizer.resources
-    signatures = {key: tf.function(call, spec) for key, (call, spec) in ways.items()}
     return module, signatures
 
 
@@ -160,27 +197,40 @@ def _read_graph(folder: Path) -> saved_model_pb2.SavedModel:
 
 
 def _write_warmup(folder: Path, model: Model) -> None:
-    """Write a request of each length that training met, for TF Serving to run before traffic.
+    """Write a request of each length that training met.
 
     The texts are the task's samples repeated, not rows of the user's.
+    """
+    from tfnlp.experiment import columns
+
+    wanted = columns(model.experiment, model.task, targets=False)
+    row = {c.name: str(model.task.sample(model.context.options)[0][c.name]) for c in wanted}
+    widths = model.context.facts["widths"]
+    sizes = [width // len(wanted) for width in widths]
+    requests = [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
+    write_warmup(folder, model.experiment.name, requests)
+
+
+def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]]) -> None:
+    """Write requests for TF Serving to run before traffic.
+
+    Args:
+        folder: the version's folder.
+        name: the model's name.
+        requests: of each request the text of every input.
     """
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    from tfnlp.experiment import columns
-
-    wanted = columns(model.experiment, model.task, targets=False)
-    row = model.task.sample(model.context.options)[0]
-    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra").mkdir(exist_ok=True)
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for width in model.context.facts["widths"]:
+        for texts in requests:
             request = predict_pb2.PredictRequest()
-            request.model_spec.name = model.experiment.name
+            request.model_spec.name = name
             request.model_spec.signature_name = "serving_default"
-            for column in wanted:
-                text = _of_length(model, str(row[column.name]), width // len(wanted))
-                request.inputs[column.name].CopyFrom(tf.make_tensor_proto([text], tf.string))
+            for column, text in texts.items():
+                request.inputs[column].CopyFrom(tf.make_tensor_proto([text], tf.string))
             log = prediction_log_pb2.PredictLog(request=request)
             record = prediction_log_pb2.PredictionLog(predict_log=log)
             writer.write(record.SerializeToString())
@@ -204,6 +254,9 @@ def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: 
     runs.write_json(folder / "metrics.json", dict(metrics))
     runs.write_json(folder / "facts.json", model.context.facts)
     (folder / "README.md").write_text(card, "utf-8")
+    vocabulary = folder / "assets.extra" / "tokenizer"  # TF Serving does not look at extra assets
+    vocabulary.mkdir(parents=True)
+    model.context.tokenizer.save(vocabulary)
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
         (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -38,9 +38,9 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     small = 5 if len(names) > 30 else 8
     step = -(-len(names) // MOST_NAMES)
     places = range(0, len(names), step)
-    shown = _shown(names[::step])
-    axes.set_xticks(places, shown, rotation=90, fontsize=small)
-    axes.set_yticks(places, shown, fontsize=small)
+    ticks = shown(names[::step])
+    axes.set_xticks(places, ticks, rotation=90, fontsize=small)
+    axes.set_yticks(places, ticks, fontsize=small)
     axes.set_xlabel("answer")
     axes.set_ylabel("true label")
     cells = np.nonzero(counts) if step == 1 else ((), ())
@@ -85,7 +85,7 @@ def bars(quantity: str, names: Sequence[str], values: np.ndarray) -> Figure:
     figure = Figure(figsize=(6, 1.5 + 0.2 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(order)), values[order])
-    axes.set_yticks(range(len(order)), _shown([names[i] for i in order]))
+    axes.set_yticks(range(len(order)), shown([names[i] for i in order]))
     axes.set(xlabel=quantity, xlim=(0, 1))
     return figure
 
@@ -101,7 +101,20 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
     return figure
 
 
-def _shown(names: Sequence[str]) -> list[str]:
+def histograms(quantity: str, groups: Mapping[str, np.ndarray], bins: int = 50) -> Figure:
+    """Draw how values are spread, name -> float (N,), each group's bars adding up to one."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins)
+    for name, values in groups.items():
+        weights = np.full(len(values), 1 / max(len(values), 1))
+        axes.hist(values, list(edges), weights=weights, alpha=0.5, label=name)
+    axes.set(xlabel=quantity, ylabel="share")
+    axes.legend()
+    return figure
+
+
+def shown(names: Sequence[str]) -> list[str]:
     """Return names in one line each, long ones cut."""
     lines = [" ".join(name.split()) for name in names]
     return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]

@@ -59,8 +59,8 @@ file has as a column is written as predicted_<name>.""",
     add(
         "--input",
         metavar="FILE",
-        help="file with a row per answer: .csv, .tsv, .jsonl, .ndjson, also with .gz; - is "
-        "standard input, the default if no text is given",
+        help="file with a row per answer: .csv, .tsv, .jsonl, .txt, .conll, .conllu, .json "
+        "(SQuAD), also with .gz; - is standard input, the default if no text is given",
     )
     add(
         "--input-format",

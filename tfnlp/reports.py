@@ -6,7 +6,8 @@ Dimensions: N rows, C classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,36 @@ def single_label(
         ),
     }
     return Report(values, [table], figures, _unseen("label", labels, names))
+
+
+def relations(
+    labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, Any], none: str
+) -> Report:
+    """Judge one relation a row, of which one stands for none.
+
+    Args:
+        labels: N true relations.
+        scores: calibrated probabilities, float (N, C).
+        facts: of the task: ``labels``, ``temperature`` and ``most_frequent``.
+        none: the label of pairs in no relation; it counts neither as found nor as missed.
+    """
+    found = single_label(labels, scores, facts["labels"], facts["temperature"])
+    given = np.array(facts["labels"], object)[scores.argmax(-1)]
+
+    def f1(answers: Any, average: str) -> float:
+        counted = sorted({*labels, *answers} - {none})
+        if not counted:
+            return 0.0
+        pair = np.array(labels, object), np.array(answers, object)
+        score = metrics.f1_score(*pair, labels=counted, average=average, zero_division=0.0)
+        return float(score)
+
+    values = {
+        "micro_f1": f1(given, "micro"),
+        "macro_f1": f1(given, "macro"),
+        "micro_f1_of_most_frequent": f1([facts["most_frequent"]] * len(labels), "micro"),
+    }
+    return replace(found, metrics={**values, **found.metrics} | values)
 
 
 def multi_label(

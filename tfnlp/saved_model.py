@@ -112,12 +112,53 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def fold(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Join what belongs together: lists of things, and labels with their scores; decode strings.
+
+    Args:
+        outputs: arrays of shape (B, ...). Where there is ``entities``, int (B,), and
+            ``entities/text`` and the like, (B, N, ...), ``entities`` becomes B lists of
+            mappings from ``text`` and the like to values, each of as many as it counted.
+
+    Returns:
+        Arrays of B rows, strings as str.
+    """
+    import numpy as np
+
+    decoded = {n: _decoded(a) if a.dtype == object else a for n, a in outputs.items()}
+    groups = {name.partition("/")[0] for name in decoded if "/" in name}
+    folded = {n: a for n, a in decoded.items() if n.partition("/")[0] not in groups}
+    for group in groups & decoded.keys():
+        parts = {
+            name.partition("/")[2]: _plain(decoded[name])
+            for name in sorted(decoded)
+            if name.startswith(f"{group}/")
+        }
+        lists = np.empty(len(decoded[group]), object)
+        for row, count in enumerate(decoded[group].tolist()):
+            things = zip(*(values[row][:count] for values in parts.values()), strict=True)
+            lists[row] = [dict(zip(parts, thing, strict=True)) for thing in things]
+        folded[group] = lists
+    return folded
+
+
+def _decoded(array: np.ndarray) -> np.ndarray:
+    """Turn bytes into str."""
+    import numpy as np
+
+    if not array.size:
+        return array
+    decode = np.vectorize(lambda item: item.decode("utf-8", "replace"), otypes=[object])
+    decoded: np.ndarray = decode(array)
+    return decoded
+
+
 def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
     """Turn named outputs of a batch into an answer per row.
 
     Args:
-        outputs: arrays of shape (B, ...). ``labels`` and ``scores``, if both are (B, C), become
-            one mapping from label to score, called ``scores``.
+        outputs: arrays of shape (B, ...), folded as in `fold`; ``labels`` and ``scores``, if both
+            are (B, C), become one mapping from label to score, called ``scores``.
         rows: B.
 
     Raises:
@@ -126,10 +167,11 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
     for name, array in outputs.items():
         if array.shape[:1] != (rows,):
             raise UserError(f"output {name!r} of shape {array.shape} is not one value per row")
+    folded = fold(outputs)
     # TensorFlow lists outputs in any order.
-    lists = {name: _plain(outputs[name]) for name in sorted(outputs)}
-    if {"labels", "scores"} <= outputs.keys() and (
-        outputs["labels"].ndim == 2 and outputs["labels"].shape == outputs["scores"].shape
+    lists = {name: _plain(folded[name]) for name in sorted(folded)}
+    if {"labels", "scores"} <= folded.keys() and (
+        folded["labels"].ndim == 2 and folded["labels"].shape == folded["scores"].shape
     ):
         pairs = zip(lists.pop("labels"), lists["scores"], strict=True)
         lists["scores"] = [dict(zip(*pair, strict=True)) for pair in pairs]
@@ -137,20 +179,12 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
 
 
 def _plain(array: np.ndarray) -> list[Any]:
-    """Return an array as Python values: strings for bytes, floats with the digits they have."""
-    values: list[Any]
+    """Return an array as Python values, floats with the digits they have."""
     if array.dtype == "float32":
         # float32 0.1 is 0.1 again, not 0.10000000149011612.
-        values = array.astype(str).astype(float).tolist()
-    else:
-        values = array.tolist()
-    return [_text(item) for item in values] if array.dtype == object else values
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_text(item) for item in value]
-    return value.decode("utf-8", "replace")
+        array = array.astype(str).astype(float)
+    values: list[Any] = array.tolist()
+    return values
 
 
 def answered(

@@ -55,9 +55,12 @@ def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
     cut = int((train.lost > 0).sum())
     if cut:
         options = experiment.options
+        room = f"--max-length {options.max_length}"
+        if hasattr(options, "windows"):
+            room += f" with --windows {options.windows}"
         warn(
             f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%}) are longer than "
-            f"--max-length {options.max_length} with --windows {options.windows} and are cut"
+            f"{room} has room for and are cut"
         )
     for text in splits.warnings:
         warn(text)
@@ -149,10 +152,15 @@ def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) ->
         line(f"    python -m tfnlp.export {run}")
         return
     model = Path(saved)
-    texts = shlex.join(example)
+    texts = shlex.join(text if len(text) <= 200 else f"{text[:199]}…" for text in example)
     line(f"SavedModel: {model}")
     line(f"    python -m tfnlp.predict {model.parent} {texts}")
-    line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
+    backbone = run / "model" / "backbone"
+    if backbone.is_dir():  # of such a model the backbone is what is wanted
+        line(f"Backbone: {backbone}")
+        line(f"    python -m tfnlp.train --train FILE --backbone {backbone}")
+    else:
+        line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
     line(
         f"    docker run -p 8501:8501 -v $PWD/{model.parent}:/models/{model.parent.name} "
         f"-e MODEL_NAME={model.parent.name} tensorflow/serving"

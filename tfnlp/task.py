@@ -1,13 +1,22 @@
 """A task as a record of functions; a new task is one file in tfnlp/tasks/ that fills one in.
 
-Raw columns are named vectors of B values: ``text`` and ``label`` columns are string tensors (B,),
-``labels`` columns ragged string tensors (B, None), ``number`` columns float32 tensors (B,).
+Raw columns are named vectors of B values: ``text``, ``marked`` and ``label`` columns are string
+tensors (B,), ``labels`` columns ragged string tensors (B, None), ``number`` columns float32
+tensors (B,); ``spans`` and ``answers`` columns are several ragged tensors (B, None), such as
+``entities/start`` and ``entities/end``, int32 in bytes, and ``entities/label``, string. While
+training and evaluating there is also ``seed``, int64 (B,), another one for each row and epoch.
+
+Answers are named tensors with B rows. A list of things in each row, such as the entities of a
+text, is ``entities``, int32 (B,), how many there are, and ``entities/text``, ``entities/start``
+and so on, (B, N, ...), filled up to the longest list of the batch; what reads the answers folds
+them into ``entities``: a list of ``{"text": ..., "start": ...}`` for each row.
+
 ``encode`` and ``decode`` are written in TensorFlow ops: the same functions run in the tf.data
 pipeline, in evaluation and inside the SavedModel, so training and serving cannot drift apart.
 
 Task files are imported by ``--help``: they keep TensorFlow and Keras inside their functions.
 
-Dimensions: B batch, T tokens, C classes, H hidden.
+Dimensions: N rows, B batch, T tokens, W windows, C classes, H hidden.
 """
 
 from __future__ import annotations
@@ -21,12 +30,15 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import keras
     import numpy as np
     import tensorflow as tf
     from matplotlib.figure import Figure
 
     from pipelines.tokenizer import Tokenizer
+    from tfnlp.config import Backbone
 
 Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
@@ -106,15 +118,24 @@ class Task:
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
         faults: (rows, facts) -> the rows of validation that cannot be learned or judged by these
             facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists them.
-        encode: (context, raw) -> (features, offsets); features are the model's inputs,
-            padded to the batch's longest, offsets what ``decode`` needs to point into the text
-            and ``lost``, int64 (B,), how many tokens of each row did not fit.
+        pack: (context, rows) -> raw, the tensors of the examples that training and evaluation go
+            through, if those are not the rows themselves; any number of them.
+        encode: (context, raw) -> (features, offsets); features are the model's inputs (B, T) or
+            (B, W, T), padded to the batch's longest, offsets what ``decode`` needs to point into
+            the text and ``lost``, int64 (B,), how many tokens of each row did not fit.
         target: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
         build: (context, backbone model) -> functional Keras model, features -> outputs.
         objective: context -> Objective.
-        calibrate: (context, outputs, targets) -> facts to add, from the validation rows.
+        calibrate: (context, rows, answers) -> facts to add, from the validation rows.
         decode: (context, raw, outputs, offsets) -> answers, named tensors with B rows.
-        report: (context, rows, answers) -> Report; answers as NumPy arrays.
+        report: (context, rows, answers) -> Report; answers as NumPy arrays, lists folded, in the
+            order of the rows, or of what ``pack`` made of them.
+        tokens: whether ``decode`` can answer from outputs alone, with neither raw columns nor
+            offsets; the SavedModel then has a signature ``tokens`` for ids made elsewhere.
+        ways: options -> further signatures from strings, name -> raw columns; ``encode`` and
+            ``decode`` are given those columns.
+        keep: (context, backbone's options, trained model, folder) writes into the run's
+            ``model`` folder what else the training was for, such as a backbone to go on from.
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
         regress: answers -> outputs (B,) float32 for ``:regress``, or None.
@@ -134,7 +155,11 @@ class Task:
     objective: Callable[[Context], Objective]
     decode: Callable[[Context, Tensors, tf.Tensor, Tensors], dict[str, tf.Tensor]]
     report: Callable[[Context, Rows, Arrays], Report]
-    calibrate: Callable[[Context, np.ndarray, np.ndarray], dict[str, Any]] | None = None
+    pack: Callable[[Context, Rows], dict[str, tf.Tensor]] | None = None
+    calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None
+    tokens: bool = True
+    ways: Callable[[Any], dict[str, tuple[Column, ...]]] = lambda options: {}
+    keep: Callable[[Context, Backbone, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
 

@@ -255,7 +255,7 @@ def _start(model: Model, run: Path) -> Iterator[Event]:
         hparams.hparams_pb(options(model.experiment), trial_id=str(run.name)),
     )
     network = model.network
-    forward = tf.function(lambda inputs: network(inputs, training=False))
+    forward = tf.function(lambda inputs: network(inputs, training=False), autograph=False)
     shapes = {n: tf.TensorSpec(x.shape, x.dtype, n) for n, x in network.input.items()}
     graph = forward.get_concrete_function(shapes).graph.as_graph_def()
     yield Event(wall_time=time.time(), graph_def=graph.SerializeToString())
@@ -323,7 +323,7 @@ def project(model: Model, rows: Rows, folder: Path) -> None:
     """
     wanted = min(model.experiment.logging.projector, len(rows))
     last = model.network.layers[-1].input
-    if not wanted or len(last.shape) != 2:  # no vector stands for a whole row
+    if not wanted or len(last.shape) != 2 or model.task.pack:  # no vector stands for a row
         return
     chosen = np.random.default_rng(model.experiment.seed).permutation(len(rows))[:wanted]
     rows = rows.take(sorted(chosen.tolist()))
@@ -351,7 +351,7 @@ def _look(model: Model, rows: Rows, last: Any) -> tuple[np.ndarray, dict[str, np
     both = keras.Model(model.network.input, [last, model.network.output])
     task, context = model.task, model.context
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def look(raw: Any) -> Any:
         features, offsets = task.encode(context, raw)
         vectors, outputs = both(features, training=False)

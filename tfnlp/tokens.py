@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines import batching
 from pipelines.rows import BadRow, Rows
 from pipelines.tokenizer import Tokenizer
 from tfnlp import experiment as steps
@@ -51,6 +52,8 @@ def check(
     table, lengths = [], {}
     for split in rows:
         total, lost = _measured(model, rows[split])
+        if chosen.pack:  # a longer text runs on in the next example
+            lost = np.zeros_like(lost)
         told = {
             "median": int(np.quantile(total, 0.5, method="higher")),
             "90%": int(np.quantile(total, 0.9, method="higher")),
@@ -70,7 +73,7 @@ def check(
     found.tables.append(histogram(f"tokens a row in {first}", lengths[first]))
     held = found.facts["tokens"][first]
     advice = [
-        (share, tokens, _advice(tokens, options, limit))
+        (share, tokens, _advice(tokens, options, limit, held["rows cut"] > 0))
         for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
     ]
     found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
@@ -80,13 +83,14 @@ def check(
 
 def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
-    seen, lost = steps.measure(model, rows)
+    raw = batching.tensors(rows, model.task.inputs(model.context.options))
+    seen, lost = steps.measure(model, raw)
     options = model.context.options
     if getattr(options, "windows", 1) == 1:
         return seen + lost, lost
     # Windows overlap, so what is seen in several is not the length.
     context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
-    seen, beyond = steps.measure(dataclasses.replace(model, context=context), rows)
+    seen, beyond = steps.measure(dataclasses.replace(model, context=context), raw)
     return seen + beyond, lost
 
 
@@ -127,11 +131,14 @@ def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Finding
         )
 
 
-def _advice(tokens: int, options: Any, limit: int) -> str:
+def _advice(tokens: int, options: Any, limit: int, cut: bool) -> str:
     """Return the flags with which a text of so many tokens is read to its end."""
     if tokens <= limit:
         return f"--max-length {max(tokens, 8)}"
-    if getattr(options, "pair", True):  # the first text stands in each window
+    if not cut:  # some tasks take as many windows as a text needs
+        return "none: it is read in parts"
+    # In a pair the first text stands in each window; some tasks know no windows.
+    if not hasattr(options, "windows") or getattr(options, "pair", True):
         return f"more than the backbone's --max-length {limit}"
     # As pipelines.segments lays windows, two special tokens in each.
     span = limit - 2

@@ -128,7 +128,8 @@ def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], l
     runs.write_json(run / "metrics.json", metrics)
     inputs = steps.columns(model.experiment, model.task, targets=False)
     judged = splits.test or splits.validation
-    show.next_steps(run, metrics, [judged.columns[c.name][0] for c in inputs])
+    names = sorted(column.name for column in inputs)  # the order in which predict reads texts
+    show.next_steps(run, metrics, [judged.columns[name][0] for name in names])
 
 
 if __name__ == "__main__":

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines import conll, tags
 from pipelines.errors import UserError
-from pipelines.rows import BadRow, Column, Rows, duplicates
+from pipelines.formats import format_of, opened, text_lines
+from pipelines.kinds import Column
+from pipelines.rows import BadRow, Rows, duplicates, find_columns
 from pipelines.writers import json_text, replacing
 from tfnlp import arguments, commands, findings, task
 from tfnlp.config import Experiment
-from tfnlp.findings import Findings, counted, histogram
+from tfnlp.findings import Findings, counted
 from tfnlp.options import Parser
+from tfnlp.targets import describe
 from tfnlp.task import Table, Task
 
 SPLITS = ("train", "validation", "test")
@@ -76,10 +79,9 @@ def check(experiment: Experiment) -> Findings:
         sizes = [(split, len(part), part.source) for split, part in rows.items()]
         found.tables.append(Table("Rows", ("split", "rows", "from"), sizes))
     for column in targets if rows else ():
-        if column.kind == "number":
-            _numbers(rows, column, found)
-        elif column.kind in ("label", "labels"):
-            _labels(rows, column, found)
+        describe(rows, column, found)
+        if column.kind == "spans":
+            _broken_tags(experiment, column, found)
     facts = None
     if "train" in rows:
         facts = found.attempt(lambda: chosen.learn(rows["train"], experiment.options))
@@ -195,70 +197,44 @@ def _divided(
     return {**rows, "train": train, "validation": validation}
 
 
-def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
-    """Count each label in each split."""
-    counts: dict[str, Counter[str]] = {}
-    for split in rows:
-        values = rows[split].columns[column.name]
-        several = values if column.kind == "labels" else [[value] for value in values]
-        # A row may have no label at all, if it may have several.
-        counts[split] = Counter(label for given in several for label in given or [""])
-    first = next(iter(counts))
-    every = {label for count in counts.values() for label in count}
-    names = sorted(every, key=lambda label: (-counts[first][label], label))
-    others = [split for split in counts if split != first]
-    table = [
-        (
-            name or "(none)",
-            counts[first][name],
-            f"{counts[first][name] / len(rows[first]):.1%}",
-            *(counts[split][name] for split in others),
-        )
-        for name in names
-    ]
-    header = (column.name, first, f"share of {first}", *others)
-    found.tables.append(Table(f"Rows by {column.name}, {len(names)} different", header, table))
-    told = {split: dict(count) for split, count in counts.items()}
-    found.facts.setdefault("targets", {})[column.name] = told
-    if "train" in rows:
-        alone = {label for label in names if label and counts["train"][label] == 1}
-        _alone(rows["train"], column, alone, found)
+def _broken_tags(experiment: Experiment, column: Column, found: Findings) -> None:
+    """Tell of tags in CoNLL columns that their scheme does not allow."""
+    for split in SPLITS:
+        path = getattr(experiment.data, split) if experiment.data.train else None
+        if path and format_of(Path(path)) == "conll":
+            told = found.attempt(lambda path=path: _broken_in(path, experiment, column))  # type: ignore[misc]
+            scheme, bad, count = told or ("", [], 0)
+            if bad:
+                found.warn(
+                    f"{path}: {count} tags in {counted(bad)} break the scheme {scheme}, in which "
+                    "the file seems to be written; they are read as conlleval reads them (mend "
+                    "them)",
+                    bad,
+                )
 
 
-def _alone(train: Rows, column: Column, alone: set[str], found: Findings) -> None:
-    """Tell of labels with a single row to learn from."""
-    bad = []
-    for number, value in zip(train.numbers, train.columns[column.name], strict=True):
-        given = value if column.kind == "labels" else [value]
-        bad += [BadRow(number, f"{label!r}") for label in given if label in alone]
-    if bad:
-        found.warn(
-            f"{train.source}: {len(bad)} label{'s have' if len(bad) > 1 else ' has'} a single row "
-            "to learn from (add rows, or join labels)",
-            bad,
-        )
-
-
-def _numbers(rows: dict[str, Rows], column: Column, found: Findings) -> None:
-    """Describe the numbers of each split, and draw the first's distribution."""
-    import numpy as np
-
-    facts: dict[str, dict[str, float]] = {}
-    for split in rows:
-        values = np.array(rows[split].columns[column.name])
-        facts[split] = {
-            "min": float(values.min()),
-            "mean": float(values.mean()),
-            "max": float(values.max()),
-            "deviation": float(values.std()),
-            "different": len(set(values)),
-        }
-    first = next(iter(facts))
-    found.facts.setdefault("targets", {})[column.name] = facts
-    table = [(split, *(f"{value:.6g}" for value in told.values())) for split, told in facts.items()]
-    found.tables.append(Table(f"Numbers in {column.name}", ("split", *facts[first]), table))
-    values = np.array(rows[first].columns[column.name])
-    found.tables.append(histogram(f"{column.name} in {first}", values))
+def _broken_in(
+    path: str, experiment: Experiment, column: Column
+) -> tuple[tags.Scheme, list[BadRow], int]:
+    """Return a file's scheme, the sentences with broken tags, and how many tags are broken."""
+    with opened(Path(path)) as file, text_lines(file, "conll", path) as lines:
+        read = [sentence for sentence in conll.sentences(lines, path) if not sentence.fault]
+    width = 1 + max((len(sentence.columns) for sentence in read), default=0)
+    header = [conll.column_name(place, width) for place in range(width)]
+    keys = find_columns(header, [column], experiment.data.columns, path)
+    place = header.index(keys[column.name]) - 1
+    if place < 0 or not tags.are_chunks(tag for one in read for tag in one.columns[place]):
+        return "BIO", [], 0
+    read = [one for one in read if all(map(tags.is_tag, one.columns[place]))]
+    scheme = tags.scheme_of(one.columns[place] for one in read)
+    bad, count = [], 0
+    for one in read:
+        faults = list(tags.broken(one.columns[place], scheme))
+        count += len(faults)
+        if faults:
+            why = "; ".join(f"word {i + 1} {one.words[i]!r}: {said}" for i, said in faults)
+            bad.append(BadRow(one.number, why, one.line))
+    return scheme, bad, count
 
 
 def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found: Findings) -> None:

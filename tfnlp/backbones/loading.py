@@ -65,7 +65,7 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     Raises:
         UserError: there is no such backbone, it cannot be fetched, or it is of another kind.
     """
-    folder = _folder(name)
+    folder = find(name)
     config = _config(name, folder)
     tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
@@ -141,8 +141,12 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
             layer.epsilon = epsilon
 
 
-def _folder(name: str) -> Path:
-    """Find or fetch the folder that a name stands for."""
+def find(name: str) -> Path:
+    """Find or fetch the folder that a backbone's name stands for.
+
+    Raises:
+        UserError: there is no such backbone, or it cannot be fetched.
+    """
     if name.replace("_", "-") in entry.names():
         return entry.prepared(name.replace("_", "-"))
     if Path(name).expanduser().is_dir():

@@ -26,15 +26,16 @@ class MergeWindows(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfnlp")
 class SplitWindows(keras.layers.Layer):
-    """(B * W, H) and a tensor (B, W, T) that tells B and W -> (B, W, H)."""
+    """(B * W, ...) and a tensor (B, W, T) that tells B and W -> (B, W, ...)."""
 
     def call(self, inputs: Any, like: Any) -> Any:
-        """Reshape float (B * W, H)."""
-        return ops.reshape(inputs, (-1, ops.shape(like)[1], inputs.shape[-1]))
+        """Reshape float (B * W, H) or (B * W, T, H)."""
+        sizes = ops.shape(inputs)[1:]
+        return ops.reshape(inputs, (-1, ops.shape(like)[1], *sizes))
 
     def compute_output_shape(self, inputs_shape: tuple, like_shape: tuple) -> tuple:
-        """Return (B, W, H)."""
-        return (None, like_shape[1], inputs_shape[-1])
+        """Return (B, W, H) or (B, W, T, H)."""
+        return (None, like_shape[1], *inputs_shape[1:])
 
 
 def head(
@@ -62,13 +63,25 @@ def head(
     mask = inputs["padding_mask"]
     vector = states[:, 0] if pooling == "cls" else masked_mean(states, mask)
     if windows:
-        one_window = keras.Model(inputs, vector, name="window")
-        inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in inputs}
-        merged = {name: MergeWindows(name=f"merge_{name}")(x) for name, x in inputs.items()}
-        vector = SplitWindows(name="split")(one_window(merged), inputs["token_ids"])
+        inputs, vector = in_windows(keras.Model(inputs, vector, name="window"))
         vector = masked_mean(vector, ops.max(inputs["padding_mask"], axis=-1))
     vector = keras.layers.Dropout(dropout, name="head_dropout")(vector)
     return keras.Model(inputs, output(vector))
+
+
+def in_windows(network: keras.Model) -> tuple[dict[str, Any], Any]:
+    """Let a network of (B, T) inputs see every window of (B, W, T) inputs as a row.
+
+    Args:
+        network: int32 (B, T) inputs by name -> float (B, ...).
+
+    Returns:
+        Inputs (B, W, T) by the same names, and the network's outputs (B, W, ...).
+    """
+    names = [tensor.name for tensor in network.inputs]
+    inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in names}
+    merged = {name: MergeWindows(name=f"merge_{name}")(x) for name, x in inputs.items()}
+    return inputs, SplitWindows(name="split")(network(merged), inputs["token_ids"])
 
 
 def masked_mean(states: Any, mask: Any) -> Any:

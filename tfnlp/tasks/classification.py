@@ -5,19 +5,16 @@ Fine-tuning as in Devlin et al. 2019, "BERT", section 4.1 (https://arxiv.org/abs
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
+from tfnlp import single_label, texts
 from tfnlp.options import option
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
 LABEL = Column("label", "label", "the label", ("class", "category", "intent", "sentiment", "tag"))
@@ -49,15 +46,9 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
     """Learn the label names, in alphabetical order, and their weights."""
-    counts = Counter(rows.columns["label"])
-    labels = sorted(counts)
-    if len(labels) < 2:
-        raise UserError(
-            f"{rows.source}: every row has the label {labels[0]!r}; classification needs rows of "
-            "at least two labels"
-        )
-    facts: dict[str, Any] = {"labels": labels, "temperature": 1.0}
+    facts, counts = single_label.learn(rows, "label")
     if options.class_weights == "balanced":
+        labels = facts["labels"]
         facts["class_weights"] = [len(rows) / (len(labels) * counts[name]) for name in labels]
     return facts
 
@@ -94,34 +85,6 @@ def objective(context: Context) -> Objective:
     return Objective(loss, metrics, monitor="val_accuracy", mode="max")
 
 
-def calibrate(context: Context, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    """Fit the temperature on the validation rows."""
-    from tfnlp.metrics import fit_temperature
-
-    return {"temperature": fit_temperature(outputs, targets)}
-
-
-def decode(
-    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
-) -> dict[str, tf.Tensor]:
-    """Turn logits into answers.
-
-    Returns:
-        ``label`` string (B,), ``score`` float32 (B,), and for every label ``scores`` float32
-        (B, C) under the names in ``labels`` string (B, C).
-    """
-    import tensorflow as tf
-
-    names = tf.constant(context.facts["labels"])
-    scores = tf.nn.softmax(outputs / context.facts["temperature"])
-    return {
-        "label": tf.gather(names, tf.argmax(scores, -1)),
-        "score": tf.reduce_max(scores, -1),
-        "scores": scores,
-        "labels": tf.broadcast_to(names, tf.shape(scores)),
-    }
-
-
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Accuracy, macro-F1, Matthews correlation, calibration error, and a table by label."""
     from tfnlp.reports import single_label
@@ -145,8 +108,10 @@ TASK = Task(
     target=target,
     build=texts.build_logits,
     objective=objective,
-    calibrate=calibrate,
-    decode=decode,
+    calibrate=lambda context, rows, answers: single_label.calibrate(
+        context, rows, answers, "label"
+    ),
+    decode=single_label.decode,
     report=report,
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

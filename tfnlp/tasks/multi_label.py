@@ -14,7 +14,6 @@ from tfnlp.options import option
 from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
 LABELS = Column(
@@ -98,14 +97,20 @@ def objective(context: Context) -> Objective:
     return Objective(loss, metrics, monitor="val_loss", mode="min")
 
 
-def calibrate(context: Context, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
     """Fit the temperature, then each label's threshold, on the validation rows."""
-    from tfnlp.metrics import best_thresholds, fit_temperature, sigmoid
+    import numpy as np
+    from scipy.special import expit, logit
 
-    temperature = fit_temperature(outputs, targets, exclusive=False)
+    from tfnlp.metrics import best_thresholds, fit_temperature
+
+    names = context.facts["labels"]
+    targets = np.array([[name in row for name in names] for row in rows.columns["labels"]])
+    logits = logit(np.clip(answers["scores"], 1e-7, 1 - 1e-7))
+    temperature = fit_temperature(logits, targets, exclusive=False)
     facts: dict[str, Any] = {"temperature": temperature}
     if context.options.thresholds == "tuned":
-        facts["thresholds"] = best_thresholds(sigmoid(outputs / temperature), targets)
+        facts["thresholds"] = best_thresholds(expit(logits / temperature), targets)
     return facts
 
 

@@ -1,0 +1,1 @@
+"""Applications that ask exported models."""

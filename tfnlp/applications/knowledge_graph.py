@@ -1,0 +1,316 @@
+"""python -m tfnlp.applications.knowledge_graph: texts -> a graph of the triples found in them."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pipelines.errors import UserError
+from pipelines.formats import opened
+from pipelines.rows import BadRow, Column, stream
+from pipelines.writers import csv_writer, replacing
+from tfnlp import commands
+from tfnlp.options import Parser
+from tfnlp.saved_model import SAVED_MODELS, answered, find_model, load
+
+if TYPE_CHECKING:
+    import networkx
+
+MOST_DRAWN = 60  # relations in the picture, the best first
+URI = "urn:tfnlp:"
+
+
+@dataclass
+class Fact:
+    """A relation between two things, wherever it was found.
+
+    Attributes:
+        head: key of the thing it goes from.
+        relation: its name.
+        tail: key of the thing it goes to.
+        score: the best score it was found with.
+        rows: numbers of the rows that it was found in.
+    """
+
+    head: str
+    relation: str
+    tail: str
+    score: float = 0.0
+    rows: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Knowledge:
+    """Facts, and the things they are about, each under a key: its name without case and spaces.
+
+    Attributes:
+        facts: by (head, relation, tail).
+        names: of each thing, how often it is written in which way.
+        types: of each thing, how often it is of which type.
+    """
+
+    facts: dict[tuple[str, str, str], Fact] = field(default_factory=dict)
+    names: dict[str, Counter[str]] = field(default_factory=dict)
+    types: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, row: int, triple: dict[str, Any]) -> None:
+        """Add a triple as the model gives it, found in a row."""
+        keys = []
+        for side in ("head", "tail"):
+            name = " ".join(_printable(triple[side]).split())
+            keys.append(name.casefold())
+            self.names.setdefault(keys[-1], Counter())[name] += 1
+            self.types.setdefault(keys[-1], Counter())[triple[f"{side}_type"]] += 1
+        if keys[0] == keys[1]:
+            return  # nothing stands in a relation to itself
+        place = (keys[0], triple["relation"], keys[1])
+        fact = self.facts.setdefault(place, Fact(*place))
+        fact.score = max(fact.score, triple["score"])
+        if row not in fact.rows:
+            fact.rows.append(row)
+
+    def name(self, key: str) -> str:
+        """Return the way in which a thing is written most often."""
+        return self.names[key].most_common(1)[0][0]
+
+    def type(self, key: str) -> str:
+        """Return the type that a thing has most often."""
+        return self.types[key].most_common(1)[0][0]
+
+
+def _printable(text: str) -> str:
+    """Put spaces in the place of control characters, for which XML has no place."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def main(argv: list[str]) -> int:
+    """Read texts, ask the model and write the graph."""
+    parser = Parser(
+        prog="python -m tfnlp.applications.knowledge_graph",
+        description="Find triples in texts with a model of tfnlp.triples and write them as a "
+        "graph: graph.graphml\n(networkx, Gephi, yEd), graph.ttl (RDF Turtle), graph.png and "
+        "triples.csv.",
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="SavedModel that answers with triples: folder, folder of versions, or a name in "
+        f"{SAVED_MODELS}/",
+    )
+    parser.add_argument(
+        "--input", required=True, metavar="FILE", help="texts: .txt (one a line), .csv, .jsonl, ..."
+    )
+    parser.add_argument(
+        "--text-column", default="text", metavar="HEADER", help="the file's column (%(default)s)"
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the graph goes")
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.0,
+        metavar="SCORE",
+        help="least score of a triple that is kept, 0 to 1 (%(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=32, metavar="ROWS", help="texts at a time (%(default)s)"
+    )
+    given = parser.parse(argv)
+    if given.batch_size < 1:
+        raise UserError(f"--batch-size {given.batch_size} is not above 0")
+    _check_libraries()
+    knowledge = collect(
+        find_model(given.model), given.input, given.text_column, given.min_score, given.batch_size
+    )
+    folder = Path(given.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(knowledge, folder)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
+    print(
+        f"{len(knowledge.names)} things, {len(knowledge.facts)} relations: {folder}/graph.graphml"
+    )
+    print(f"look at {folder}/graph.png; query {folder}/graph.ttl with SPARQL (rdflib)")
+    return 0
+
+
+def _check_libraries() -> None:
+    """Raise UserError if the libraries of graphs are not installed."""
+    try:
+        import networkx  # noqa: F401
+        import rdflib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the knowledge graph needs {error.name}, which is not installed "
+            "(pip install 'tfnlp[graph]')"
+        ) from error
+
+
+def collect(model: Path, source: str, column: str, minimum: float, batch_size: int) -> Knowledge:
+    """Ask a model about every text of a file.
+
+    Args:
+        model: the SavedModel's folder.
+        source: the file of texts.
+        column: its column with the texts.
+        minimum: least score of a triple that is kept.
+        batch_size: texts the model is asked at a time [rows].
+
+    Raises:
+        UserError: the file or the model cannot be used.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    knowledge = Knowledge()
+    left_out: list[BadRow] = []
+    err = Console(stderr=True)
+    with opened(Path(source)) as file:
+        ask = load(model)
+        if ask.inputs != ("text",):
+            raise UserError(
+                f"{model} reads {', '.join(ask.inputs)}, not text (join two runs into a model that "
+                "does: python -m tfnlp.triples)"
+            )
+        columns = [Column("text", "text", "the text")]
+        records = stream(
+            file,
+            columns,
+            source=source,
+            names={"text": column},
+            flag="--text-column",
+            on_bad_row="skip",
+            report=left_out.append,
+        )
+        chunks = answered(records, ask, batch_size)
+        for chunk in track(chunks, "reading", console=err, disable=not err.is_terminal, total=None):
+            for record, answer in chunk:
+                if "triples" not in answer:
+                    raise UserError(
+                        f"{model} answers with {', '.join(answer)}, not with triples (join two "
+                        "runs into a model that does: python -m tfnlp.triples)"
+                    )
+                for triple in answer["triples"]:
+                    if triple["score"] >= minimum:
+                        knowledge.add(record.number, triple)
+    if left_out:
+        err.print(f"bad rows left out: {len(left_out)}, the first: {left_out[0]}", markup=False)
+    return knowledge
+
+
+def write(knowledge: Knowledge, folder: Path) -> None:
+    """Write the graph in all its forms; each file is put in place when it is whole."""
+    import networkx
+
+    graph = as_graph(knowledge)
+    with replacing(folder / "graph.graphml") as file:
+        file.write("\n".join(networkx.generate_graphml(graph)) + "\n")
+    with replacing(folder / "graph.ttl") as file:
+        file.write(turtle(knowledge))
+    rows = [
+        {
+            "head": knowledge.name(fact.head),
+            "head_type": knowledge.type(fact.head),
+            "relation": fact.relation,
+            "tail": knowledge.name(fact.tail),
+            "tail_type": knowledge.type(fact.tail),
+            "score": fact.score,
+            "rows": " ".join(map(str, fact.rows)),
+        }
+        for fact in ranked(knowledge)
+    ]
+    with replacing(folder / "triples.csv") as file:
+        csv_writer(file, ",")(rows)
+    draw(knowledge, folder / "graph.png")
+
+
+def ranked(knowledge: Knowledge) -> list[Fact]:
+    """Return the facts, those found in most rows first, then those with the best scores."""
+    return sorted(
+        knowledge.facts.values(),
+        key=lambda fact: (-len(fact.rows), -fact.score, fact.head, fact.relation, fact.tail),
+    )
+
+
+def as_graph(knowledge: Knowledge, facts: Sequence[Fact] | None = None) -> networkx.MultiDiGraph:
+    """Return facts, by default all, as a directed graph that may have several edges at a pair."""
+    import networkx
+
+    graph = networkx.MultiDiGraph()
+    for fact in ranked(knowledge) if facts is None else facts:
+        for key in (fact.head, fact.tail):
+            graph.add_node(key, label=knowledge.name(key), type=knowledge.type(key))
+        graph.add_edge(
+            fact.head,
+            fact.tail,
+            key=fact.relation,
+            relation=fact.relation,
+            score=float(fact.score),
+            rows=" ".join(map(str, fact.rows)),
+        )
+    return graph
+
+
+def turtle(knowledge: Knowledge) -> str:
+    """Return the facts as RDF Turtle: a resource for each thing, a property for each relation."""
+    import rdflib
+
+    graph = rdflib.Graph()
+    graph.bind("entity", f"{URI}entity:")
+    graph.bind("relation", f"{URI}relation:")
+    graph.bind("type", f"{URI}type:")
+
+    def named(kind: str, name: str) -> rdflib.URIRef:
+        return rdflib.URIRef(f"{URI}{kind}:{quote(name.replace(' ', '_'), safe='')}")
+
+    for fact in knowledge.facts.values():
+        for key in (fact.head, fact.tail):
+            thing = named("entity", key)
+            graph.add((thing, rdflib.RDFS.label, rdflib.Literal(knowledge.name(key))))
+            graph.add((thing, rdflib.RDF.type, named("type", knowledge.type(key))))
+        ends = named("entity", fact.head), named("entity", fact.tail)
+        graph.add((ends[0], named("relation", fact.relation), ends[1]))
+    text: str = graph.serialize(format="turtle")
+    return text
+
+
+def draw(knowledge: Knowledge, path: Path) -> None:
+    """Draw the facts found most often, at most sixty, as a PNG."""
+    import networkx
+    from matplotlib.figure import Figure
+
+    from tfnlp import pictures
+
+    graph = as_graph(knowledge, ranked(knowledge)[:MOST_DRAWN])
+    figure = Figure(figsize=(14, 10), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    if graph:
+        places = networkx.spring_layout(graph, k=2.2 / len(graph) ** 0.5, seed=0, iterations=200)
+        kinds = sorted({kind for _, kind in graph.nodes(data="type")})
+        colours = [kinds.index(kind) for _, kind in graph.nodes(data="type")]
+        networkx.draw_networkx_nodes(
+            graph, places, ax=axes, node_size=120, node_color=colours, cmap="Set2"
+        )
+        networkx.draw_networkx_edges(graph, places, ax=axes, edge_color="0.7", arrowsize=9)
+        keys, labels = zip(*graph.nodes(data="label"), strict=True)
+        names = dict(zip(keys, pictures.shown(labels), strict=True))
+        networkx.draw_networkx_labels(graph, places, names, ax=axes, font_size=8)
+        edges: dict[Any, str] = {}
+        for head, tail, relation in graph.edges(data="relation"):
+            edges[head, tail] = f"{edges.get((head, tail), '')}, {relation}".removeprefix(", ")
+        networkx.draw_networkx_edge_labels(
+            graph, places, edges, ax=axes, font_size=6, font_color="tab:blue"
+        )
+    else:
+        axes.text(0.5, 0.5, "no triples found", ha="center")
+    pictures.save(figure, path)
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))

@@ -1,0 +1,146 @@
+"""A trained backbone -> a folder that ``--backbone ./folder`` loads, in the layout it came in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+from keras_hub.src.utils.transformers.preset_loader import TransformersPresetLoader
+from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
+from safetensors.numpy import save_file
+
+from pipelines.tokenizer import Tokenizer
+from tfnlp.backbones import loading
+
+# Hugging Face's files of a vocabulary; KerasHub's are written by our own tokenizer.
+_VOCABULARY = (
+    "vocab.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+)
+_LAYERS = ("num_hidden_layers", "n_layers")  # BERT's and DistilBERT's word for their number
+
+
+def write(network: keras.Model, source: str, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the encoder inside a trained network as a backbone of its own.
+
+    What the network does not hold (BERT's pooler under a head on tokens, its upper layers under
+    ``--layers``) is taken from the source, or left out with the layers.
+
+    Args:
+        network: has the backbone's layers, by the names that they have in ``loading.load``.
+        source: the name under which the backbone was loaded; it decides the layout.
+        tokenizer: the vocabulary, written where the layout has no files of its own for it.
+        folder: where to write; made, or written over.
+
+    Raises:
+        UserError: the source is no longer there.
+    """
+    origin = loading.find(source)
+    folder.mkdir(parents=True, exist_ok=True)
+    trained: dict[str, keras.layers.Layer] = {}
+    for layer in network._flatten_layers(include_self=False):
+        trained.setdefault(layer.name, layer)
+    config = json.loads((origin / "config.json").read_text("utf-8"))
+    if "model_type" in config:
+        _write_hugging_face(trained, origin, config, folder)
+    else:
+        _write_keras_hub(trained, origin, folder)
+    if not any((folder / name).exists() for name in _VOCABULARY):
+        tokenizer.save(folder)
+
+
+def _write_hugging_face(
+    trained: dict[str, keras.layers.Layer], origin: Path, config: dict[str, Any], folder: Path
+) -> None:
+    """Write config.json, model.safetensors and copies of the vocabulary's files."""
+    made = keras_hub.models.Backbone.from_preset(str(origin), load_weights=False)
+    kept = _layers_kept(made, trained)
+    config.update({key: kept for key in _LAYERS if key in config})
+    if config.get("architectures"):  # BertForMaskedLM is BertModel without its head
+        kind = config["architectures"][0].partition("For")[0].removesuffix("Model")
+        config["architectures"] = [f"{kind}Model"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    made = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
+    names = _copy(trained, made)
+    ours = {id(w) for name in names for w in made.get_layer(name).weights}
+    with _Writer(str(origin), ours) as writer:
+        TransformersPresetLoader(str(folder), config).converter.convert_weights(
+            made, writer, config
+        )
+        save_file(writer.tensors(), folder / "model.safetensors", {"format": "pt"})
+    for name in _VOCABULARY:
+        if (origin / name).exists():
+            shutil.copyfile(origin / name, folder / name)
+
+
+def _write_keras_hub(trained: dict[str, keras.layers.Layer], origin: Path, folder: Path) -> None:
+    """Write config.json and model.weights.h5."""
+    made = keras_hub.models.Backbone.from_preset(str(origin))
+    kept = _layers_kept(made, trained)
+    if kept < made.num_layers:
+        smaller = type(made).from_config({**made.get_config(), "num_layers": kept})
+        _copy({layer.name: layer for layer in made.layers}, smaller)
+        made = smaller
+    _copy(trained, made)
+    made.save_to_preset(str(folder))
+
+
+def _layers_kept(made: Any, trained: dict[str, keras.layers.Layer]) -> int:
+    """Count the transformer layers that the network holds; ALBERT's share their weights."""
+    stack = made.transformer_layers
+    if isinstance(stack[0], list):
+        return int(made.num_layers)
+    return sum(layer.name in trained for layer in stack)
+
+
+def _copy(trained: dict[str, keras.layers.Layer], made: Any) -> list[str]:
+    """Copy the weights of the layers of the same name; returns those names."""
+    names = [layer.name for layer in made.layers if layer.weights and layer.name in trained]
+    for name in names:
+        made.get_layer(name).set_weights(trained[name].get_weights())
+    return names
+
+
+class _Writer(SafetensorLoader):
+    """What KerasHub's converters take for a loader of Hugging Face's tensors, run backwards.
+
+    A converter says which tensor a variable comes from, and how it is turned. Turning the places
+    of the tensor's values instead of the values tells where each value of the variable belongs.
+    """
+
+    def __init__(self, preset: str, ours: set[int]) -> None:
+        super().__init__(preset)
+        self._ours = ours
+        self._ported: dict[str, np.ndarray] = {}
+        self._folded: dict[str, np.ndarray] = {}
+
+    def get_tensor(self, key: str) -> np.ndarray:
+        """Return zeros: XLM-R's converter adds this tensor to one that is written whole."""
+        zeros: np.ndarray = np.zeros_like(super().get_tensor(key))
+        self._folded[key] = zeros
+        return zeros
+
+    def port_weight(self, keras_variable: Any, hf_weight_key: str, hook_fn: Any = None) -> None:
+        """Write a variable where it would be read; one that is not ours stays as it was."""
+        tensor = super().get_tensor(hf_weight_key).astype("float32")
+        if id(keras_variable) in self._ours:
+            places = np.arange(tensor.size, dtype="int32").reshape(tensor.shape)
+            if hook_fn:
+                places = hook_fn(places, list(keras_variable.shape))
+            tensor = tensor.copy()
+            tensor.reshape(-1)[places.ravel()] = np.asarray(keras_variable).ravel()
+        self._ported[hf_weight_key] = tensor
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Return what was written, by Hugging Face's names."""
+        return {**self._folded, **self._ported}

@@ -1,0 +1,148 @@
+"""A guess at the pieces that are hidden: states -> transform -> the embedding's own matrix.
+
+Source: Devlin et al. 2019, "BERT", section 3.1 (https://arxiv.org/abs/1810.04805); the output
+    layer shares its matrix with the embedding as in Press and Wolf 2017, "Using the output
+    embedding to improve language models" (https://arxiv.org/abs/1608.05859).
+
+Dimensions: B batch, T tokens, P places (the most that are hidden in a row), H hidden, V
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import keras
+import keras_hub
+from keras import ops
+
+from pipelines import masking
+
+
+@keras.saving.register_keras_serializable("tfnlp")
+class HiddenPlaces(keras.layers.Layer):
+    """States (B, T, H) and flags (B, T) -> the states at the flagged places, (B, P, H)."""
+
+    def call(self, states: Any, flags: Any) -> Any:
+        """Keep float states where the int32 flags are 1, in the order of their places."""
+        return masking.compact(states, flags)
+
+    def compute_output_shape(self, states_shape: tuple, flags_shape: tuple) -> tuple:
+        """Return (B, P, H)."""
+        return (states_shape[0], None, states_shape[-1])
+
+
+@keras.saving.register_keras_serializable("tfnlp")
+class Bias(keras.layers.Layer):
+    """A bias for each piece, added in float32."""
+
+    def build(self, input_shape: tuple) -> None:
+        """Make the bias, zeros."""
+        self.bias = self.add_weight(shape=input_shape[-1:], initializer="zeros", name="bias")
+
+    def call(self, logits: Any) -> Any:
+        """Add it to (..., V)."""
+        return ops.cast(logits, "float32") + ops.cast(self.bias, "float32")
+
+
+@keras.saving.register_keras_serializable("tfnlp")
+class ReversibleTokensAndPositions(keras_hub.layers.TokenAndPositionEmbedding):
+    """DistilBERT's and XLM-R's embedding, which can be called in reverse as BERT's can."""
+
+    def call(  # type: ignore[override]
+        self, inputs: Any, start_index: int = 0, positions: Any = None, reverse: bool = False
+    ) -> Any:
+        """Embed ids (B, T); in reverse, turn (..., H) into logits (..., V)."""
+        if reverse:
+            return self.token_embedding(inputs, reverse=True)
+        return super().call(inputs, start_index, positions)
+
+    def compute_output_spec(  # type: ignore[override]
+        self, inputs: Any, start_index: int = 0, positions: Any = None, reverse: bool = False
+    ) -> Any:
+        """Return what :meth:`call` would."""
+        last = self.vocabulary_size if reverse else self.embedding_dim
+        shape = (*inputs.shape[:-1], last) if reverse else (*inputs.shape, last)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+
+def head(backbone: keras.Model) -> keras.Model:
+    """Let a backbone guess hidden pieces.
+
+    Args:
+        backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
+
+    Returns:
+        A functional model with the same inputs and ``hidden``, int32 (B, T), 1 at the places to
+        guess; outputs are logits, float32 (B, P, V). Only those places go through the vocabulary.
+    """
+    embedding, size = _embedding(backbone)
+    inputs = {tensor.name: tensor for tensor in backbone.inputs}
+    inputs["hidden"] = keras.Input((None,), dtype="int32", name="hidden")
+    states = HiddenPlaces(name="hidden_places")(backbone.output["tokens"], inputs["hidden"])
+    states = keras.layers.Dense(size, keras.activations.gelu, name="transform")(states)
+    states = keras.layers.LayerNormalization(epsilon=1e-12, name="transform_norm")(states)
+    return keras.Model(inputs, Bias(name="vocabulary")(embedding(states, reverse=True)))
+
+
+def _embedding(backbone: keras.Model) -> tuple[Any, int]:
+    """Return the layer that embeds tokens, callable in reverse, and the size of its vectors."""
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.ReversibleEmbedding):
+            return layer, layer.output_dim
+        if isinstance(layer, keras_hub.layers.TokenAndPositionEmbedding):
+            # Were the layer within called by itself, a saved model would come back with two.
+            layer.__class__ = ReversibleTokensAndPositions
+            layer._call_signature = inspect.signature(layer.call)
+            layer.call_signature_parameters = list(layer._call_signature.parameters)
+            return layer, layer.embedding_dim
+    raise ValueError("the backbone has no embedding of tokens")
+
+
+def likelihood(targets: Any, logits: Any) -> tuple[Any, Any]:
+    """Measure each guess.
+
+    Args:
+        targets: (B, P), the hidden pieces, ``masking.NOTHING`` where a row has fewer than P.
+        logits: float32 (B, P, V).
+
+    Returns:
+        Negative log-likelihood [nats], 0 where there is nothing, and whether there is something:
+        float32 (B, P) each.
+    """
+    there = ops.not_equal(targets, masking.NOTHING)
+    labels = ops.where(there, ops.cast(targets, "int32"), 0)
+    loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    there = ops.cast(there, "float32")
+    return loss * there, there
+
+
+class Crossentropy(keras.losses.Loss):
+    """The mean negative log-likelihood of a batch's hidden pieces [nats]."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return a scalar: every hidden piece of the batch counts the same."""
+        loss, there = likelihood(y_true, y_pred)
+        return ops.sum(loss) / ops.maximum(ops.sum(there), 1.0)
+
+
+class Perplexity(keras.metrics.Mean):
+    """The exponential of the mean negative log-likelihood, over all hidden pieces."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: pieces (B, P) and logits (B, P, V)."""
+        super().update_state(*likelihood(y_true, y_pred))
+
+    def result(self) -> Any:
+        """Return it, a number from 1 to infinity."""
+        return ops.exp(super().result())
+
+
+class Accuracy(keras.metrics.Mean):
+    """The share of the hidden pieces whose likeliest guess is right."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: pieces (B, P) and logits (B, P, V)."""
+        right = ops.equal(ops.cast(y_true, "int32"), ops.cast(ops.argmax(y_pred, -1), "int32"))
+        super().update_state(right, ops.not_equal(y_true, masking.NOTHING))

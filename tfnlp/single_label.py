@@ -1,0 +1,61 @@
+"""What the tasks that give one label to a row share.
+
+Dimensions: N rows, B batch, C labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import Rows
+from tfnlp.task import Arrays, Context, Tensors
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def learn(rows: Rows, column: str) -> tuple[dict[str, Any], Counter[str]]:
+    """Learn the names of a column's labels, in alphabetical order, and count their rows."""
+    counts = Counter(rows.columns[column])
+    labels = sorted(counts)
+    if len(labels) < 2:
+        raise UserError(
+            f"{rows.source}: every row has the {column} {labels[0]!r}; at least two are needed to "
+            "tell apart"
+        )
+    return {"labels": labels, "temperature": 1.0}, counts
+
+
+def calibrate(context: Context, rows: Rows, answers: Arrays, column: str) -> dict[str, Any]:
+    """Fit the temperature on the validation rows."""
+    import numpy as np
+
+    from tfnlp.metrics import fit_temperature
+
+    names = np.array(context.facts["labels"], object)
+    targets = np.array(rows.columns[column], object)[:, None] == names
+    logits = np.log(np.maximum(answers["scores"], 1e-30))
+    return {"temperature": fit_temperature(logits, targets)}
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Turn logits into answers.
+
+    Returns:
+        ``label`` string (B,), ``score`` float32 (B,), and for every label ``scores`` float32
+        (B, C) under the names in ``labels`` string (B, C).
+    """
+    import tensorflow as tf
+
+    names = tf.constant(context.facts["labels"])
+    scores = tf.nn.softmax(outputs / context.facts["temperature"])
+    return {
+        "label": tf.gather(names, tf.argmax(scores, -1)),
+        "score": tf.reduce_max(scores, -1),
+        "scores": scores,
+        "labels": tf.broadcast_to(names, tf.shape(scores)),
+    }

@@ -1,0 +1,208 @@
+"""Pretraining continued on a user's own plain text, for a backbone that knows its domain.
+
+Gururangan et al. 2020, "Don't stop pretraining" (https://arxiv.org/abs/2004.10964); the objective
+is the masked language model of Devlin et al. 2019, "BERT", section 3.1
+(https://arxiv.org/abs/1810.04805). The SavedModel fills the gaps of a text: ``Paris is the
+[MASK] of France.``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import BadRow, Rows
+from tfnlp import texts
+from tfnlp.options import option
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from tfnlp import config
+
+CANDIDATES = 5  # told for each gap
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of masked language modelling."""
+
+    max_length: int = option(
+        128, "length of the blocks that texts are packed into [tokens]", minimum=8
+    )
+    mask_rate: float = option(
+        0.15, "share of the tokens that must be guessed", minimum=0.01, maximum=0.9
+    )
+    whole_words: bool = option(False, "hide all pieces of a word, or none")
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    sentences = [
+        "The bank raised its interest [MASK] on Monday.",
+        "Shares of the company fell by three percent.",
+        "Le patient a reçu une dose de dix milligrammes.",
+        "The court rejected the appeal of both parties.",
+    ]
+    return [{"text": sentence} for sentence in sentences]
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn nothing: the vocabulary is the backbone's."""
+    return {}
+
+
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+    """Accept any text."""
+    return iter(())
+
+
+def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
+    """Pack the texts into ``token_ids``, int32 (N, T), blocks without padding."""
+    import tensorflow as tf
+
+    from pipelines import packing
+
+    blocks = packing.pack(context.tokenizer, rows.columns["text"], context.max_length)
+    if not len(blocks):
+        raise UserError(f"{rows.source} has no text to learn from; every row is empty")
+    return {"token_ids": tf.constant(blocks)}
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Hide tokens of the blocks, or tokenize a request's texts with the gaps that they have.
+
+    Returns:
+        ``token_ids``, ``segment_ids``, ``padding_mask`` and ``hidden``, int32 (B, T) each, the
+        last 1 where a piece must be guessed. And ``lost``, int64 (B,), with ``labels``, int32
+        (B, P), what was hidden, or ``masks``, int32 (B,), how many gaps there are.
+    """
+    import tensorflow as tf
+
+    from pipelines import masking, packing
+
+    tokenizer, options = context.tokenizer, context.options
+    if "token_ids" in raw:
+        ids = raw["token_ids"]
+        padding_mask = tf.cast(ids != tokenizer.pad_id, tf.int32)
+        ids, labels = masking.mask(
+            tokenizer, ids, raw["seed"], rate=options.mask_rate, whole_words=options.whole_words
+        )
+        hidden = tf.cast(labels != masking.NOTHING, tf.int32)
+        offsets = {
+            "labels": masking.compact(labels, hidden),
+            "lost": tf.zeros_like(raw["seed"]),
+        }
+    else:
+        pieces = masking.tokenize_marked(tokenizer, raw["text"])
+        ids, padding_mask, lost = packing.single(tokenizer, pieces, context.max_length)
+        hidden = tf.cast(ids == tokenizer.mask_id, tf.int32)
+        offsets = {"masks": tf.reduce_sum(hidden, 1), "lost": lost}
+    features = {
+        "token_ids": ids,
+        "segment_ids": tf.zeros_like(ids),
+        "padding_mask": padding_mask,
+        "hidden": hidden,
+    }
+    return features, offsets
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return the hidden pieces, int32 (B, P)."""
+    return offsets["labels"], None
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are logits of the hidden places, float32 (B, P, V)."""
+    from tfnlp.heads import vocabulary
+
+    return vocabulary.head(backbone)
+
+
+def objective(context: Context) -> Objective:
+    """Cross-entropy of the hidden pieces."""
+    from tfnlp.heads import vocabulary
+
+    metrics = [vocabulary.Perplexity(name="perplexity"), vocabulary.Accuracy(name="accuracy")]
+    return Objective(vocabulary.Crossentropy(), metrics, monitor="val_perplexity", mode="min")
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Turn logits into answers.
+
+    Returns:
+        For blocks: ``hidden`` int32 (B,), how many pieces were, ``right`` int32 (B,), and
+        ``loss`` float32 (B,), the sum of their negative log-likelihoods [nats]. For texts: the
+        list ``masks`` with ``token`` and ``score`` of the likeliest piece and the five likeliest,
+        ``tokens`` and ``scores`` (B, N, 5).
+    """
+    import tensorflow as tf
+
+    from pipelines import masking
+
+    if "labels" in offsets:
+        labels = offsets["labels"]
+        there = labels != masking.NOTHING
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), outputs)
+        right = there & (tf.argmax(outputs, -1, tf.int32) == labels)
+        return {
+            "hidden": tf.reduce_sum(tf.cast(there, tf.int32), 1),
+            "right": tf.reduce_sum(tf.cast(right, tf.int32), 1),
+            "loss": tf.reduce_sum(tf.where(there, loss, 0.0), 1),
+        }
+    scores, best = tf.math.top_k(tf.nn.softmax(outputs), CANDIDATES)
+    tokens = tf.gather(tf.constant(context.tokenizer.pieces()), best)
+    there = tf.sequence_mask(offsets["masks"], tf.shape(outputs)[1])
+    tokens = tf.where(there[..., None], tokens, "")
+    scores = tf.where(there[..., None], scores, 0.0)
+    return {
+        "masks": offsets["masks"],
+        "masks/token": tokens[..., 0],
+        "masks/score": scores[..., 0],
+        "masks/tokens": tokens,
+        "masks/scores": scores,
+    }
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Perplexity, loss and accuracy over all hidden pieces."""
+    from tfnlp.likelihoods import masked_lm
+
+    return masked_lm(answers["loss"], answers["hidden"], answers["right"])
+
+
+def keep(context: Context, settings: config.Backbone, network: keras.Model, folder: Path) -> None:
+    """Write the trained backbone, to be fine-tuned by ``--backbone RUN/model/backbone``."""
+    from tfnlp.backbones import saving
+
+    saving.write(network, settings.name, context.tokenizer, folder / "backbone")
+
+
+TASK = Task(
+    summary="pretraining continued on plain text (masked language model); fills [MASK]",
+    dataset="wikitext2",
+    options=Options,
+    inputs=lambda options: (texts.TEXT,),
+    targets=lambda options: (),
+    sample=sample,
+    learn=learn,
+    faults=faults,
+    pack=pack,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    decode=decode,
+    report=report,
+    tokens=False,
+    keep=keep,
+)

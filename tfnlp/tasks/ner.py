@@ -1,0 +1,194 @@
+"""Labelled spans of a text: names, and by the same task parts of speech or the slots of a command.
+
+Each word gets a BIO tag from its first piece's state, as in Devlin et al. 2019, "BERT", section
+5.3 (https://arxiv.org/abs/1810.04805). A text that is too long for one window is read in several
+that overlap, each word in the one where it has most context, and the tags are chosen over the
+whole text: nothing of it is left out.
+
+Dimensions: B batch, W windows, T tokens of a window, N words of a text, C tags, K types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.rows import BadRow, Column, Rows
+from tfnlp import texts
+from tfnlp.options import option
+from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+ENTITIES = Column(
+    "entities",
+    "spans",
+    "the labelled spans",
+    ("spans", "labels", "slots", "ner", "upos", "tags"),
+    of="text",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of named entity recognition."""
+
+    max_length: int = option(128, "longest window of text [tokens]", minimum=8)
+    overlap: int = option(
+        32, "what neighbouring windows share, at most half of one [tokens]", minimum=0
+    )
+    crf: bool = option(
+        True, "learn which tag follows which (conditional random field), not each tag by itself"
+    )
+    head_dropout: float = option(0.1, "dropout before the output layer", minimum=0.0, maximum=0.99)
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    return [
+        _row("Marie Curie was born in Warsaw.", ("Marie Curie", "person"), ("Warsaw", "place")),
+        _row("Zoë 👍🏽 liebt Köln und São Paulo!", ("Zoë", "person"), ("São Paulo", "place")),
+        _row("杜甫住在成都。", ("杜甫", "person"), ("成都", "place")),
+        _row("Nobody was there 🗻."),
+    ]
+
+
+def _row(text: str, *spans: tuple[str, str]) -> dict[str, Any]:
+    """Return a row whose spans stand where they first occur."""
+    places = [(text.index(part), text.index(part) + len(part), label) for part, label in spans]
+    return {"text": text, "entities": places}
+
+
+def learn(rows: Rows, options: Options) -> dict[str, Any]:
+    """Learn the types, in alphabetical order, and what the baseline knows of words."""
+    from tfnlp.spans import learn_baseline
+
+    spans = rows.columns["entities"]
+    labels = sorted({label for labelled in spans for _, _, label in labelled})
+    if not labels:
+        raise UserError(
+            f"{rows.source}: no row has a labelled span; ner needs rows with spans to learn from"
+        )
+    return {"labels": labels, "baseline": learn_baseline(rows.columns["text"], spans)}
+
+
+def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+    """Yield the rows with a span of a type that training has not seen."""
+    labels = [[label for _, _, label in spans] for spans in rows.columns["entities"]]
+    return unseen_labels(Rows(rows.source, {"type": labels}, rows.numbers), "type", facts["labels"])
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Lay the texts out in windows.
+
+    Returns:
+        ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 (B, W, T); and where the words
+        are, in the text and in the windows: see pipelines.tagging.
+    """
+    from pipelines import tagging
+
+    return tagging.encode(
+        context.tokenizer, raw["text"], context.max_length, context.options.overlap
+    )
+
+
+def target(
+    context: Context, raw: Tensors, features: Tensors, offsets: Tensors
+) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Return of each word its tag, -1 beyond a row's words, window and place: int32 (B, N, 3)."""
+    import tensorflow as tf
+
+    from pipelines import tagging
+
+    spans = {name: raw[f"entities/{name}"] for name in ("start", "end", "label")}
+    tags = tagging.tags(spans, offsets, context.facts["labels"])
+    return tf.stack([tags, offsets["window"], offsets["place"]], -1), None
+
+
+def build(context: Context, backbone: keras.Model) -> keras.Model:
+    """Build the model: outputs are a tag's logits at every token; see tfnlp.heads.tokens."""
+    from tfnlp.heads import tokens
+
+    options = context.options
+    count = 1 + 2 * len(context.facts["labels"])
+    return tokens.head(backbone, count, dropout=options.head_dropout, with_crf=options.crf)
+
+
+def objective(context: Context) -> Objective:
+    """Log-likelihood of the tags; the best epoch has the highest F1 of whole spans."""
+    from tfnlp.heads import tokens
+
+    crf = context.options.crf
+    return Objective(tokens.TagLoss(crf), [tokens.SpanF1(crf)], monitor="val_f1", mode="max")
+
+
+def decode(
+    context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
+) -> dict[str, tf.Tensor]:
+    """Find the likeliest legal tags of the whole text, and the spans they stand for.
+
+    Returns:
+        ``entities`` int32 (B,), how many, and of each, by start, ``entities/text`` string,
+        exactly ``text[start:end]``, ``entities/type`` string, ``entities/start`` and
+        ``entities/end`` int32 [characters], and ``entities/score`` float32: the mean, over the
+        span's words, of their tag's probability given the whole text; all (B, M), padded.
+
+    Source: Lample et al. 2016, section 2.2 (https://arxiv.org/abs/1603.01360); probabilities by
+        forward-backward, Rabiner 1989, section III (https://doi.org/10.1109/5.18626).
+    """
+    import tensorflow as tf
+
+    from pipelines import tagging
+    from tfnlp import crf
+    from tfnlp.heads import tokens
+
+    emissions, *moves = tokens.scores_of(
+        outputs, offsets["window"], offsets["place"], context.options.crf
+    )
+    tags = crf.viterbi(emissions, offsets["count"], *moves)
+    shares = crf.marginals(emissions, offsets["count"], *moves)
+    score = tf.gather(shares, tags, batch_dims=2)
+    return tagging.entities(raw["text"], offsets, tags, score, context.facts["labels"])
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """F1 of whole spans, by type too, beside that of each word's usual tag; errors to look at."""
+    from pipelines import words
+    from tfnlp.spans import judge
+
+    lists = rows.columns["text"]
+    found = [
+        [(one["start"], one["end"], one["type"]) for one in entities]
+        for entities in answers["entities"]
+    ]
+    return judge(
+        lists,
+        rows.columns["entities"],
+        found,
+        words.places(context.tokenizer, lists),
+        context.facts["labels"],
+        context.facts["baseline"],
+    )
+
+
+TASK = Task(
+    summary="labelled spans of a text: names, parts of speech, slots",
+    dataset="finance-ner",
+    options=Options,
+    inputs=lambda options: (texts.TEXT,),
+    targets=lambda options: (ENTITIES,),
+    sample=sample,
+    learn=learn,
+    faults=faults,
+    encode=encode,
+    target=target,
+    build=build,
+    objective=objective,
+    decode=decode,
+    report=report,
+    tokens=False,
+)
