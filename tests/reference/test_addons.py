@@ -12,11 +12,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scipy.special import expit as sigmoid
 from sklearn.metrics import matthews_corrcoef
 
 from tfnlp import optimizers
 from tfnlp.config import Optimizer
-from tfnlp.metrics import LogitF1, sigmoid
+from tfnlp.metrics import LogitF1
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_addons") is None,

@@ -20,7 +20,8 @@ def plans(draw):
     divisor = draw(st.integers(1, min(4, len(lengths))))
     size = divisor * draw(st.integers(1, 12))
     seed = draw(st.none() | st.integers(0, 2**31 - 1))
-    return batching.Plan(lengths, size, batching.widths(lengths), seed, divisor)
+    budget = draw(st.none() | st.integers(1, 1000))
+    return batching.Plan(lengths, size, batching.widths(lengths), seed, divisor, budget)
 
 
 @given(plans(), st.integers(0, 50))
@@ -48,9 +49,27 @@ def test_the_width_is_the_smallest_that_holds_the_longest_row(plan, epoch):
 
 
 @given(plans(), st.integers(0, 50))
+def test_a_batch_keeps_within_the_budget_if_one_row_does(plan, epoch):
+    for rows, width in zip(*plan.epoch(epoch), strict=True):
+        within = plan.budget is None or len(rows) * width <= plan.budget
+        assert within or len(rows) == plan.divisor
+
+
+def test_of_long_rows_fewer_stand_in_a_batch():
+    lengths = np.array([10] * 8 + [40] * 8)
+    plan = batching.Plan(lengths, 8, np.array([10, 40]), None, budget=80)
+    assert [len(rows) for rows in plan.epoch(0)[0]] == [8, 2, 2, 2, 2]
+
+
+@given(plans(), st.integers(0, 50))
 def test_the_order_is_a_function_of_seed_and_epoch(plan, epoch):
     again = batching.Plan(
-        plan.lengths.copy(), plan.batch_size, plan.widths.copy(), plan.seed, plan.divisor
+        plan.lengths.copy(),
+        plan.batch_size,
+        plan.widths.copy(),
+        plan.seed,
+        plan.divisor,
+        plan.budget,
     )
     for rows, same in zip(plan.epoch(epoch)[0], again.epoch(epoch)[0], strict=True):
         np.testing.assert_array_equal(rows, same)

@@ -110,8 +110,7 @@ def test_any_feature_becomes_a_column(capfd):
         "label": "yes",
         "score": 0.5,
         "count": 7,
-        "answers/text": ["é"],
-        "answers/start": [3],
+        "answers": [{"text": "é", "start": 3}],
         "where/page": 2,
         "where/title": "标题",
     }

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.special import expit as sigmoid
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score
 
@@ -13,7 +14,6 @@ from tfnlp.metrics import (
     best_thresholds,
     expected_calibration_error,
     fit_temperature,
-    sigmoid,
 )
 
 SETTINGS = settings(deadline=None)  # the machine may be busy

@@ -125,6 +125,18 @@ def test_every_grade_stays_in_train(grades, seed):
     assert set(train.columns["target"]) == set(grades)
 
 
+def test_spans_count_by_their_labels_and_answers_by_nothing():
+    values = [[(0, 4, "A"), (5, 6, "A")]] * 20 + [[(0, 4, "B"), (5, 6, "B")]] + [[]] * 19
+    rows = rows_of(Column("entities", "spans", ""), values)
+    for seed in range(20):
+        train, held = divide({"train": rows}, [Column("entities", "spans", "")], 0.9, seed)
+        kept = {label for spans in train.columns["entities"] for *_, label in spans}
+        assert kept == {"A", "B"}
+        assert len(held) == 36
+    answers = rows_of(Column("answers", "answers", ""), [[(0, f"text {i}")] for i in range(9)])
+    assert len(divide({"train": answers}, [Column("answers", "answers", "")], 0.5, 0)[1]) == 4
+
+
 def test_a_given_validation_split_is_taken_as_it_is():
     train, held = rows_of(LABEL, ["a"]), rows_of(LABEL, ["b"])
     assert divide({"train": train, "validation": held}, [LABEL], 0.1, 0) == (train, held)

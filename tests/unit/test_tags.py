@@ -1,0 +1,108 @@
+"""Tag schemes: chunks equal to seqeval's, the scheme told from a file, and what breaks it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
+
+from pipelines import tags
+
+SETTINGS = settings(deadline=None)  # the machine may be busy
+TYPES = st.sampled_from(["PER", "LOC", "GPE-LOC"])
+TAGS = st.lists(st.just("O") | st.builds("{}-{}".format, st.sampled_from("BIES"), TYPES))
+BILOU = str.maketrans("ES", "LU")
+BMES = str.maketrans("I", "M")
+
+
+@SETTINGS
+@given(TAGS)
+def test_chunks_are_those_of_seqeval(sequence):
+    expected = [(begin, last + 1, kind) for kind, begin, last in get_entities(sequence)]
+    assert tags.chunks(sequence) == expected
+
+
+@SETTINGS
+@given(TAGS, st.sampled_from([BILOU, BMES]))
+def test_the_letters_of_other_schemes_mean_the_same(sequence, letters):
+    other = [tag[0].translate(letters) + tag[1:] for tag in sequence]
+    assert tags.chunks(other) == tags.chunks(sequence)
+
+
+def test_tags_without_type_are_chunks_too():
+    assert tags.chunks(["B", "I", "O", "S"]) == [(0, 2, "_"), (3, 4, "_")]
+
+
+@pytest.mark.parametrize("tag", ["PER", "b-PER", "B_PER", "B-", ""])
+def test_what_is_no_tag_is_refused(tag):
+    with pytest.raises(ValueError, match="neither O nor like B-NAME"):
+        tags.chunks(["O", tag])
+
+
+@SETTINGS
+@given(st.lists(st.tuples(st.integers(1, 3), TYPES, st.booleans()), max_size=8))
+def test_well_formed_tags_of_any_scheme_are_read_back_and_not_broken(spans):
+    """Chunks of some words, each with or without a word outside after it."""
+    chunks, bio, iob1, bioes = [], [], [], []
+    for length, kind, apart in spans:
+        first = len(bio)
+        touches = bool(chunks) and chunks[-1][1:] == (first, kind)
+        chunks.append((first, first + length, kind))
+        bio += [f"B-{kind}", *[f"I-{kind}"] * (length - 1)]
+        iob1 += ["B-" + kind if touches else "I-" + kind, *[f"I-{kind}"] * (length - 1)]
+        inner = [f"I-{kind}"] * (length - 2)
+        bioes += [f"S-{kind}"] if length == 1 else [f"B-{kind}", *inner, f"E-{kind}"]
+        for sequence in (bio, iob1, bioes) if apart else ():
+            sequence.append("O")
+    for scheme, sequence in (("BIO", bio), ("IOB1", iob1), ("BIOES", bioes)):
+        assert tags.chunks(sequence) == chunks
+        assert list(tags.broken(sequence, scheme)) == []
+        if chunks:
+            assert tags.scheme_of([sequence]) == scheme
+
+
+@pytest.mark.parametrize(
+    ("sentences", "scheme"),
+    [
+        (["B-A I-A O", "O I-A"], "BIO"),
+        (["I-A I-A O I-B", "I-A B-A O"], "IOB1"),
+        (["B-A E-A", "S-A"], "BIOES"),
+        (["B-A L-A", "U-A"], "BIOES"),
+        (["O O"], "BIO"),
+    ],
+)
+def test_the_scheme_is_told_from_the_file(sentences, scheme):
+    assert tags.scheme_of(sentence.split() for sentence in sentences) == scheme
+
+
+@pytest.mark.parametrize(
+    ("sequence", "scheme", "places"),
+    [
+        ("O I-A I-A", "BIO", [1]),
+        ("B-A I-B", "BIO", [1]),
+        ("I-A", "BIO", [0]),
+        ("I-A I-B B-B", "IOB1", []),
+        ("O B-A", "IOB1", [1]),
+        ("B-A O", "BIOES", [0]),
+        ("B-A I-A", "BIOES", [1]),
+        ("O E-A S-A", "BIOES", [1]),
+        ("B-A B-A E-A", "BIOES", [0]),
+    ],
+)
+def test_broken_tags_are_told_by_place(sequence, scheme, places):
+    assert [place for place, _ in tags.broken(sequence.split(), scheme)] == places
+
+
+@pytest.mark.parametrize(
+    ("column", "chunked"),
+    [
+        ("NN VBZ . DT", False),
+        ("O O O", True),
+        ("B-NP I-NP O", True),
+        ("O NN B VB DT", False),
+        ("B M E S", True),
+    ],
+)
+def test_parts_of_speech_are_no_chunks(column, chunked):
+    assert tags.are_chunks(column.split()) == chunked

@@ -1,0 +1,88 @@
+"""Triples are what the entity model and the relation model say when asked one after the other."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from pipelines.rows import Rows
+from tfnlp import config, experiment, saved_model, triples
+from tfnlp import task as tasks
+
+TEXTS = [
+    "Zoë 👍🏽 met <e1>Ann</e1> in Köln.",
+    "",
+    "杜甫住在成都。",
+    "a b c d e f g h i j k l m n o p",
+]
+
+
+def _model(name: str) -> experiment.Model:
+    task = tasks.load(name)
+    values = {
+        "task": {"name": name, "max_length": 32},
+        "data": {"train": "sample.csv"},
+        "backbone": {"layers": 1},
+    }
+    made = config.from_values(values, task.options, "the test")
+    sample = task.sample(made.options)
+    columns = {key: [row[key] for row in sample] for key in sample[0]}
+    return experiment.prepare(made, Rows("sample", columns, [1, 2, 3, 4]))
+
+
+@pytest.fixture(scope="module")
+def models():
+    """An entity model and a relation model that guess."""
+    return _model("ner"), _model("relation_extraction")
+
+
+def test_triples_are_the_answers_of_both_models(models, tmp_path):
+    entities, relations = models
+    folder = triples.join(entities, relations, tmp_path / "both", 0.0)
+    answers = saved_model.load(folder).answer({"text": TEXTS})
+    found = experiment.answer(entities, Rows("x", {"text": TEXTS}, [1, 2, 3, 4]), asked=True)
+    assert sum(len(answer["triples"]) for answer in answers) > 3
+    wanted, given = {}, {}
+    for row, (text, answer, alone) in enumerate(
+        zip(TEXTS, answers, found["entities"], strict=True)
+    ):
+        assert [e["text"] for e in answer["entities"]] == [e["text"] for e in alone]
+        scores = {(e["start"], e["end"]): e["score"] for e in answer["entities"]}
+        for head, tail in itertools.permutations(scores, 2):
+            wanted[row, head, tail] = _marked(text, head, tail), scores[head] * scores[tail]
+        for triple in answer["triples"]:
+            ends = [(triple[f"{side}_start"], triple[f"{side}_end"]) for side in ("head", "tail")]
+            assert [triple["head"], triple["tail"]] == [text[start:end] for start, end in ends]
+            given[row, *ends] = triple["relation"], triple["score"]
+    marked = [text for text, _ in wanted.values()]
+    asked = Rows("x", {"text": marked}, list(range(len(marked))))
+    said = experiment.answer(relations, asked, asked=True)
+    for place, label, score in zip(wanted, said["label"], said["score"], strict=True):
+        if label == relations.context.options.none_label:
+            assert place not in given
+        else:
+            assert given[place] == (label, pytest.approx(score * wanted[place][1], abs=1e-4))
+
+
+def _marked(text, head, tail):
+    """Mark a text's arguments as a user would."""
+    text = text.replace("<e1>", "(e1)").replace("</e1>", "(/e1)")
+    marks = sorted([(*head, "e1"), (*tail, "e2")], reverse=True)
+    for start, end, mark in marks:
+        text = f"{text[:start]}<{mark}>{text[start:end]}</{mark}>{text[end:]}"
+    return text
+
+
+def test_only_relations_likely_enough_are_told(models):
+    extract = triples.extractor(*models, 1.0)
+    assert not np.any(extract(tf.constant(TEXTS))["triples"])
+
+
+def test_runs_of_other_tasks_are_refused(models, tmp_path):
+    made = dataclasses.replace(models[0], experiment=models[0].experiment)
+    experiment.save(made, tmp_path / "run")
+    with pytest.raises(UserError, match="is a run of --task ner, not of relation_extraction"):
+        triples.main([str(tmp_path / "run"), str(tmp_path / "run")])
