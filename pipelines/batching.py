@@ -75,7 +75,8 @@ class Plan:
     """Which rows stand in which batch, for every epoch.
 
     Attributes:
-        lengths: int64 (N,), tokens of each row as the model will see it.
+        lengths: int64 (N,), tokens that each row takes up as the model will see it: its windows
+            times the widest of them.
         batch_size: rows in a batch.
         widths: increasing padded lengths; the last is at least the longest row.
         seed: None keeps one order for all epochs, short rows first.

@@ -3,7 +3,7 @@
 ``<e1>Rome</e1> is on the <e2>Tiber</e2>.`` becomes ``[CLS] $ rome $ is on the # tiber # . [SEP]``
 (Wu and He 2019, "Enriching pre-trained language model with entity information for relation
 classification", section 3.2, https://arxiv.org/abs/1905.08284; the input format is that of
-SemEval-2010 task 8). ``$`` and ``#`` stand in every vocabulary; those of the text itself mark
+SemEval-2010 task 8). ``$`` and ``#`` stand in almost every vocabulary; those of the text itself mark
 nothing, as the arguments' tokens are told apart by a mask of their own.
 
 Dimensions: B batch, T tokens.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from pipelines.tokenizer import Tokenizer
 
 _CUT = "\U0010ffff"  # no character; where the parts of a text meet
@@ -116,6 +117,12 @@ def _parts(tokenizer: Tokenizer, texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def _id(tokenizer: Tokenizer, sign: str) -> int:
-    """Return the id of a sign that every vocabulary has, as a word or after white space."""
+    """Return the id of a sign that almost every vocabulary has, as a word or after white space."""
     pieces = tokenizer.pieces()
-    return next(pieces.index(piece) for piece in (sign, f"▁{sign}") if piece in pieces)
+    for piece in (sign, f"▁{sign}"):
+        if piece in pieces:
+            return pieces.index(piece)
+    raise UserError(
+        f"the backbone's vocabulary has no {sign!r}, which would mark the arguments in the text "
+        "(take another backbone: python -m tfnlp.backbones lists some)"
+    )

@@ -52,13 +52,13 @@ class Model:
 
     @cached_property
     def count(self) -> Any:
-        """Raw columns -> tokens that the model sees, and tokens cut, int64 (B,) each."""
+        """Raw columns -> tokens in each window, int64 (B, W), and tokens cut, int64 (B,)."""
 
         @tf.function(reduce_retracing=True, autograph=False)
         def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
-            mask = tf.cast(features["padding_mask"], tf.int64)
-            return tf.reduce_sum(mask, list(range(1, mask.shape.rank))), offsets["lost"]
+            tokens = tf.reduce_sum(tf.cast(features["padding_mask"], tf.int64), -1)
+            return tokens if tokens.shape.rank == 2 else tokens[:, None], offsets["lost"]
 
         return count
 
@@ -156,25 +156,41 @@ def _size(raw: Tensors) -> int:
     return int(next(iter(raw.values())).shape[0])
 
 
-def measure(model: Model, raw: Tensors) -> tuple[np.ndarray, np.ndarray]:
-    """Return each example's tokens as the model sees them, and those cut: int64 (N,) each."""
-    seen, lost = [], []
+@dataclass(frozen=True)
+class Sizes:
+    """How large examples are as the model sees them, int64 (N,) each.
+
+    Attributes:
+        tokens: those of all windows.
+        windows: windows that hold any.
+        widest: the tokens of the widest window.
+        lost: tokens that are cut.
+    """
+
+    tokens: np.ndarray
+    windows: np.ndarray
+    widest: np.ndarray
+    lost: np.ndarray
+
+
+def measure(model: Model, raw: Tensors) -> Sizes:
+    """Count the tokens of examples."""
+    found = []
     for start in range(0, _size(raw), 1024):
         part = {name: column[start : start + 1024] for name, column in raw.items()}
-        tokens, cut = model.count(part)
-        seen.append(tokens.numpy())
-        lost.append(cut.numpy())
-    return np.concatenate(seen), np.concatenate(lost)
+        tokens, lost = (counted.numpy() for counted in model.count(part))
+        found.append((tokens.sum(1), (tokens > 0).sum(1), tokens.max(1), lost))
+    return Sizes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows as tensors of examples, with the plan of their batches."""
+    """Rows as tensors of examples, with their sizes and the plan of their batches."""
 
     rows: Rows
     raw: dict[str, tf.Tensor]
+    sizes: Sizes
     plan: batching.Plan
-    lost: np.ndarray
 
 
 def arrange(
@@ -191,7 +207,8 @@ def arrange(
     """
     experiment = model.experiment
     raw = examples(model, rows) if raw is None else raw
-    lengths, lost = measure(model, raw)
+    sizes = measure(model, raw)
+    lengths = sizes.windows * sizes.widest
     size = experiment.training.batch_size
     size = size if shuffle else max(size, EVALUATION_BATCH)
     # Memory is for as many rows of max_length; of rows in many windows there are fewer.
@@ -204,14 +221,16 @@ def arrange(
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
         size * room,
     )
-    return Data(rows, raw, plan, lost)
+    return Data(rows, raw, sizes, plan)
 
 
 def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
     """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
     task, context = model.task, model.context
     features, offsets = task.encode(context, raw)
-    narrow = tf.minimum(width, context.max_length)
+    mask = features["padding_mask"]
+    windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
+    narrow = tf.minimum(-(-width // windows), context.max_length)
     features = batching.pad(features, narrow, context.tokenizer.pad_id)
     targets, weights = task.target(context, raw, features, offsets)
     return (features, targets) if weights is None else (features, targets, weights)

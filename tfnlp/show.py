@@ -42,7 +42,7 @@ def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
     sizes += f", {len(splits.test)} to test" if splits.test else ", none to test"
     experiment = model.experiment
     line(f"{experiment.name}: {sizes}")
-    lengths = train.plan.lengths
+    lengths = train.sizes.tokens
     line(
         f"tokens a row: median {int(np.median(lengths))}, 95% below "
         f"{int(np.quantile(lengths, 0.95))}, longest {lengths.max()}; padded to one of "
@@ -52,7 +52,7 @@ def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
     trained = sum(int(np.prod(w.shape)) for w in model.network.trainable_weights)
     line(f"{experiment.backbone.name}: {total:,} parameters, {trained:,} of them trained")
     line(f"run: {run}")
-    cut = int((train.lost > 0).sum())
+    cut = int((train.sizes.lost > 0).sum())
     if cut:
         options = experiment.options
         room = f"--max-length {options.max_length}"

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tfnlp.config import Experiment
-    from tfnlp.experiment import Model
+    from tfnlp.experiment import Data, Model
     from tfnlp.task import Report, Table
 
 # Sections whose options decide a run's result, and options in them that do not.
@@ -63,6 +63,7 @@ COMPARED = ("task", "backbone", "optimizer", "training")
 NOT_COMPARED = ("checkpoint_minutes",)
 SINCE_EPOCH = "over the batches of the epoch so far"
 LONGEST_CELL = 200  # characters of a text in the projector
+EMBEDDINGS = ("embedding", "embedding_a")  # answers that are a vector of the row, as TF Hub's are
 
 _numbers = itertools.count()
 
@@ -72,20 +73,18 @@ class Log(keras.callbacks.Callback):
 
     Args:
         model: built, before training.
-        plan: the batches of the training rows.
+        train: the training rows.
         run: the run's folder.
         before: metrics of the untrained model on the validation rows.
     """
 
-    def __init__(
-        self, model: Model, plan: batching.Plan, run: Path, before: Mapping[str, float]
-    ) -> None:
+    def __init__(self, model: Model, train: Data, run: Path, before: Mapping[str, float]) -> None:
         super().__init__()
-        self.plan = plan
+        self.data = train
         self.run = run
         self.max_length = model.context.max_length
         self.histograms = model.experiment.logging.histograms
-        self.steps = len(plan)
+        self.steps = len(train.plan)
         self.writers: dict[str, tf.io.TFRecordWriter] = {}
         _once(run / "report", "start", lambda: _start(model, run))
         _once(
@@ -94,12 +93,11 @@ class Log(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Look up the epoch's batches, of which some may have been trained before a kill."""
-        rows, widths = self.plan.epoch(epoch)
+        rows, widths = self.data.plan.epoch(epoch)
         self.sizes = np.array([len(r) for r in rows])
-        self.tokens = np.array([self.plan.lengths[r].sum() for r in rows])
-        longest = np.array([self.plan.lengths[r].max() for r in rows])
-        windows = -(-longest // self.max_length)  # all but a row's last window are full
-        self.cells = self.sizes * windows * np.minimum(widths, self.max_length)
+        self.tokens = np.array([self.data.sizes.tokens[r].sum() for r in rows])
+        windows = np.array([self.data.sizes.windows[r].max() for r in rows])
+        self.cells = self.sizes * windows * np.minimum(-(-widths // windows), self.max_length)
         self.place = self.start = self.steps - self.params["steps"]
         self.step = epoch * self.steps + self.place
         self.seconds, self.total = 0.0, 0.0
@@ -314,7 +312,9 @@ def _image(tag: str, figure: Figure) -> Any:
 
 
 def project(model: Model, rows: Rows, folder: Path) -> None:
-    """Write the vectors before the output layer, float (N, H), with texts, targets and answers.
+    """Write a vector of each row, float (N, H), with texts, targets and answers.
+
+    It is the answer, if that is an embedding, or what the output layer is given.
 
     Args:
         model: trained.
@@ -322,12 +322,11 @@ def project(model: Model, rows: Rows, folder: Path) -> None:
         folder: one with event files, or TensorBoard does not look there.
     """
     wanted = min(model.experiment.logging.projector, len(rows))
-    last = model.network.layers[-1].input
-    if not wanted or len(last.shape) != 2 or model.task.pack:  # no vector stands for a row
+    if not wanted or not projected(model):
         return
     chosen = np.random.default_rng(model.experiment.seed).permutation(len(rows))[:wanted]
     rows = rows.take(sorted(chosen.tolist()))
-    vectors, answers = _look(model, rows, last)
+    vectors, answers = _look(model, rows)
     columns = {**rows.columns, **{f"answer_{n}": list(v) for n, v in answers.items()}}
     lines = ["\t".join(columns)]
     lines += ["\t".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)]
@@ -346,16 +345,32 @@ def project(model: Model, rows: Rows, folder: Path) -> None:
         os.replace(aside, folder / name)
 
 
-def _look(model: Model, rows: Rows, last: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return what the output layer is given for each row, and the answers of one value a row."""
-    both = keras.Model(model.network.input, [last, model.network.output])
+def projected(model: Model) -> bool:
+    """Say whether there is one vector that stands for a row."""
+    if model.task.pack:
+        return False
+    last = model.network.layers[-1].input
+    return _embeds(model) or (not isinstance(last, list) and len(last.shape) == 2)
+
+
+def _embeds(model: Model) -> bool:
+    """Say whether the answer is a vector."""
+    return "embed" in model.task.ways(model.experiment.options)
+
+
+def _look(model: Model, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return each row's vector, and its answers of one value."""
     task, context = model.task, model.context
+    last = model.network.layers[-1].input
+    both = keras.Model(model.network.input, [last, model.network.output])
 
     @tf.function(reduce_retracing=True, autograph=False)
     def look(raw: Any) -> Any:
         features, offsets = task.encode(context, raw)
         vectors, outputs = both(features, training=False)
         answers = task.decode(context, raw, outputs, offsets)
+        if _embeds(model):
+            vectors = next(answers[name] for name in EMBEDDINGS if name in answers)
         return tf.cast(vectors, tf.float32), {n: a for n, a in answers.items() if a.shape.rank == 1}
 
     raw = batching.tensors(rows, task.inputs(model.experiment.options))

@@ -84,14 +84,14 @@ def check(
 def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
     raw = batching.tensors(rows, model.task.inputs(model.context.options))
-    seen, lost = steps.measure(model, raw)
+    read = steps.measure(model, raw)
     options = model.context.options
     if getattr(options, "windows", 1) == 1:
-        return seen + lost, lost
+        return read.tokens + read.lost, read.lost
     # Windows overlap, so what is seen in several is not the length.
     context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
-    seen, beyond = steps.measure(dataclasses.replace(model, context=context), raw)
-    return seen + beyond, lost
+    once = steps.measure(dataclasses.replace(model, context=context), raw)
+    return once.tokens + once.lost, read.lost
 
 
 def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:

@@ -96,7 +96,7 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
         before = steps.evaluate(model, splits.validation).metrics
         runs.write_json(run / "before.json", before)
     bar = show.Progress(len(train.plan), experiment.training.epochs)
-    log = tensorboard.Log(model, train.plan, run, before)
+    log = tensorboard.Log(model, train, run, before)
     state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
     runs.write_json(run / "history.json", state.history)
     model = dataclasses.replace(model, network=distribution.single(model.network))

@@ -50,7 +50,7 @@ def backbone(tmp_path_factory):
     """A BERT of random weights that reads single letters, in KerasHub's layout."""
     folder = tmp_path_factory.mktemp("backbone")
     letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"$#", *letters]
     vocabulary += [f"##{letter}" for letter in letters]
     keras.utils.set_random_seed(0)
     keras_hub.models.BertBackbone(
@@ -59,7 +59,7 @@ def backbone(tmp_path_factory):
         num_heads=2,
         hidden_dim=WIDTH,
         intermediate_dim=32,
-        max_sequence_length=128,
+        max_sequence_length=512,
     ).save_to_preset(str(folder))
     keras_hub.models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
     global BACKBONE
@@ -69,9 +69,11 @@ def backbone(tmp_path_factory):
 def _rows(task, options):
     sample = task.sample(options) * 4
     columns = {name: [row[name] for row in sample] for name in sample[0]}
-    for name in task.inputs(options):
-        longer = [f"{text} " * (i % 4 + 1) for i, text in enumerate(columns[name.name])]
-        columns[name.name] = HOSTILE + longer[len(HOSTILE) :]
+    fixed = {c.of for c in task.targets(options) if c.kind in ("spans", "answers")}
+    for column in task.inputs(options):
+        if column.kind == "text" and column.name not in fixed:
+            longer = [f"{text} " * (i % 4 + 1) for i, text in enumerate(columns[column.name])]
+            columns[column.name] = HOSTILE + longer[len(HOSTILE) :]
     return Rows("sample", columns, list(range(1, len(sample) + 1)))
 
 
@@ -96,14 +98,14 @@ def _prepare(folder, task="classification", rate=1e-3, minutes=5.0, **options):
     model = experiment.prepare(made, rows)
     train = experiment.arrange(model, rows, shuffle=True)
     held = experiment.arrange(model, rows, shuffle=False)
-    assert len(train.plan) == STEPS
-    return SimpleNamespace(model=model, rows=rows, train=train, held=held)
+    steps = len(train.plan)
+    return SimpleNamespace(model=model, rows=rows, train=train, held=held, steps=steps)
 
 
 def _fit(made, run, *, resume=False, callbacks=()):
     """Train and finish, as tfnlp.train does."""
     before = experiment.evaluate(made.model, made.rows).metrics
-    log = tensorboard.Log(made.model, made.train.plan, run, before)
+    log = tensorboard.Log(made.model, made.train, run, before)
     state = experiment.fit(
         made.model, made.train, made.held, run, resume=resume, callbacks=[log, *callbacks]
     )
@@ -139,14 +141,14 @@ def logged(request, tmp_path_factory):
 
 def test_scalars_of_every_batch(logged):
     train, _ = _read(logged.run / "train")
-    batches = list(range(1, EPOCHS * STEPS + 1))
+    batches = list(range(1, EPOCHS * logged.steps + 1))
     names = {"loss", "learning_rate", "examples_per_second", "padding"}
     names |= {name for name in logged.state.history[0] if not name.startswith("val_")}
     for name in names:
         assert list(train[f"batch/{name}"]) == batches
         assert np.isfinite(list(train[f"batch/{name}"].values())).all()
     rates = [float(v) for v in train["batch/learning_rate"].values()]
-    assert rates == sorted(rates, reverse=True)  # no warm-up in 8 batches
+    assert rates == sorted(rates, reverse=True)  # no warm-up in so few batches
     assert rates[0] == pytest.approx(1e-3)
     assert all(v > 0 for v in train["batch/examples_per_second"].values())
 
@@ -154,7 +156,9 @@ def test_scalars_of_every_batch(logged):
 def test_loss_of_a_batch_is_its_own(logged):
     """The mean over an epoch's batches is what Keras reports for the epoch."""
     train, _ = _read(logged.run / "train")
-    losses = np.array([float(v) for v in train["batch/loss"].values()]).reshape(EPOCHS, STEPS)
+    losses = np.array([float(v) for v in train["batch/loss"].values()]).reshape(
+        EPOCHS, logged.steps
+    )
     for epoch, history in enumerate(logged.state.history):
         sizes = [len(rows) for rows in logged.train.plan.epoch(epoch)[0]]
         assert np.average(losses[epoch], weights=sizes) == pytest.approx(history["loss"], rel=1e-4)
@@ -167,12 +171,15 @@ def test_padding_is_that_of_the_tensors(logged):
     shares = [1 - float(tf.reduce_mean(tf.cast(x["padding_mask"], tf.float32))) for x, *_ in made]
     logged_shares = [float(v) for v in train["batch/padding"].values()]
     assert logged_shares == pytest.approx(shares, abs=1e-5)
-    assert max(shares) > 0
+    if (
+        len(set(logged.train.sizes.tokens.tolist())) > logged.steps
+    ):  # rows of several lengths in a batch
+        assert max(shares) > 0
 
 
 def test_scalars_of_every_epoch(logged):
     both = {name: _read(logged.run / name)[0] for name in ("train", "validation")}
-    ends = [STEPS * (epoch + 1) for epoch in range(EPOCHS)]
+    ends = [logged.steps * (epoch + 1) for epoch in range(EPOCHS)]
     for step, history in zip(ends, logged.state.history, strict=True):
         for name, value in history.items():
             part = both["validation" if name.startswith("val_") else "train"]
@@ -186,7 +193,10 @@ def test_scalars_of_every_epoch(logged):
 
 
 def test_reports_stand_before_and_after(logged):
-    for split, steps in {"validation": [0, EPOCHS * STEPS], "test": [EPOCHS * STEPS]}.items():
+    for split, steps in {
+        "validation": [0, EPOCHS * logged.steps],
+        "test": [EPOCHS * logged.steps],
+    }.items():
         shown, reader = _read(logged.run / "report" / split)
         for name, value in logged.report.metrics.items():
             assert list(shown[f"report/{name}"]) == steps
@@ -222,20 +232,27 @@ def _context(logdir):
 
 def test_projector_finds_the_rows(logged):
     apps = ProjectorPlugin(_context(logged.folder)).get_plugin_apps()
-    (run,) = Client(apps["/runs"]).get("/runs").json
+    found = Client(apps["/runs"]).get("/runs").json
+    model = logged.model
+    if not tensorboard.projected(model):
+        assert found == []
+        assert model.task.pack or len(model.network.output.shape) > 2
+        return
+    (run,) = found
     assert run == f"sample/{logged.run.name}/report/validation"
     (shown,) = Client(apps["/info"]).get("/info", query_string={"run": run}).json["embeddings"]
     assert shown["tensorShape"][0] == 10
     asked = {"run": run, "name": shown["tensorName"]}
     vectors = Client(apps["/tensor"]).get("/tensor", query_string=asked).data
     vectors = np.frombuffer(vectors, np.float32).reshape(shown["tensorShape"])
-    assert vectors.shape == (10, WIDTH)
-    assert len(np.unique(vectors, axis=0)) > 4
+    assert vectors.shape[0] == 10
+    assert vectors.shape[1] % WIDTH == 0  # of relations several states side by side
+    assert len(np.unique(vectors, axis=0)) > 3
     text = Client(apps["/metadata"]).get("/metadata", query_string=asked).data.decode()
     lines = text.removesuffix("\n").split("\n")
     assert len(lines) == 11
     header = lines[0].split("\t")
-    columns = experiment.columns(logged.model.experiment, logged.model.task)
+    columns = experiment.columns(model.experiment, model.task)
     assert {column.name for column in columns} <= set(header)
     for line in lines[1:]:
         cells = line.strip().split("\t")  # TensorBoard strips each line
@@ -256,7 +273,7 @@ def test_a_cell_stays_one_cell(value):
 def test_a_full_disk_is_named(tmp_path):
     made = _prepare(tmp_path)
     run = runs.new_run(made.model.experiment)
-    log = tensorboard.Log(made.model, made.train.plan, run, {})
+    log = tensorboard.Log(made.model, made.train, run, {})
     log.step, log.writers = 1, {"train": tf.io.TFRecordWriter("/dev/full")}
     with pytest.raises(UserError, match=f"cannot write the TensorBoard log in {run}/train"):
         log._write("train", [tensorboard.scalar_pb("batch/loss", 1.0)])
