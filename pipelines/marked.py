@@ -3,8 +3,8 @@
 ``<e1>Rome</e1> is on the <e2>Tiber</e2>.`` becomes ``[CLS] $ rome $ is on the # tiber # . [SEP]``
 (Wu and He 2019, "Enriching pre-trained language model with entity information for relation
 classification", section 3.2, https://arxiv.org/abs/1905.08284; the input format is that of
-SemEval-2010 task 8). ``$`` and ``#`` stand in almost every vocabulary; those of the text itself mark
-nothing, as the arguments' tokens are told apart by a mask of their own.
+SemEval-2010 task 8). ``$`` and ``#`` stand in almost every vocabulary; those of the text itself
+mark nothing, as the arguments' tokens are told apart by a mask of their own.
 
 Dimensions: B batch, T tokens.
 """

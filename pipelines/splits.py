@@ -180,11 +180,23 @@ def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]
     return marks
 
 
-def limited(rows: Rows, limit: int | None, seed: int) -> Rows:
-    """Return at most ``limit`` rows, drawn by the seed, in their old order."""
+def limited(rows: Rows, targets: Sequence[Column], limit: int | None, seed: int) -> Rows:
+    """Return at most ``limit`` rows, drawn by the seed, in their old order.
+
+    Where a label would be missing, a row that has it is drawn first.
+    """
     if limit is None or limit >= len(rows):
         return rows
-    return rows.take(sorted(random.Random(seed).sample(range(len(rows)), limit)))
+    places = random.Random(seed).sample(range(len(rows)), len(rows))
+    marks = _marks(rows, targets)
+    seen: set[tuple[str, Any]] = set()
+    first = set()
+    for i in places:
+        if not seen.issuperset(marks[i]):
+            seen.update(marks[i])
+            first.add(i)
+    chosen = sorted(places, key=lambda i: i not in first)[:limit]
+    return rows.take(sorted(chosen))
 
 
 def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:

@@ -103,10 +103,9 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     ]
     inputs = [column.name for column in task.inputs(experiment.options)]
     warnings += splits.leakage(found, inputs)
-    found["train"] = splits.limited(found["train"], data.limit, experiment.seed)
-    train, validation = splits.divide(
-        found, task.targets(experiment.options), data.validation_share, experiment.seed
-    )
+    targets = task.targets(experiment.options)
+    found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
+    train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
     return splits.Splits(train, validation, found.get("test"), warnings)
 
 

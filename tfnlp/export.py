@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError, reason
 from tfnlp import commands, runs
 from tfnlp.options import Parser
+from tfnlp.saved_model import INPUTS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -251,6 +252,8 @@ def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: 
     from tfnlp import config
 
     config.write_yaml(model.experiment, folder / "experiment.yaml")
+    inputs = model.task.inputs(model.context.options)
+    runs.write_json(folder / INPUTS, {column.name: column.kind for column in inputs})
     runs.write_json(folder / "metrics.json", dict(metrics))
     runs.write_json(folder / "facts.json", model.context.facts)
     (folder / "README.md").write_text(card, "utf-8")

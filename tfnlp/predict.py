@@ -19,7 +19,8 @@ from rich.text import Text
 
 from pipelines.errors import UserError
 from pipelines.formats import FORMATS, Format, format_of, opened
-from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
+from pipelines.kinds import value_of
+from pipelines.rows import BadRow, Record, quarantine_path, stream
 from pipelines.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
 from tfnlp.saved_model import SAVED_MODELS, Model, answered, find_model, load
 
@@ -96,6 +97,12 @@ file has as a column is written as predicted_<name>.""",
         "jsonl)",
     )
     add(
+        "--signature",
+        metavar="NAME",
+        default="serving_default",
+        help="which of the model's signatures is asked, such as embed (default: %(default)s)",
+    )
+    add(
         "--batch-size",
         metavar="ROWS",
         type=_positive,
@@ -144,7 +151,7 @@ def run(args: argparse.Namespace) -> None:
         file = None if args.texts else stack.enter_context(_input(args.input))
         input_form = None if args.texts else _input_form(args)
         output = stack.enter_context(_output(args.output))
-        model = load(folder)
+        model = load(folder, args.signature)
         records: Iterable[Record] = (
             _argument_records(args.texts, model)
             if file is None or input_form is None
@@ -222,8 +229,13 @@ def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise UserError(f"text {i} on the command line is not UTF-8")
     for start in range(0, len(texts), width):
-        values = dict(zip(model.inputs, texts[start : start + width], strict=True))
-        yield Record(start // width + 1, values, values)
+        given = dict(zip(model.inputs, texts[start : start + width], strict=True))
+        keys = {name: name for name in model.inputs}
+        try:
+            values = {c.name: value_of(c, given, keys, "") for c in model.columns}
+        except ValueError as error:
+            raise UserError(f"row {start // width + 1} of the command line: {error}") from error
+        yield Record(start // width + 1, values, given)
 
 
 def _file_records(
@@ -245,7 +257,7 @@ def _file_records(
         names = {model.inputs[0]: "text"}
     return stream(
         file,
-        [Column(name, "text", "") for name in model.inputs],
+        model.columns,
         source=_source(args),
         form=form,
         names=names,

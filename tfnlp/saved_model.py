@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
-from pipelines.rows import Record
+from pipelines.rows import Column, Record
 from pipelines.startup import quiet_start
 
 if TYPE_CHECKING:
     import numpy as np
 
 SAVED_MODELS = Path("saved_models")
+INPUTS = "inputs.json"  # in a model's folder, the kinds of its inputs
 # Rows read at a time: enough to sort by length, so that a batch needs little padding.
 CHUNK = 1024
 
@@ -27,12 +29,17 @@ class Model:
     """What answers texts.
 
     Attributes:
-        inputs: the names of the strings it reads, in alphabetical order.
+        columns: the strings it reads, by name in alphabetical order, and their kinds.
         answer: from B strings per input to B answers, each a value per named output.
     """
 
-    inputs: tuple[str, ...]
+    columns: tuple[Column, ...]
     answer: Callable[[Mapping[str, Sequence[str]]], Answers]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(column.name for column in self.columns)
 
 
 def find_model(model: str) -> Path:
@@ -66,11 +73,11 @@ def find_model(model: str) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
-def load(folder: Path) -> Model:
-    """Load a SavedModel whose ``serving_default`` reads strings of shape (B,).
+def load(folder: Path, signature: str = "serving_default") -> Model:
+    """Load a SavedModel whose signature reads strings of shape (B,).
 
     Raises:
-        UserError: it cannot be loaded, or reads something else.
+        UserError: it cannot be loaded, has no such signature, or one that reads something else.
     """
     with quiet_start():
         import tensorflow as tf
@@ -82,16 +89,16 @@ def load(folder: Path) -> Model:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # a damaged folder raises almost anything, IndexError among them
         raise UserError(f"cannot load the SavedModel in {folder}: {_first_line(error)}") from error
-    signature = loaded.signatures.get("serving_default")
-    if signature is None:
-        raise UserError(f"{folder} has no signature serving_default (export the model with one)")
-    specs = signature.structured_input_signature[1]
+    if signature not in loaded.signatures:
+        there = ", ".join(sorted(loaded.signatures)) or "none"
+        raise UserError(f"{folder} has no signature {signature!r}; it has: {there}")
+    specs = loaded.signatures[signature].structured_input_signature[1]
     other = [
         spec.name for spec in specs.values() if spec.dtype != tf.string or spec.shape.rank != 1
     ]
     if other or not specs:
         raise UserError(
-            f"serving_default of {folder} does not read strings of shape [None]: "
+            f"{signature} of {folder} does not read strings of shape [None]: "
             f"{', '.join(map(str, specs.values())) or 'it has no input'}"
         )
 
@@ -99,13 +106,17 @@ def load(folder: Path) -> Model:
         tensors = {name: tf.constant(values, tf.string) for name, values in texts.items()}
         try:
             # Reached through ``loaded``, which alone keeps the variables alive.
-            outputs = loaded.signatures["serving_default"](**tensors)
+            outputs = loaded.signatures[signature](**tensors)
         except tf.errors.OpError as error:
             raise UserError(f"the model in {folder} fails: {_first_line(error)}") from error
         arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
         return split_rows(arrays, len(next(iter(texts.values()))))
 
-    return Model(tuple(sorted(specs)), answer)  # TensorFlow lists them in any order
+    path = folder / INPUTS
+    kinds = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    # TensorFlow lists them in any order.
+    columns = (Column(name, kinds.get(name, "text"), "") for name in sorted(specs))
+    return Model(tuple(columns), answer)
 
 
 def _first_line(error: Exception) -> str:

@@ -179,7 +179,7 @@ def _divided(
     from pipelines import splits
 
     data, seed = experiment.data, experiment.seed
-    rows = {**rows, "train": splits.limited(rows["train"], data.limit, seed)}
+    rows = {**rows, "train": splits.limited(rows["train"], targets, data.limit, seed)}
     if "validation" in rows or data.validation:
         return rows
     share = data.validation_share

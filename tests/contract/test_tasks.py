@@ -20,7 +20,8 @@ from tfnlp import task as tasks
 VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
 # Pairs and windows are shared code (tfnlp/texts.py): one task stands for all.
 CASES = [(name, "plain") for name in discover.names("tfnlp.tasks")]
-CASES += [("classification", "pair"), ("classification", "windows"), ("similarity", "pair")]
+CASES += [("similarity", "pair")]
+SLOW = [("classification", "pair"), ("classification", "windows")]
 
 # What the exporter does with any task's model is tried with one.
 ONE_FOR_ALL = pytest.mark.parametrize("trained", CASES[:1], indirect=True, ids="-".join)
@@ -62,7 +63,11 @@ def _rows(task: tasks.Task, options: object) -> Rows:
     return Rows("sample", columns, list(range(1, len(sample) + 1)))
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW)],
+    ids="-".join,
+)
 def trained(request, tmp_path_factory):
     """A task, trained for two epochs on its own sample on one real layer, and exported."""
     name, variant = request.param

@@ -100,6 +100,7 @@ except UserError as error:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_compute_what_one_device_does():
     run = subprocess.run(
         [sys.executable, "-c", TWO_REPLICAS], capture_output=True, text=True, check=False

@@ -86,10 +86,14 @@ def home(tmp_path_factory) -> Path:
         ("ids/1", strange, strange.ids),
         ("fails/1", strange, strange.fails),
         ("bare/1", strange, None),
+        ("marked/1", length, length.serve),
     ):
         signatures = {} if signature is None else {"serving_default": signature}
+        if name == "marked/1":
+            signatures["embed"] = length.serve
         tf.saved_model.save(module, str(folder / "saved_models" / name), signatures)
     (folder / "saved_models/length/.3.partial").mkdir()
+    (folder / "saved_models/marked/1/inputs.json").write_text('{"text": "marked"}')
     broken = folder / "saved_models/broken/1"
     broken.mkdir(parents=True)
     (broken / "saved_model.pb").write_bytes(b"\xff\x00no protobuf")
@@ -284,7 +288,7 @@ def test_wrong_models(capsys, home):
     assert "there is no model 'file'" in fails(capsys, "file", "x")
     assert "cannot load the SavedModel in saved_models/broken/1" in fails(capsys, "broken", "x")
     assert "does not read strings" in fails(capsys, "ids", "x")
-    assert "has no signature serving_default" in fails(capsys, "bare", "x")
+    assert "has no signature 'serving_default'; it has: none" in fails(capsys, "bare", "x")
     assert "server's address" in fails(capsys, "http://host/v1/models/x", "x")
     assert "the model in saved_models/fails/1 fails: " in fails(capsys, "fails", "no number")
 
@@ -307,6 +311,24 @@ def test_weights_that_are_missing_or_cut_off(capsys, home, tmp_path):
 def test_the_highest_version_is_taken(model):
     assert find_model(model) == Path("saved_models/length/10")
     assert load(find_model(model)).inputs == ("text",)
+
+
+def test_a_marked_input_is_checked(capsys):
+    assert "must have one <e1>...</e1>" in fails(capsys, "marked", "no marks")
+    assert main(["marked", "<e1>a</e1><e2>b</e2>"]) == 0
+    rows = '{"text": "ab", "head": {"start": 0, "end": 1}, "tail": {"start": 1, "end": 2}}\n'
+    Path("in.jsonl").write_text(rows + '{"text": "ab"}\n')
+    assert main(["marked", "--input", "in.jsonl", "--on-bad-row", "skip"]) == 0
+    captured = capsys.readouterr()
+    lengths = [row["bytes"] for row in jsonl(captured.out)]
+    assert lengths == [len("<e1>a</e1><e2>b</e2>")] * 2
+    assert "bad rows left out: 1, the first: row 2: 'text' must have" in captured.err
+
+
+def test_a_signature_is_chosen(capsys):
+    assert main(["marked", "--signature", "embed", "<e1>a</e1><e2>b</e2>"]) == 0
+    assert jsonl(capsys.readouterr().out)[0]["bytes"] == len("<e1>a</e1><e2>b</e2>")
+    assert "it has: embed, serving_default" in fails(capsys, "marked", "--signature", "x", "text")
 
 
 def test_wrong_inputs(capsys):

@@ -151,11 +151,20 @@ def test_one_row_cannot_be_divided():
 @given(size=st.integers(1, 100), limit=st.none() | st.integers(1, 120), seed=st.integers(0, 99))
 def test_a_limit_draws_rows_in_their_order(size, limit, seed):
     rows = rows_of(LABEL, ["a"] * size)
-    part = limited(rows, limit, seed)
+    part = limited(rows, [LABEL], limit, seed)
     assert len(part) == (size if limit is None else min(size, limit))
     assert part.numbers == sorted(set(part.numbers))
     assert set(part.numbers) <= set(rows.numbers)
-    assert limited(rows, limit, seed).numbers == part.numbers
+    assert limited(rows, [LABEL], limit, seed).numbers == part.numbers
+
+
+@SETTINGS
+@given(st.lists(st.lists(NAMES, max_size=3), min_size=1, max_size=40), st.integers(0, 99))
+def test_a_limit_loses_no_label_that_there_is_room_for(values, seed):
+    labels = {label for several in values for label in several}
+    for limit in range(len(labels), len(values)):
+        part = limited(rows_of(LABELS, values), [LABELS], limit or 1, seed)
+        assert labels == {label for several in part.columns["labels"] for label in several}
 
 
 def test_leakage_names_the_first_rows_of_each_split():

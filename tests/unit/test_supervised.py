@@ -180,6 +180,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path, whole, at, signum):
     same(tmp_path, whole, **EVERYTHING)
 
 
+@pytest.mark.slow
 def test_killed_several_times(tmp_path, whole):
     for i, at in enumerate([8, 3, 14, 1, 9]):
         model, objective = made(**EVERYTHING)

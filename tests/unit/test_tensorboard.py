@@ -30,8 +30,10 @@ from tfnlp import task as tasks
 
 EPOCHS, STEPS = 2, 4
 CASES = {name: (name, {}) for name in discover.names("tfnlp.tasks")}
-CASES["pair"] = ("classification", {"pair": True})
-CASES["windows"] = ("classification", {"windows": 3, "max_length": 8, "overlap": 2})
+SLOW = {
+    "pair": ("classification", {"pair": True}),
+    "windows": ("classification", {"windows": 3, "max_length": 8, "overlap": 2}),
+}
 HOSTILE = [
     "a\tb",
     "two\nlines\r\nand more",
@@ -128,7 +130,11 @@ def _read(folder):
     return found, reader
 
 
-@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[*CASES.values(), *(pytest.param(c, marks=pytest.mark.slow) for c in SLOW.values())],
+    ids=[*CASES, *SLOW],
+)
 def logged(request, tmp_path_factory):
     name, options = request.param
     folder = tmp_path_factory.mktemp("logs")
@@ -321,6 +327,7 @@ def test_resumed_run_shows_every_batch_once(tmp_path):
                         np.testing.assert_allclose(shown[tag][step], value, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_was_finished_is_not_written_twice(tmp_path):
     made = _prepare(tmp_path)
     run = runs.new_run(made.model.experiment)
