@@ -52,6 +52,18 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
     return held
 
 
+def specs(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.TypeSpec]:
+    """Return the types of raw columns with any number of rows: a graph made for them fits all."""
+
+    def spec(column: tf.Tensor) -> tf.TypeSpec:
+        shape = [None, *column.shape[1:]]
+        if isinstance(column, tf.RaggedTensor):
+            return tf.RaggedTensorSpec(shape, column.dtype, column.ragged_rank)
+        return tf.TensorSpec(shape, column.dtype)
+
+    return {name: spec(column) for name, column in raw.items()}
+
+
 def _ragged(values: Sequence[Sequence[Any]], dtype: tf.DType) -> tf.RaggedTensor:
     """Hold N lists as a ragged tensor (N, None)."""
     flat = [one for several in values for one in several]

@@ -54,7 +54,7 @@ class Model:
     def count(self) -> Any:
         """Raw columns -> tokens in each window, int64 (B, W), and tokens cut, int64 (B,)."""
 
-        @tf.function(reduce_retracing=True, autograph=False)
+        @tf.function(autograph=False)
         def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
             tokens = tf.reduce_sum(tf.cast(features["padding_mask"], tf.int64), -1)
@@ -66,7 +66,7 @@ class Model:
     def answer(self) -> Any:
         """Raw columns -> answers: the path that is exported."""
 
-        @tf.function(reduce_retracing=True, autograph=False)
+        @tf.function(autograph=False)
         def answer(raw: Tensors) -> dict[str, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
             outputs = self.network(features, training=False)
@@ -175,6 +175,7 @@ class Sizes:
 def measure(model: Model, raw: Tensors) -> Sizes:
     """Count the tokens of examples."""
     found = []
+    model.count.get_concrete_function(batching.specs(raw))
     for start in range(0, _size(raw), 1024):
         part = {name: column[start : start + 1024] for name, column in raw.items()}
         tokens, lost = (counted.numpy() for counted in model.count(part))
@@ -267,6 +268,7 @@ def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.nda
     data = arrange(model, rows, shuffle=False, raw=raw)
     order, _ = data.plan.epoch(0)
     found = []
+    model.answer.get_concrete_function(batching.specs(data.raw))
     for places in order:
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
         found.append(fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()}))
