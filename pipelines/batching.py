@@ -150,8 +150,16 @@ class Plan:
 
 
 def widths(lengths: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
-    """Choose the padded lengths: the data's quantiles, so that each bucket holds as many rows."""
-    marks = np.quantile(lengths, np.arange(1, buckets + 1) / buckets, method="higher")
+    """Choose the padded lengths: the data's quantiles, so that each bucket holds as many rows.
+
+    A last bucket of very different rows, such as a few in many windows, is halved until its
+    longest are at most three times as long as those of the bucket before.
+    """
+    shares = (np.arange(1, buckets + 1) / buckets).tolist()
+    marks = np.quantile(lengths, shares, method="higher").tolist()
+    while len(marks) > 1 and marks[-2] < marks[-1] > 3 * marks[-2]:
+        shares.insert(-1, (shares[-2] + 1) / 2)
+        marks.insert(-1, float(np.quantile(lengths, shares[-2], method="higher")))
     return np.unique(marks).astype(np.int64)
 
 

@@ -75,6 +75,11 @@ def test_the_order_is_a_function_of_seed_and_epoch(plan, epoch):
         np.testing.assert_array_equal(rows, same)
 
 
+def test_a_few_very_long_rows_do_not_share_a_bucket_with_others():
+    lengths = np.array([100] * 870 + [512] * 100 + [768] * 20 + [1792] * 10)
+    assert batching.widths(lengths).tolist() == [100, 512, 768, 1792]
+
+
 def test_epochs_and_seeds_differ_and_no_seed_keeps_the_order():
     lengths = np.tile(np.arange(4, 12), 10)
     widths = batching.widths(lengths)
@@ -94,7 +99,7 @@ def test_epochs_and_seeds_differ_and_no_seed_keeps_the_order():
 def test_widths_cover_every_row(lengths, buckets):
     widths = batching.widths(lengths, buckets)
     assert widths[-1] == lengths.max()
-    assert len(widths) <= buckets
+    assert len(widths) <= buckets + np.log2(len(lengths)) + 1
     assert (np.diff(widths) > 0).all()
     assert set(widths) <= set(lengths)
 
