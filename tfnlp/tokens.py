@@ -134,7 +134,10 @@ def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Finding
 def _advice(tokens: int, options: Any, limit: int, cut: bool) -> str:
     """Return the flags with which a text of so many tokens is read to its end."""
     if tokens <= limit:
-        return f"--max-length {max(tokens, 8)}"
+        (least,) = (
+            f.metadata["minimum"] for f in dataclasses.fields(options) if f.name == "max_length"
+        )
+        return f"--max-length {max(tokens, least)}"
     if not cut:  # some tasks take as many windows as a text needs
         return "none: it is read in parts"
     # In a pair the first text stands in each window; some tasks know no windows.
