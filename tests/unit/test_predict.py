@@ -4,18 +4,12 @@ import csv
 import io
 import json
 import os
-import pty
-import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from pipelines.errors import UserError
 from tfnlp.predict import main
@@ -31,73 +25,6 @@ ODD = [
     'quote " , comma',
     "\u2028",
 ]
-
-
-class Length(tf.Module):
-    """Labels a text by its length; every output depends on the row's own text."""
-
-    def __init__(self) -> None:
-        self.names = tf.Variable(["short", "long", "长"], trainable=False)
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
-    def serve(self, text):
-        length = tf.cast(tf.strings.length(text, "UTF8_CHAR"), tf.float32)
-        scores = tf.stack([1 / (1 + length), 0.7 - length / 100, length / 10], 1)
-        return {
-            "label": tf.gather(self.names, tf.argmax(scores, 1)),
-            "score": tf.reduce_max(scores, 1),
-            "labels": tf.tile(self.names[None], [tf.shape(text)[0], 1]),
-            "scores": scores,
-            "bytes": tf.strings.length(text),
-            "batch": tf.fill(tf.shape(text), tf.shape(text)[0]),
-        }
-
-
-class Pair(tf.Module):
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string, "text_a"),
-            tf.TensorSpec([None], tf.string, "text_b"),
-        ]
-    )
-    def serve(self, text_a, text_b):
-        return {"score": tf.cast(text_a == text_b, tf.float32), "joined": text_a + text_b}
-
-
-class Strange(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.int32, "ids")])
-    def ids(self, ids):
-        return {"sum": tf.reduce_sum(ids, 1)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
-    def fails(self, text):
-        return {"number": tf.strings.to_number(text)}
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory) -> Path:
-    """A working folder with saved_models/ in it."""
-    folder = tmp_path_factory.mktemp("home")
-    length, pair, strange = Length(), Pair(), Strange()
-    for name, module, signature in (
-        ("length/2", Strange(), strange.fails),
-        ("length/10", length, length.serve),
-        ("pair/1", pair, pair.serve),
-        ("ids/1", strange, strange.ids),
-        ("fails/1", strange, strange.fails),
-        ("bare/1", strange, None),
-        ("marked/1", length, length.serve),
-    ):
-        signatures = {} if signature is None else {"serving_default": signature}
-        if name == "marked/1":
-            signatures["embed"] = length.serve
-        tf.saved_model.save(module, str(folder / "saved_models" / name), signatures)
-    (folder / "saved_models/length/.3.partial").mkdir()
-    (folder / "saved_models/marked/1/inputs.json").write_text('{"text": "marked"}')
-    broken = folder / "saved_models/broken/1"
-    broken.mkdir(parents=True)
-    (broken / "saved_model.pb").write_bytes(b"\xff\x00no protobuf")
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -390,110 +317,3 @@ def test_an_output_may_take_the_place_of_its_input():
     assert Path("link.jsonl").is_symlink()
     assert jsonl(Path("a.jsonl").read_text())[0]["label"] == "long"
     assert Path("a.jsonl").stat().st_mode & 0o777 == 0o640
-
-
-# Processes
-
-PEAK = """
-import re, sys
-from pathlib import Path
-
-# Importing these is an error from here on. (Keras cannot be among them: TF Text imports it.)
-for name in ("keras_hub", "tfnlp.tasks", "tfnlp.backbones", "tfnlp.heads", "tfnlp.task"):
-    sys.modules[name] = None
-from tfnlp.predict import main
-
-status = main(sys.argv[1:])
-# The peak in kB; getrusage would give the parent's if that is higher.
-print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-sys.exit(status)
-"""
-
-
-def test_a_large_file_in_constant_memory_without_tasks():
-    row = "some words " * 20 + ",x\n"
-    peaks = []
-    for rows in (2_000, 200_000):
-        Path("in.csv").write_text("text,gold\n" + row * rows)
-        arguments = ["length", "--input=in.csv", "--output=out.csv", "--batch-size=1024"]
-        command = [sys.executable, "-c", PEAK, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        peaks.append(int(done.stdout))
-        with Path("out.csv").open() as file:
-            assert sum(1 for _ in file) == rows + 1
-    assert Path("out.csv").stat().st_size > 50e6
-    assert peaks[1] - peaks[0] < 30_000
-
-
-def test_help_is_quick_and_does_not_load_tensorflow():
-    program = "import sys, tfnlp.predict; print({'numpy', 'tensorflow'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "set()"
-    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
-    assert "--on-bad-row" in done.stdout
-
-
-def test_a_reader_that_has_enough_is_no_error():
-    line = f"yes | head -300000 | {' '.join(COMMAND)} length | head -1; echo ${{PIPESTATUS[2]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
-    answer, status = done.stdout.splitlines()
-    assert json.loads(answer)["text"] == "y"
-    assert (status, done.stderr) == ("0", "")
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_leaves_the_old_output(sent):
-    output = Path("out.jsonl")
-    output.write_text("old")
-    process = subprocess.Popen(
-        [*COMMAND, "length", "--output", "out.jsonl"],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(b"a text\n" * 5000)
-    process.stdin.flush()
-    deadline = time.monotonic() + 60
-    while not any(path.stat().st_size for path in Path().glob(".out.jsonl.*.partial")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(sent)
-    _, errors = process.communicate()
-    assert output.read_text() == "old"
-    if sent == signal.SIGINT:
-        assert process.returncode == 130
-        assert errors == b"interrupted; nothing was changed\n"
-        assert not list(Path().glob(".out*"))
-
-
-def test_a_terminal_is_shown_a_table_and_the_progress_of_a_file():
-    Path("in.csv").write_text("text\n" + "x\n" * 3000)
-    for arguments, parts in (
-        (["length", "汉字"], ["┃ text", "│ 汉字", "0.680"]),
-        (["length", "--input", "in.csv", "--output", "out.csv"], ["3,000 rows", "100%", "rows/s"]),
-        (["length"], ["error: nothing to answer"]),
-    ):
-        screen = on_terminal([*COMMAND, *arguments])
-        for part in parts:
-            assert part in screen
-        assert "Traceback" not in screen
-
-
-def on_terminal(command: list[str]) -> str:
-    """Return what a command shows on a terminal, without its colours."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execvp(command[0], command)
-    shown = b""
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:  # how Linux says that the other side is closed
-            part = b""
-        if not part:
-            break
-        shown += part
-    os.close(terminal)
-    os.waitpid(process, 0)
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
