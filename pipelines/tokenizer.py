@@ -28,7 +28,8 @@ class Tokenizer(Protocol):
         mask_id: the id of [MASK] or <mask>.
         pair_separators: how many end_ids stand between two texts: BERT 1, XLM-R 2.
         segment_of_second: the segment id of the second text: BERT 1, XLM-R 0.
-        resources: trackables that a tf.Module must hold for tf.saved_model.save to work.
+        resources: trackables that a tf.Module must hold for tf.saved_model.save to work; those
+            in use, so they are asked for when the graph has been traced.
     """
 
     @property

@@ -72,7 +72,8 @@ def test_the_tokenizer_is_exported_with_its_vocabulary(loaded, tmp_path):
     class Exported(tf.Module):
         def __init__(self):
             super().__init__()
-            self.resources = tokenizer.resources
+            self.encode.get_concrete_function()
+            self.resources = tokenizer.resources  # those that the graph uses
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
         def encode(self, text):

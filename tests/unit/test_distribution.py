@@ -136,7 +136,7 @@ def main(argv):
 sys.exit(commands.run(main))
 """
 TINY = ["--layers", "1", "--limit", "71", "--batch-size", "16", "--epochs", "6", "--patience", "6"]
-TINY += ["--checkpoint-minutes", "0.001", "--accumulate", "2"]
+TINY += ["--checkpoint-minutes", "0.001", "--accumulate", "2", "--validation-share", "0.1"]
 
 
 def ports() -> list[str]:
