@@ -83,12 +83,33 @@ def _in_bytes(text: str, spots: Sequence[tuple[int, int, str]]) -> list[tuple[in
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """How large rows are as the model sees them, int64 (N,) each.
+
+    Attributes:
+        tokens: those of all windows.
+        windows: windows that hold any.
+        widest: the tokens of the widest window.
+        lost: tokens that are cut.
+    """
+
+    tokens: np.ndarray
+    windows: np.ndarray
+    widest: np.ndarray
+    lost: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The tokens that each row takes up in a batch, int64 (N,)."""
+        return self.windows * self.widest
+
+
+@dataclass(frozen=True)
 class Plan:
     """Which rows stand in which batch, for every epoch.
 
     Attributes:
-        lengths: int64 (N,), tokens that each row takes up as the model will see it: its windows
-            times the widest of them.
+        lengths: int64 (N,), tokens that each row takes up: its windows times the widest of them.
         batch_size: rows in a batch.
         widths: increasing padded lengths; the last is at least the longest row.
         seed: None keeps one order for all epochs, short rows first.

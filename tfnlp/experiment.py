@@ -155,24 +155,7 @@ def _size(raw: Tensors) -> int:
     return int(next(iter(raw.values())).shape[0])
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How large examples are as the model sees them, int64 (N,) each.
-
-    Attributes:
-        tokens: those of all windows.
-        windows: windows that hold any.
-        widest: the tokens of the widest window.
-        lost: tokens that are cut.
-    """
-
-    tokens: np.ndarray
-    windows: np.ndarray
-    widest: np.ndarray
-    lost: np.ndarray
-
-
-def measure(model: Model, raw: Tensors) -> Sizes:
+def measure(model: Model, raw: Tensors) -> batching.Sizes:
     """Count the tokens of examples."""
     found = []
     model.count.get_concrete_function(batching.specs(raw))
@@ -180,7 +163,7 @@ def measure(model: Model, raw: Tensors) -> Sizes:
         part = {name: column[start : start + 1024] for name, column in raw.items()}
         tokens, lost = (counted.numpy() for counted in model.count(part))
         found.append((tokens.sum(1), (tokens > 0).sum(1), tokens.max(1), lost))
-    return Sizes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return batching.Sizes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -189,7 +172,7 @@ class Data:
 
     rows: Rows
     raw: dict[str, tf.Tensor]
-    sizes: Sizes
+    sizes: batching.Sizes
     plan: batching.Plan
 
 
@@ -208,15 +191,14 @@ def arrange(
     experiment = model.experiment
     raw = examples(model, rows) if raw is None else raw
     sizes = measure(model, raw)
-    lengths = sizes.windows * sizes.widest
     size = experiment.training.batch_size
     size = size if shuffle else max(size, EVALUATION_BATCH)
     # Memory is for as many rows of max_length; of rows in many windows there are fewer.
     room = model.context.max_length * getattr(experiment.options, "windows", 1)
     plan = batching.Plan(
-        lengths,
+        sizes.lengths,
         size,
-        batching.widths(lengths),
+        batching.widths(sizes.lengths),
         experiment.seed if shuffle else None,
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
         size * room,
