@@ -101,7 +101,8 @@ class Sizes:
     @property
     def lengths(self) -> np.ndarray:
         """The tokens that each row takes up in a batch, int64 (N,)."""
-        return self.windows * self.widest
+        lengths: np.ndarray = self.windows * self.widest
+        return lengths
 
 
 @dataclass(frozen=True)
