@@ -1,0 +1,80 @@
+"""A trained model in its run's folder: kept, and loaded again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import keras
+import keras_hub
+
+from pipelines import discover
+from pipelines.errors import UserError
+from tfnlp import config
+from tfnlp import task as tasks
+from tfnlp.backbones import families, saving
+from tfnlp.experiment import Model
+
+
+def save(model: Model, run: Path) -> None:
+    """Keep a trained model in ``run/model``: the network, facts and vocabularies.
+
+    The network is ``model.keras``, or, where it is KerasHub's own, the folder ``backbone``, in
+    KerasHub's layout: the model format of Keras 3.15 loses an embedding that is also the output
+    layer of a model within a model.
+    """
+    aside = run / "new-model"
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "tokenizer").mkdir(parents=True)
+    network, context = model.network, model.context
+    if context.facts.get("form", "encoder") == "encoder":
+        # saved anew, it leaves its optimizer behind
+        keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
+    else:
+        saving.write_hub(
+            families.inside(network).backbone,
+            model.experiment.backbone.name,
+            context.tokenizer,
+            aside / "backbone",
+        )
+    context.tokenizer.save(aside / "tokenizer")
+    if context.target:
+        (aside / "target_tokenizer").mkdir()
+        context.target.save(aside / "target_tokenizer")
+    facts = json.dumps(context.facts, ensure_ascii=False, indent=1)
+    (aside / "facts.json").write_text(facts, "utf-8")
+    config.write_yaml(model.experiment, aside / "experiment.yaml")
+    if model.task.keep:
+        model.task.keep(context, model.experiment.backbone, network, aside)
+    shutil.rmtree(run / "model", ignore_errors=True)
+    os.replace(aside, run / "model")
+
+
+def load(run: Path) -> Model:
+    """Load what :func:`save` kept.
+
+    Raises:
+        UserError: the folder holds no trained model.
+    """
+    folder = run / "model"
+    if not (folder / "facts.json").exists():
+        raise UserError(
+            f"{run} holds no trained model (it must be a folder such as "
+            "tensorboard_logs/NAME/RUN whose training has ended)"
+        )
+    values = config.read_yaml(folder / "experiment.yaml")
+    task = tasks.load(values["task"]["name"])
+    experiment = config.from_values(values, task.options, str(folder / "experiment.yaml"))
+    facts = json.loads((folder / "facts.json").read_text("utf-8"))
+    context = tasks.load_context(folder, experiment.options, facts)
+    if not (folder / "model.keras").exists():
+        backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
+        return Model(experiment, task, context, task.build(context, backbone))
+    import tfnlp.heads  # the heads' layers must be known by name
+
+    for name in discover.names(tfnlp.heads.__name__):
+        discover.load(tfnlp.heads.__name__, name, "head")
+    network = keras.models.load_model(folder / "model.keras", compile=False)
+    return Model(experiment, task, context, network)
