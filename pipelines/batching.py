@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.kinds import joined
 from pipelines.rows import Column, Rows
 
 BUCKETS = 8
@@ -26,6 +27,7 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
 
     Returns:
         By column: string (N,), float32 (N,) for numbers, ragged string (N, None) for ``labels``.
+        ``turns`` become one string, one turn a line, as a request has them.
         ``spans`` and ``answers`` become ``NAME/start`` and ``NAME/end``, ragged int32 (N, None)
         [bytes of the text in UTF-8], and ``NAME/label`` or ``NAME/text``, ragged string.
     """
@@ -36,6 +38,9 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
             held[name] = tf.constant(values, tf.float32, [len(values)])
         elif column.kind == "labels":
             held[name] = _ragged(values, tf.string)
+        elif column.kind == "turns":
+            lines = [joined(turns) for turns in values]
+            held[name] = tf.constant(lines, tf.string, [len(lines)])
         elif column.kind in ("spans", "answers"):
             spans = column.kind == "spans"
             spots = values if spans else [[(s, s + len(t), t) for s, t in one] for one in values]

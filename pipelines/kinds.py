@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeGuard
 
-Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers"]
+Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers", "turns"]
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], label
 Answer: TypeAlias = tuple[int, str]  # start [characters], text
 
@@ -19,6 +19,14 @@ MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _MARKER = re.compile("|".join(MARKERS))
 _STARTS = ("start", "answer_start")
 _LABELS = ("label", "type", "label_name")
+
+TURN_END = "\n"  # between the turns of a conversation, where one string holds them all
+CHATS = ("messages", "conversations")  # fields of chat files that hold turns and their answer
+_ROLES, _SAID = ("role", "from"), ("content", "value")
+_SYSTEM = ("system", "developer")
+_ASSISTANT = ("assistant", "gpt", "model", "bot", "chatbot")
+# What is meant as a JSON list; "[laughs] Hello" is a turn.
+_LIST = re.compile(r"""\s*\[\s*(["{].*)?\]\s*""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,11 +41,17 @@ class Column:
             SemEval-2010 task 8, or made from the row's fields ``head`` and ``tail``;
             ``label`` str; ``labels`` list of str; ``number`` float;
             ``spans`` list of (start, end, label), by start, none overlapping;
-            ``answers`` list of (start, text), empty if the text holds no answer.
+            ``answers`` list of (start, text), empty if the text holds no answer;
+            ``turns`` list of str, none of them blank: a conversation in its order, the last turn
+            being what is to be answered. A file has it as a list of strings, or of messages
+            (``{"role": "user", "content": "Hi"}`` or ``{"from": "human", "value": "Hi"}``; those
+            of the system are left out), as such a list in JSON, or as a text, one turn a line.
             Offsets count characters (Unicode code points) from 0; the end is exclusive.
         help: what it holds, in a few words.
         aliases: other header names under which it is recognised, likeliest first.
-        of: the name of the text column that the offsets of spans and answers point into.
+        of: the name of the text column that the offsets of spans and answers point into; of a
+            text that answers ``turns``, their name. Chat files have both in one field: the text
+            is then the assistant's last message, and the turns are what precedes it.
     """
 
     name: str
@@ -69,6 +83,11 @@ def value_of(
         return _labels(value, key, separator)
     if column.kind == "number":
         return _number(value, key)
+    if column.kind == "turns":
+        shared = list(keys.values()).count(key) > 1
+        return _turns(_answered(value, key)[0] if shared else value, key)
+    if column.kind == "text" and column.of != Column.of and keys.get(column.of) == key:
+        return _answered(value, key)[1]
     if column.kind in ("spans", "answers"):
         of = keys.get(column.of, column.of)
         text = _scalar(fields.get(of, ""), of)
@@ -280,3 +299,49 @@ def _with_markers(text: str, key: str, fields: Mapping[str, Any]) -> str:
     for start, end, opening, closing in (second, first):
         text = text[:start] + opening + text[start:end] + closing + text[end:]
     return text
+
+
+def joined(turns: Iterable[str]) -> str:
+    """Write the turns of a conversation as one string, as requests have them: one turn a line.
+
+    Line ends inside a turn become spaces.
+    """
+    return TURN_END.join(re.sub(r"\r\n|\r|\n", " ", turn) for turn in turns)
+
+
+def _turns(value: Any, key: str) -> list[str]:
+    """Return what was said, in its order; blank turns and what a system says are none."""
+    if isinstance(value, str) and not _LIST.fullmatch(value):
+        return [line.strip() for line in value.split(TURN_END) if line.strip()]
+    said = (text for role, text in _messages(value, key) if role not in _SYSTEM)
+    return [text for text in said if text]
+
+
+def _messages(value: Any, key: str) -> list[tuple[str, str]]:
+    """Return the roles, if known, and texts of a list of messages or of strings."""
+    messages = []
+    for item in _items(value, key):
+        role, text = "", item
+        if isinstance(item, Mapping) and any(name in item for name in _SAID):
+            role = str(_first(item, _ROLES) or "").casefold()
+            text = _first(item, _SAID) or ""  # null where an assistant calls a tool
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{key!r} has {_shown(item)}, which is neither a string nor "
+                '{"role": "user", "content": "Hi"}'
+            )
+        messages.append((role, text.strip()))
+    return messages
+
+
+def _answered(value: Any, key: str) -> tuple[list[str], str]:
+    """Divide a chat into the turns before the assistant's last message, and that message."""
+    messages = [(role, text) for role, text in _messages(value, key) if role not in _SYSTEM]
+    places = [i for i, (role, text) in enumerate(messages) if text and role in _ASSISTANT]
+    before = [text for _, text in messages[: places[-1]] if text] if places else []
+    if not before:
+        raise ValueError(
+            f"{key!r} has no message of the assistant after another's: {_shown(value)} (an answer "
+            'is {"role": "assistant", "content": "Hello"})'
+        )
+    return before, messages[places[-1]][1]

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.formats import Format, format_of, opened, raw_rows
+from pipelines.kinds import CHATS, value_of
 from pipelines.kinds import Column as Column
-from pipelines.kinds import value_of
 from pipelines.raw import RawRow
 from pipelines.writers import json_text, replacing
 
@@ -236,10 +236,16 @@ def find_columns(
         column.name: _match(header, names.get(column.name, column.name)) for column in columns
     }
     for column in columns:
-        for alias in column.aliases:
+        for alias in (*column.aliases, *(CHATS if column.kind == "turns" else ())):
             if found[column.name] is None and column.name not in names:
                 key = _match(header, alias)
                 found[column.name] = None if key in found.values() else key
+    turns = {column.name for column in columns if column.kind == "turns"}
+    for column in columns:
+        chat = found[column.of] if column.of in turns else None
+        if found[column.name] is None and column.name not in names and chat is not None:
+            # A list of turns under another name need not hold their answer.
+            found[column.name] = chat if chat.casefold() in CHATS else None
     missing = next((column.name for column in columns if found[column.name] is None), None)
     if missing is None:
         return {name: key for name, key in found.items() if key is not None}
@@ -262,9 +268,10 @@ def _match(header: Sequence[str], name: str) -> str | None:
 def _refuse_empty(
     columns: Sequence[Column], keys: Mapping[str, str], values: Mapping[str, Any]
 ) -> None:
-    """Raise ValueError if a text is empty."""
+    """Raise ValueError if a text is empty, or a conversation has no turns."""
     for column in columns:
-        if column.kind == "text" and not values[column.name].strip():
+        value = values[column.name]
+        if (column.kind == "text" and not value.strip()) or (column.kind == "turns" and not value):
             raise ValueError(f"{keys[column.name]!r} is empty")
 
 

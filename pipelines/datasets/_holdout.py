@@ -7,8 +7,6 @@ import re
 import unicodedata
 from collections.abc import Hashable, Sequence
 
-_TENTHS = 1  # of the data
-
 
 def is_held_out(text: str) -> bool:
     """Say whether a text belongs to the test split, about a tenth of the data.
@@ -16,23 +14,31 @@ def is_held_out(text: str) -> bool:
     The text alone decides, so the split never changes and needs no list. Letter case, spaces,
     punctuation and character width do not count: near-copies fall on the same side.
     """
-    return _tenth(text) < _TENTHS
+    return _part(text, 10) == 0
 
 
-def split_of(text: str) -> str:
-    """Say which split a text belongs to: about a tenth is ``test``, and another ``validation``.
+def split_of(text: str, parts: int = 10) -> str:
+    """Say which split a text belongs to.
 
     The text alone decides, as for `is_held_out`, which says the same of the test split.
+
+    Args:
+        text: near-copies of it fall on the same side.
+        parts: of which ``test`` is about one, ``validation`` another, and ``train`` the rest.
     """
-    tenth = _tenth(text)
-    return "test" if tenth < _TENTHS else "validation" if tenth < 2 * _TENTHS else "train"
+    part = _part(text, parts)
+    return "test" if part == 0 else "validation" if part == 1 else "train"
 
 
-def _tenth(text: str) -> int:
-    """Give a text a number from 0 to 9 that its near-copies share."""
-    letters = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
-    digest = hashlib.sha256((letters or text).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 10
+def letters(text: str) -> str:
+    """Return what near-copies share: letters and digits, in one case and width."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold()) or text
+
+
+def _part(text: str, parts: int) -> int:
+    """Give a text a number below ``parts`` that its near-copies share."""
+    digest = hashlib.sha256(letters(text).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % parts
 
 
 def linked(groups: Sequence[Sequence[Hashable]]) -> list[int]:

@@ -15,7 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from pipelines import sources
-from pipelines.kinds import Column, value_of
+from pipelines.datasets._holdout import letters
+from pipelines.kinds import Column, joined, value_of
 from pipelines.sources import dataset_names
 
 load_dataset = functools.cache(sources.load_dataset)  # nobody here changes the rows
@@ -34,12 +35,16 @@ COUNTS = {
     "chatterbot": {"train": 705, "validation": 102, "test": 91},
     "webnlg-relations": {"train": 8809, "validation": 1459, "test": 1262},
     "webnlg-entities": {"train": 2289, "validation": 308, "test": 304},
+    "tatoeba-en-es": {"train": 135481, "validation": 2566, "test": 2821},  # 140,868 pairs
+    "news-titles": {"train": 2538, "validation": 359, "test": 329},
+    "aclsum": {"train": 100, "validation": 50, "test": 100},
+    "chitchat": {"train": 103684, "validation": 12525, "test": 13348},
     "new-wiki": {"train": 6133, "validation": 662, "test": 1141},
     "nyt": {"test": 10056},
 }
 # Of a package of 358 MB, or long to read.
 LARGE = {"webnlg-relations", "webnlg-entities", "new-wiki", "nyt"}
-LARGE |= {"dante", "peoples-daily", "wikitext2"}
+LARGE |= {"dante", "peoples-daily", "wikitext2", "tatoeba-en-es", "chitchat"}
 # Who reads a data set's columns, as tasks do.
 COLUMNS = {
     "text": Column("text", "text", ""),
@@ -52,8 +57,23 @@ COLUMNS = {
     "target": Column("target", "number", ""),
     "entities": Column("entities", "spans", ""),
     "answers": Column("answers", "answers", "", of="context"),
+    "source": Column("source", "text", ""),
+    "document": Column("document", "text", ""),
+    "summary": Column("summary", "text", ""),
+    "history": Column("history", "turns", ""),
+    "response": Column("response", "text", "", of="history"),
+}
+# Columns of the same name that hold something else.
+OWN = {
+    "webnlg-relations": {"text": Column("text", "marked", "")},
+    "tatoeba-en-es": {"target": Column("target", "text", "")},
 }
 MAY_LEAK = {"trec": 10, "reuters-r52": 6, "20newsgroups": 7, "wikitext2": 182}  # headings
+MAY_LEAK["chitchat"] = 21  # Hello? Hi!
+
+
+def columns_of(name, rows):
+    return [OWN.get(name, {}).get(column) or COLUMNS[column] for column in rows.columns]
 
 
 def builder_of(name):
@@ -84,10 +104,8 @@ def test_counts(named):
 def test_rows_are_whole(named):
     """Every value passes the checks that a file's would, and every label can be learned."""
     name, data = named
-    names = list(next(iter(data.values())).columns)
-    columns = [COLUMNS[column] for column in names]
-    if name == "webnlg-relations":
-        columns[names.index("text")] = Column("text", "marked", "")
+    columns = columns_of(name, next(iter(data.values())))
+    names = [column.name for column in columns]
     keys = {column: column for column in names}
     learned = set()
     for rows in data.values():
@@ -95,8 +113,9 @@ def test_rows_are_whole(named):
             fields = dict(zip(names, values, strict=True))
             read = {column.name: value_of(column, fields, keys, "|") for column in columns}
             for column in columns:
-                if column.kind in ("text", "marked"):
+                if column.kind in ("text", "marked", "turns"):
                     text = read[column.name]
+                    text = joined(text) if column.kind == "turns" else text
                     assert text.strip()
                     assert "�" not in text or name == "wikitext2"
                     assert "\r" not in text
@@ -104,7 +123,7 @@ def test_rows_are_whole(named):
             labels |= {read[column] for column in ("label", "relation") if column in read}
             assert rows is data.get("train", rows) or labels <= learned
             learned |= labels
-            if "target" in read:
+            if name == "vader-movie":
                 assert -4 <= read["target"] <= 4
 
 
@@ -112,8 +131,8 @@ def test_no_row_stands_in_two_splits(named):
     name, data = named
     seen: set[tuple[str, ...]] = set()
     for rows in data.values():
-        inputs = [rows.columns[c] for c in rows.columns if COLUMNS[c].kind == "text"]
-        here = set(zip(*inputs, strict=True))
+        texts = [c.name for c in columns_of(name, rows) if c.kind in ("text", "marked", "turns")]
+        here = set(zip(*(map(str, rows.columns[column]) for column in texts), strict=True))
         assert len(here & seen) <= MAY_LEAK.get(name, 0)
         seen |= here
 
@@ -231,6 +250,58 @@ def test_no_text_of_a_pair_stands_in_two_splits(name):
     data = load_dataset(name)
     held = [{*rows.columns["text_a"], *rows.columns["text_b"]} for rows in data.values()]
     assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+
+
+@pytest.mark.parametrize(
+    "name", ["news-titles", "aclsum", pytest.param("tatoeba-en-es", marks=pytest.mark.slow)]
+)
+def test_no_near_copy_of_a_text_stands_in_two_splits(name):
+    for column in next(iter(load_dataset(name).values())).columns:
+        held = [{*map(letters, rows.columns[column])} for rows in load_dataset(name).values()]
+        assert not held[0] & held[1] | held[0] & held[2] | held[1] & held[2]
+
+
+@pytest.mark.slow
+def test_translations():
+    data = load_dataset("tatoeba-en-es")
+    train = data["train"].columns
+    assert (train["source"][0], train["target"][0]) == ("Go.", "Ve.")
+    english = {text for rows in data.values() for text in rows.columns["source"]}
+    assert len(english) == 119342
+
+
+def test_titles_are_of_articles_without_what_else_is_on_the_page():
+    for rows in load_dataset("news-titles").values():
+        for document in rows.columns["document"]:
+            assert len(document) > 150
+            for phrase in ("Learn more", "Permalink", "Share this", "China Daily European Weekly"):
+                assert not document.endswith(phrase)
+                assert not document.startswith(phrase)
+
+
+def test_aclsum_rows():
+    rows = load_dataset("aclsum")["test"].columns
+    assert rows["document"][0].startswith("Handling terminology is an important matter in a")
+    assert rows["summary"][0].startswith("Existing machine translation systems do not manage")
+    assert "They propose simple methods to improve existing analogy solvers" in rows["summary"][0]
+    assert rows["summary"][0].endswith("and language pairs in different scripts.")
+
+
+@pytest.mark.slow
+def test_conversations_grow_and_stay_in_one_split():
+    data = load_dataset("chitchat")
+    first = data["train"].columns
+    assert first["history"][0] == ["Hello How are you doing today?"]
+    assert first["response"][0] == "whats up MD im doing good how are you doing?"
+    assert first["history"][1] == [*first["history"][0], first["response"][0]]
+    seen: set[tuple[str, ...]] = set()
+    for rows in data.values():
+        histories = rows.columns["history"]
+        assert {len(history) for history in histories} == set(range(1, 7))
+        # Of six long turns in a row there is one conversation.
+        here = {tuple(h) for h in histories if len(h) == 6 and min(map(len, h)) > 20}
+        assert not here & seen
+        seen |= here
 
 
 @pytest.mark.slow

@@ -161,13 +161,16 @@ def test_tensors_hold_each_kind_of_column():
         Column("text", "text", ""),
         Column("labels", "labels", ""),
         Column("score", "number", ""),
+        Column("history", "turns", ""),
     )
     values = {"text": ["a", "不"], "labels": [["x", "y"], []], "score": [1.5, -2.0]}
+    values["history"] = [["Hi", "Hello\r\nyou"], ["不"]]
     held = batching.tensors(Rows("test", values, [1, 2]), columns)
     assert held["text"].numpy().tolist() == [b"a", "不".encode()]
     assert held["labels"].to_list() == [[b"x", b"y"], []]
     assert held["score"].dtype == tf.float32
     assert held["score"].numpy().tolist() == [1.5, -2.0]
+    assert held["history"].numpy().tolist() == [b"Hi\nHello you", "不".encode()]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 2, 3)])

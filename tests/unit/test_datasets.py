@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.datasets._holdout import is_held_out
+from pipelines.datasets._holdout import is_held_out, letters, linked, split_of
 from pipelines.errors import UserError
 from pipelines.sources import dataset_names, load_dataset
 
@@ -159,3 +160,25 @@ def test_near_copies_fall_on_one_side(text):
 def test_about_a_tenth_is_held_out():
     held = sum(is_held_out(f"review number {n}") for n in range(10_000))
     assert 900 < held < 1100
+
+
+@given(st.text(), st.integers(2, 60))
+def test_copies_share_their_split_and_their_letters(text, parts):
+    if any(character.isalnum() for character in text):
+        copy = f"  {text}!。 "
+        assert letters(copy) == letters(text)
+        assert split_of(copy, parts) == split_of(text, parts)
+    assert (split_of(text) == "test") == is_held_out(text)
+
+
+def test_splits_are_of_the_size_that_is_asked_for():
+    counts = Counter(split_of(f"sentence {n}", 50) for n in range(10_000))
+    assert 150 < counts["test"] < 250
+    assert 150 < counts["validation"] < 250
+    # The splits of data sets that are there must never change.
+    second = "".join(split_of(f"text {n}")[1] for n in range(40))
+    assert second == "rrrrerrrrreerrrrraearreerarrearerrrearrr"
+
+
+def test_groups_that_share_a_member_are_linked():
+    assert linked([("a", "b"), ("c",), ("d", "b"), ("e", "d"), ("c", "f")]) == [0, 1, 0, 0, 1]

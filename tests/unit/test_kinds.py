@@ -1,4 +1,4 @@
-"""Kinds of columns whose values point into a text: spans, answers, marked arguments."""
+"""Kinds of columns that are more than a text: spans, answers, marked arguments, turns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import batching
-from pipelines.kinds import Column, value_of
+from pipelines.errors import UserError
+from pipelines.kinds import Column, joined, value_of
 from pipelines.rows import Rows, read
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
@@ -18,7 +19,15 @@ TEXT = Column("text", "text", "")
 SPANS = Column("entities", "spans", "")
 ANSWERS = Column("answers", "answers", "", of="context")
 MARKED = Column("text", "marked", "")
-KEYS = {"text": "text", "entities": "entities", "context": "context", "answers": "answers"}
+HISTORY = Column("history", "turns", "", ("dialog",))
+RESPONSE = Column("response", "text", "", of="history")
+KEYS = {
+    "history": "history",
+    "text": "text",
+    "entities": "entities",
+    "context": "context",
+    "answers": "answers",
+}
 
 # Letters of 1 to 4 bytes, combining ones and joined emoji among them.
 WORDS = st.text(st.sampled_from("ab \u0301é汉字😀👩\u200d🚀ß"), min_size=1, max_size=8)
@@ -30,6 +39,15 @@ def spans_of(value, text="Ann lives in Rome"):
 
 def answers_of(value, context="Ann lives in Rome"):
     return value_of(ANSWERS, {"context": context, "answers": value}, KEYS, "|")
+
+
+def turns_of(value):
+    return value_of(HISTORY, {"history": value}, KEYS, "|")
+
+
+def chat(path, rows, *columns, **options):
+    path.write_text("\n".join(json.dumps(row) for row in rows), "utf-8")
+    return read(path, columns or [HISTORY, RESPONSE], **options).columns
 
 
 def marked_of(**fields):
@@ -223,3 +241,113 @@ def test_offsets_count_characters_of_a_renamed_column(tmp_path):
     entities = Column("entities", "spans", "", ("slots",))
     got = read(path, [text, entities])
     assert got.columns["entities"] == [[(7, 9, "LOC")]]
+
+
+SAID = st.sampled_from('a[" \r\n') | st.characters(exclude_categories=("Cs",))
+TURNS = st.lists(st.text(SAID, max_size=12).map(str.strip).filter(bool), max_size=5)
+ONE_LINE = TURNS.filter(lambda turns: not any({"\n", "\r"} & {*turn} for turn in turns))
+
+
+@SETTINGS
+@given(ONE_LINE)
+def test_turns_of_any_shape_are_read(turns):
+    roles = [("user", "assistant")[i % 2] for i in range(len(turns))]
+    messages = [{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)]
+    shared = [{"from": r, "value": t} for r, t in zip(roles, turns, strict=True)]
+    system = [{"role": "system", "content": "Be kind."}]
+    for value in (turns, messages, shared, system + messages):
+        assert turns_of(value) == turns
+        assert turns_of(json.dumps(value)) == turns  # as in a cell of CSV
+    columns = {"role": roles, "content": turns}  # as Hugging Face holds them
+    assert turns_of(columns) == turns
+
+
+@SETTINGS
+@given(TURNS)
+def test_a_string_of_turns_is_the_turns(turns):
+    line = joined(turns)
+    assert line.count("\n") == max(len(turns) - 1, 0)
+    if turns:
+        lines = line.split("\n")
+        same = [turn.replace("\r\n", " ").replace("\r", " ").replace("\n", " ") for turn in turns]
+        assert lines == same
+        if not line.startswith("["):
+            assert turns_of(line) == [turn.strip() for turn in same]
+
+
+def test_what_looks_like_a_list_but_is_a_turn():
+    assert turns_of("[laughs] Hi\n[nods]") == ["[laughs] Hi", "[nods]"]
+    assert turns_of("[laughs]") == ["[laughs]"]
+    assert turns_of("Hi\r\n\n  you ") == ["Hi", "you"]
+    assert turns_of("[]") == turns_of([]) == turns_of(" \n ") == turns_of(["", " "]) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ([1], "'history' has 1, which is neither a string nor"),
+        ([["Hi"]], "which is neither"),
+        ([{"role": "user"}], "which is neither"),
+        ([{"role": "user", "content": ["Hi"]}], "which is neither"),
+        ('["Hi", "you]', "not a JSON list"),
+        ("[{]", "not a JSON list"),
+        (7, "not a list"),
+        ({"role": "user", "content": "Hi"}, "not a list"),
+        (None, "is missing"),
+    ],
+)
+def test_turns_that_cannot_be_read_are_bad(value, reason):
+    with pytest.raises(ValueError, match=reason):
+        turns_of(value)
+
+
+@pytest.mark.parametrize("value", [[], "", " ", [""], [{"role": "system", "content": "Hi"}]])
+def test_a_conversation_without_turns_is_a_bad_row(tmp_path, value):
+    rows = [{"history": value, "response": "Hello"}]
+    with pytest.raises(UserError, match="row 1: 'history' is empty"):
+        chat(tmp_path / "a.jsonl", rows)
+
+
+@pytest.mark.parametrize("name", ["messages", "Conversations"])
+def test_chat_files_hold_the_turns_and_the_answer(tmp_path, name):
+    said = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "How?")]
+    said += [("assistant", None), ("tool", "Fine"), ("assistant", " Well. "), ("user", "Bye")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    path = tmp_path / "a.jsonl"
+    got = chat(path, [{"id": 1, name: messages}])
+    assert got == {"history": [["Hi", "Hello", "How?", "Fine"]], "response": ["Well."]}
+    # A request asks for an answer to the last turn.
+    assert chat(path, [{name: messages}], HISTORY)["history"][0][-2:] == ["Well.", "Bye"]
+    # A response in a column of its own is the response.
+    own = chat(path, [{name: messages[:2], "response": "Yes"}])
+    assert own == {"history": [["Hi"]], "response": ["Yes"]}
+    # Under another name the user says so.
+    names = {"history": "chat", "response": "chat"}
+    assert chat(path, [{"chat": messages}], names=names) == got
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [{"role": "user", "content": "Hi"}],
+        [{"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hello"}],
+        [{"role": "system", "content": "x"}, {"role": "assistant", "content": "Hi"}],
+        ["Hi", "Hello"],
+    ],
+)
+def test_chats_without_an_answer_are_bad(tmp_path, messages):
+    with pytest.raises(UserError, match=r"'messages' has no message of the assistant after"):
+        chat(tmp_path / "a.jsonl", [{"messages": messages}])
+
+
+def test_turns_do_not_stand_in_for_a_missing_response(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(UserError, match=r"has no column 'response'.*--response-column"):
+        chat(path, [{"dialog": ["Hi", "Hello"]}])
+    with pytest.raises(UserError, match="has no column 'said'"):
+        chat(path, [{"messages": []}], names={"response": "said"})
+    # Two texts of one field are no chat.
+    summary = Column("summary", "text", "")
+    got = chat(path, [{"text": "a"}], TEXT, summary, names={"summary": "text"})
+    assert got == {"text": ["a"], "summary": ["a"]}

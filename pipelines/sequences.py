@@ -1,0 +1,153 @@
+"""Texts -> what encoder-decoder training needs: sources, histories, and targets shifted by one.
+
+A decoder reads ``start y1 y2 ... yn`` and must say ``y1 y2 ... yn end`` (Sutskever et al. 2014,
+"Sequence to Sequence Learning with Neural Networks", section 2, https://arxiv.org/abs/1409.3215).
+
+Written in ops that TF Serving has since 2.12.
+
+Dimensions: B batch, T tokens of a source, U tokens of a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from pipelines import segments
+from pipelines.errors import UserError
+from pipelines.kinds import TURN_END
+from pipelines.masking import NOTHING
+from pipelines.tokenizer import Tokenizer
+
+
+def source(
+    tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Encode what is read, ``[CLS] tokens [SEP]``, cut at its end.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: string (B,).
+        max_length: longest source, special tokens included [tokens].
+
+    Returns:
+        ``token_ids``, ``segment_ids``, ``padding_mask``, each int32 (B, T), padded to the longest
+        row, and how many tokens were cut from each row, int64 (B,).
+    """
+    return segments.encode(tokenizer, [texts], max_length)
+
+
+def history(
+    tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Encode conversations, ``[CLS] t1 [SEP] t2 [SEP] ... tn [SEP]``.
+
+    What does not fit is cut from the beginning: an answer depends on the last turns most.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: string (B,), one turn a line, as `pipelines.kinds.joined` writes them; blank lines
+            are none.
+        max_length: longest history, special tokens included [tokens].
+
+    Returns:
+        ``token_ids``, ``segment_ids`` (all 0), ``padding_mask``, each int32 (B, T), padded to the
+        longest row, and how many tokens were cut from each row, separators of turns among them,
+        int64 (B,).
+    """
+    lines = tf.strings.regex_replace(tf.strings.strip(texts), rf"\s*{TURN_END}\s*", TURN_END)
+    turns = tf.strings.split(lines, TURN_END)
+    pieces = tf.cast(tokenizer.tokenize(turns.flat_values), tf.int32)
+    ended = tf.concat([pieces, tf.fill([pieces.nrows(), 1], tokenizer.end_id)], 1)
+    whole = turns.with_flat_values(ended).merge_dims(1, 2)
+    kept = tail(whole, max_length - 1)
+    ids = tf.concat([tf.fill([kept.nrows(), 1], tokenizer.start_id), kept], 1)
+    token_ids = ids.to_tensor(tokenizer.pad_id)
+    features = {
+        "token_ids": token_ids,
+        "segment_ids": tf.zeros_like(token_ids),
+        "padding_mask": tf.sequence_mask(ids.row_lengths(), tf.shape(token_ids)[1], tf.int32),
+    }
+    return features, whole.row_lengths() - kept.row_lengths()
+
+
+def target(
+    tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Encode what is to be written, as the decoder reads it and as it must say it.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: string (B,).
+        max_length: longest target, one special token included [tokens]. A text of more tokens is
+            cut, and its labels have no end: the model must not learn to stop there.
+
+    Returns:
+        Inputs, int32 (B, U), ``start y1 ... yn`` and padding; labels, int32 (B, U), ``y1 ... yn
+        end``, and NOTHING (-1) where nothing is to be said; and how many tokens were cut from
+        each row, int64 (B,).
+    """
+    pieces = tf.cast(tokenizer.tokenize(texts), tf.int32)
+    kept = pieces[:, : max_length - 1]
+    lost = pieces.row_lengths() - kept.row_lengths()
+    edge = [pieces.nrows(), 1]
+    inputs = tf.concat([tf.fill(edge, start_id(tokenizer)), kept], 1)
+    end = tf.where(lost > 0, NOTHING, tokenizer.end_id)[:, None]
+    labels = tf.concat([kept, tf.cast(end, tf.int32)], 1)
+    return inputs.to_tensor(tokenizer.pad_id), labels.to_tensor(NOTHING), lost
+
+
+@tf.autograph.experimental.do_not_convert  # plain Python
+def start_id(tokenizer: Tokenizer) -> int:
+    """Return the token that a target begins with: the tokenizer's start, or padding if none.
+
+    Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified
+        Text-to-Text Transformer" (https://arxiv.org/abs/1910.10683), whose T5 has no start and
+        begins with padding.
+    """
+    try:
+        return tokenizer.start_id
+    except UserError:
+        return tokenizer.pad_id
+
+
+def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:
+    """Keep the last tokens of each row.
+
+    Args:
+        ids: ragged (B, tokens).
+        room: how many to keep at most, at least 0: one number, or integer (B,) [tokens].
+
+    Returns:
+        Ragged (B, tokens), of the same dtype.
+    """
+    lengths = ids.row_lengths()
+    first = lengths - tf.cast(room, tf.int64)  # below 0 where all of a row is kept
+    places = tf.ragged.range(lengths).with_row_splits_dtype(tf.int64).values
+    inside = tf.cast(places, tf.int64) >= tf.gather(first, ids.value_rowids())
+    return tf.ragged.boolean_mask(ids, ids.with_values(inside))
+
+
+def rounded(
+    features: Mapping[str, tf.Tensor], pad_id: int, multiple: int = 8
+) -> dict[str, tf.Tensor]:
+    """Pad the last axis of every tensor to the next multiple, so that few shapes are met.
+
+    Sources and targets are rounded each by their own length: kernels are built for few pairs of
+    lengths in place of one for every batch.
+
+    Args:
+        features: int32 (B, T) or (B, U), by name: ``labels`` are padded with NOTHING, names that
+            end in ``_ids`` with the pad id (but ``segment_ids`` with 0), others with 0.
+        pad_id: the tokenizer's.
+        multiple: of which the new lengths are multiples [tokens].
+    """
+    padded = {}
+    for name, value in features.items():
+        ids = name.endswith("_ids") and name != "segment_ids"
+        fill = NOTHING if name == "labels" else pad_id if ids else 0
+        missing = -tf.shape(value)[-1] % multiple
+        edges = [[0, 0]] * (value.shape.rank - 1) + [[0, missing]]
+        padded[name] = tf.pad(value, edges, constant_values=fill)
+    return padded
