@@ -309,6 +309,11 @@ def joined(turns: Iterable[str]) -> str:
     return TURN_END.join(re.sub(r"\r\n|\r|\n", " ", turn) for turn in turns)
 
 
+def as_request(value: Any) -> str:
+    """Write a checked value of an input column as the one string that a model is asked with."""
+    return joined(value) if isinstance(value, list) else str(value)
+
+
 def _turns(value: Any, key: str) -> list[str]:
     """Return what was said, in its order; blank turns and what a system says are none."""
     if isinstance(value, str) and not _LIST.fullmatch(value):

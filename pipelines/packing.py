@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from pipelines.masking import NOTHING
 from pipelines.tokenizer import Tokenizer
 
 _TEXTS = 1024  # tokenized at a time
@@ -32,13 +33,7 @@ def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndar
         block runs on in the next. The last block alone ends in padding, and there is none if no
         text has a token.
     """
-    parts = []
-    for start in range(0, len(texts), _TEXTS):
-        ids = tokenizer.tokenize(tf.constant(texts[start : start + _TEXTS], tf.string))
-        ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > 0)
-        ends = tf.fill([ids.nrows(), 1], tokenizer.end_id)
-        parts.append(tf.concat([tf.cast(ids, tf.int32), ends], 1).flat_values.numpy())
-    stream = np.concatenate(parts)[:-1] if parts else np.empty(0, np.int32)
+    stream = _joined(tokenizer, texts, [tokenizer.end_id])[:-1]
     room = max_length - 2
     blocks = np.full((-(-len(stream) // room), max_length), tokenizer.pad_id, np.int32)
     if len(blocks):
@@ -50,6 +45,42 @@ def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndar
         if len(rest):
             blocks[-1, 1 : len(rest) + 1] = rest
             blocks[-1, len(rest) + 1] = tokenizer.end_id
+    return blocks
+
+
+def _joined(tokenizer: Tokenizer, texts: Sequence[str], behind: Sequence[int]) -> np.ndarray:
+    """Return the tokens of all texts, int32, fixed ones behind each that has any."""
+    parts = [np.empty(0, np.int32)]
+    for start in range(0, len(texts), _TEXTS):
+        ids = tokenizer.tokenize(tf.constant(texts[start : start + _TEXTS], tf.string))
+        ids = tf.ragged.boolean_mask(tf.cast(ids, tf.int32), ids.row_lengths() > 0)
+        ends = tf.repeat(tf.constant([list(behind)], tf.int32), ids.nrows(), 0)
+        parts.append(tf.concat([ids, ends], 1).flat_values.numpy())
+    return np.concatenate(parts)
+
+
+def stream(
+    tokenizer: Tokenizer, texts: Sequence[str], length: int, *, start: int, between: Sequence[int]
+) -> np.ndarray:
+    """Join texts and cut them into blocks of which each token is to be predicted once.
+
+    Args:
+        tokenizer: the vocabulary.
+        texts: in the order in which they are joined.
+        length: T, tokens that a model reads at once.
+        start: the token before the first text.
+        between: the tokens behind each text.
+
+    Returns:
+        int32 (N, T + 1): the last token of a block is the first of the next; the last block is
+        filled up with `masking.NOTHING`.
+    """
+    joined = np.concatenate([np.array([start], np.int32), _joined(tokenizer, texts, between)])
+    count = -(-(len(joined) - 1) // length)
+    filled = np.full(count * length + 1, NOTHING, np.int32)
+    filled[: len(joined)] = joined
+    places = np.arange(count)[:, None] * length + np.arange(length + 1)[None]
+    blocks: np.ndarray = filled[places]
     return blocks
 
 

@@ -28,6 +28,7 @@ from pipelines.errors import UserError
 
 FILE = "spiece.model"  # the name under which a proto with the model's own ids is saved
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # sentencepiece_model.proto, SentencePiece.Type
+_UNIGRAM = 1  # ModelType
 _SPACES = r"^(?:[\s\p{Z}]|\x{2581})+"
 _NORMALIZERS = {"Sequence", "Precompiled", "Replace", "Strip", "Nmt"}
 
@@ -140,6 +141,18 @@ class SentencePiece:
         """
         return self._of_words.tokenize(tf.where(after_space, " ", "") + words)
 
+    def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Join pieces to texts.
+
+        Args:
+            ids: (B, None) int32; control pieces, and ids beyond the vocabulary, are left out.
+
+        Returns:
+            (B,) string, UTF-8; an unknown piece gives " ⁇ ".
+        """
+        known = (ids.values >= 0) & (ids.values < self.vocabulary_size)
+        return self._tokenizer.detokenize(tf.ragged.boolean_mask(ids, ids.with_values(known)))
+
     def save(self, folder: Path) -> None:
         """Write spiece.model, from which it can be loaded again."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,8 +204,8 @@ def load(file: Path) -> SentencePiece:
     except Exception as error:  # protobuf's DecodeError, whose module moves between versions
         raise UserError(f"{file} is no SentencePiece model: {error}") from error
     names = [piece.piece for piece in model.pieces]
-    if names[:3] == ["<unk>", "<s>", "</s>"]:
-        _shift(model)
+    if names[:3] == ["<unk>", "<s>", "</s>"] and model.trainer_spec.model_type == _UNIGRAM:
+        _shift(model)  # XLM-R; Llama 2 and Mistral begin so too, with BPE, and know these ids
     elif "[CLS]" in names and "[MASK]" not in names:  # DeBERTa-v3
         model.pieces.add(piece="[MASK]", score=0.0, type=_CONTROL)
     return _made(model)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from pipelines import sentencepiece
+from pipelines import bytepair_files, sentencepiece
 from pipelines.errors import UserError
 from pipelines.wordpiece import WordPiece
 
@@ -19,7 +19,7 @@ class Tokenizer(Protocol):
     """What every kind of tokenizer offers.
 
     Attributes:
-        kind: ``wordpiece`` or ``sentencepiece``.
+        kind: ``wordpiece``, ``sentencepiece`` or ``bytepair``.
         vocabulary_size: the number of pieces, V.
         pad_id: the id that fills up short texts.
         start_id: the id of [CLS] or <s>.
@@ -67,6 +67,10 @@ class Tokenizer(Protocol):
         """Split (B,) strings into ids, starts and ends, (B, tokens) int32, in bytes."""
         ...
 
+    def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Join (B, None) int32 ids to (B,) strings, special tokens left out."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write the files from which :func:`load` makes an equal tokenizer."""
         ...
@@ -76,8 +80,9 @@ def load(folder: Path) -> Tokenizer:
     """Load the tokenizer of a model's folder.
 
     Args:
-        folder: in Hugging Face layout (vocab.txt, sentencepiece.bpe.model, spiece.model, spm.model
-            or tokenizer.json) or KerasHub layout (assets/tokenizer/).
+        folder: as a tokenizer's ``save`` writes it, in Hugging Face layout (vocab.txt,
+            sentencepiece.bpe.model, spiece.model, spm.model, tokenizer.json, or vocab.json and
+            merges.txt) or KerasHub layout (assets/tokenizer/).
 
     Raises:
         UserError: the folder has no vocabulary of a kind that can be used.
@@ -97,14 +102,12 @@ def load(folder: Path) -> Tokenizer:
         return _wordpiece(folder, sorted(vocabulary, key=vocabulary.__getitem__))
     if model.get("type") == "Unigram":
         return sentencepiece.from_unigram(config, file)
-    if model.get("type") == "BPE" or (folder / "merges.txt").exists():
-        raise UserError(
-            f"{folder} has a byte-pair vocabulary (BPE), which cannot be used here: take a model "
-            "with WordPiece or SentencePiece"
-        )
+    found = bytepair_files.load(folder)
+    if found is not None:
+        return found
     raise UserError(
         f"{folder} has no vocabulary; looked for vocab.txt, {', '.join(_SENTENCEPIECE_FILES)}, "
-        "tokenizer.json and assets/tokenizer/"
+        "tokenizer.json, vocab.json with merges.txt, and assets/tokenizer/"
     )
 
 

@@ -28,6 +28,17 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 100  # characters; a longer word is one unknown token, as in pretraining
 _CONTROL = r"\x{00}-\x{08}\x{0B}\x{0C}\x{0E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\p{Co}\x{FFFD}"
 
+_IDEOGRAPHS = r"\p{Han}\x{3000}-\x{303F}\x{FF00}-\x{FF0F}\x{FF1A}-\x{FF20}"
+# Where words were split and no space was: what each pattern leaves of it.
+_UNSPACED = (
+    (rf" ?([{_IDEOGRAPHS}]) ?", r"\1"),
+    (r" ([.,!?;:%)\]}…]+)", r"\1"),
+    (r"([(\[{¿¡$#@]) ", r"\1"),
+    (r" (['’\-–/]) ", r"\1"),
+    (r"(\d\.) (\d)", r"\1\2"),
+    (r" (n't|'m|'s|'ve|'re|'ll|'d)\b", r"\1"),
+)
+
 
 @dataclass(frozen=True, eq=False)
 class WordPiece:
@@ -133,6 +144,25 @@ class WordPiece:
             tf.ragged.boolean_mask(ends, mask),
         )
 
+    def detokenize(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Join pieces to texts, roughly: capitals, accents and some spaces are not in the pieces.
+
+        Args:
+            ids: (B, None) int32; special tokens, and ids beyond the vocabulary, are left out.
+
+        Returns:
+            (B,) string, UTF-8; no space stands before punctuation, around the apostrophes and
+            hyphens of words, or around ideographs.
+
+        Source: clean_up_tokenization of Hugging Face's transformers, widened.
+        """
+        known = tf.where(ids.values < self.vocabulary_size, ids.values, self.vocabulary_size)
+        words = tf.gather(tf.constant(self._written), known)
+        texts = tf.strings.reduce_join(ids.with_values(words), axis=-1)
+        for pattern, rest in _UNSPACED:
+            texts = tf.strings.regex_replace(texts, pattern, rest)
+        return tf.strings.strip(texts)
+
     def save(self, folder: Path) -> None:
         """Write vocab.txt and tokenizer_config.json, from which it can be loaded again."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,6 +174,14 @@ class WordPiece:
             "strip_accents": self.strip_accents,
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @cached_property
+    def _written(self) -> list[str]:
+        """What each piece adds to a text, and behind them what an id beyond the vocabulary does."""
+        return [
+            "" if p in SPECIAL else p[2:] if p.startswith("##") else f" {p}"
+            for p in (*self.vocabulary, SPECIAL[0])
+        ]
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -73,7 +73,8 @@ def _add_options(parser: Parser, name: str, chosen: Task) -> None:
     _add_general(parser)
     add_flags(parser, "task", chosen.options, f"task {name}: {chosen.summary}")
     for section, kind in SECTIONS.items():
-        group = add_flags(parser, section, kind, f"{section}: {_title(kind)}")
+        own = chosen.defaults.get(section)
+        group = add_flags(parser, section, kind, f"{section}: {_title(kind)}", own)
         if section == "data":
             add_column_flags(group, columns_of(chosen))
     parser.epilog = "Tasks, each with options of its own (--task NAME --help):\n" + "\n".join(
@@ -113,7 +114,7 @@ def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen:
     """Put the flags over the file's values."""
     values = {key: dict(v) if isinstance(v, Mapping) else v for key, v in file.items()}
     for section in ("task", *SECTIONS):
-        values[section] = values.get(section) or {}
+        values[section] = {**chosen.defaults.get(section, {}), **(values.get(section) or {})}
     values["task"]["name"] = name
     headers: Any = values["data"].get("columns") or {}
     given = {}

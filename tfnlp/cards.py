@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.kinds import as_request
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.experiment import Model, columns
@@ -21,6 +22,9 @@ from tfnlp.task import Table
 def _room(model: Model) -> str:
     """Say how much of a text the model reads."""
     tokens = f"{model.context.max_length} tokens"
+    if model.task.generate:
+        longest = model.experiment.options.max_tokens
+        return f"{tokens} and writes up to {longest}; what goes beyond is cut"
     windows = getattr(model.experiment.options, "windows", None)
     if windows is None:
         return f"{tokens} in each of as many windows as the text needs"
@@ -40,7 +44,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
     source = data.dataset or f"{data.train} (the user's own)"
     labels = model.context.facts.get("labels")
     row = task.sample(experiment.options)[0]
-    request = {c.name: str(row[c.name]) for c in columns(experiment, task, targets=False)}
+    request = {c.name: as_request(row[c.name]) for c in columns(experiment, task, targets=False)}
     body = json.dumps({"instances": [request]}, ensure_ascii=False)
     parts = [
         f"# {experiment.name}",
@@ -66,6 +70,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
         "```",
         f"curl -d '{body}' http://localhost:8501/v1/models/{experiment.name}:predict",
         "```",
+        *_settings(model),
         "",
         "## Limits",
         "",
@@ -74,6 +79,18 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
         "it decides anything about people.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _settings(model: Model) -> list[str]:
+    """Tell of the signatures whose requests have settings."""
+    ways = model.task.settings(model.experiment.options)
+    if not ways:
+        return []
+    lines = ["", "Further signatures take, with each text, how tokens are chosen:", ""]
+    for way, values in ways.items():
+        listed = ", ".join(f"`{name}` {json.dumps(value)}" for name, value in values.items())
+        lines.append(f"- `{way}`: {listed}")
+    return lines
 
 
 def _backbone(name: str) -> str:

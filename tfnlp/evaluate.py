@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pipelines.errors import UserError
+from pipelines.kinds import as_request
 from pipelines.rows import Column, Rows
 from pipelines.startup import quiet_start
 from pipelines.writers import json_text
@@ -22,7 +23,7 @@ from tfnlp import arguments, commands, config, runs, task
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
 from tfnlp.saved_model import SAVED_MODELS, find_model, load
-from tfnlp.task import Arrays, Context, Report, Table, Task
+from tfnlp.task import Arrays, Report, Table, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,7 +99,7 @@ def main(argv: list[str]) -> int:
     values["columns"] = {**values.get("columns", {}), **headers}
     options = make(Options, values, "the command line")
     exported = _exported(find_model(given["model"]))
-    if exported.task.pack:
+    if exported.task.pack and not exported.task.targets(exported.experiment.options):
         raise UserError(
             f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
             "rows, by which alone it is judged: see metrics.json there, or train again"
@@ -129,10 +130,8 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         rows: N rows with the task's inputs and targets.
         batch_size: rows it is asked at a time [rows].
     """
-    from pipelines import tokenizer
-
     model = load(exported.folder)
-    inputs = {name: rows.columns[name] for name in model.inputs}
+    inputs = {name: [*map(as_request, rows.columns[name])] for name in model.inputs}
     lengths = [sum(map(len, texts)) for texts in zip(*inputs.values(), strict=True)]
     # Rows of about one length go together: a batch is padded to its longest.
     order = sorted(range(len(rows)), key=lengths.__getitem__)
@@ -145,8 +144,7 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         for i, answer in zip(places, model.answer(texts), strict=True):
             answers[i] = answer
     options = exported.experiment.options
-    vocabulary = tokenizer.load(exported.folder / "assets.extra" / "tokenizer")
-    context = Context(options, vocabulary, options.max_length, exported.facts)
+    context = task.load_context(exported.folder / "assets.extra", options, exported.facts)
     return exported.task.report(context, rows, _arrays(answers))
 
 

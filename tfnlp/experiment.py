@@ -1,4 +1,4 @@
-"""An experiment's steps: prepare, evaluate, fit, calibrate, save and load.
+"""An experiment's steps: prepare, arrange, answer, fit and calibrate.
 
 Dimensions: N rows, B batch, C classes.
 """
@@ -6,9 +6,6 @@ Dimensions: N rows, B batch, C classes.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import shutil
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,16 +15,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import batching, discover, splits, tokenizer
+from pipelines import batching, splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from tfnlp import config, distribution, optimizers
+from pipelines.tokenizer import Tokenizer
+from tfnlp import distribution, optimizers
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
 from tfnlp.saved_model import fold
 from tfnlp.strategies import supervised
-from tfnlp.task import Context, Objective, Report, Task, Tensors
+from tfnlp.task import Context, Objective, Task, Tensors
 
 EVALUATION_BATCH = 64
 
@@ -57,7 +55,10 @@ class Model:
         @tf.function(autograph=False)
         def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
             features, offsets = self.task.encode(self.context, raw)
-            tokens = tf.reduce_sum(tf.cast(features["padding_mask"], tf.int64), -1)
+            if "length" in offsets:
+                return offsets["length"][:, None], offsets["lost"]
+            mask = features["padding_mask" if "padding_mask" in features else "prompt"]
+            tokens = tf.reduce_sum(tf.cast(mask, tf.int64), -1)
             return tokens if tokens.shape.rank == 2 else tokens[:, None], offsets["lost"]
 
         return count
@@ -68,6 +69,9 @@ class Model:
 
         @tf.function(autograph=False)
         def answer(raw: Tensors) -> dict[str, tf.Tensor]:
+            asked = {column.name for column in columns(self.experiment, self.task, targets=False)}
+            if self.task.generate and asked == set(raw):
+                return self.task.generate(self.context, self.network, raw)
             features, offsets = self.task.encode(self.context, raw)
             outputs = self.network(features, training=False)
             return self.task.decode(self.context, raw, outputs, offsets)
@@ -120,14 +124,19 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     task = tasks.load(experiment.task)
     facts = task.learn(train, experiment.options)
     settings = experiment.backbone
-    backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
+    backbone, target = _backbone(experiment, task, train)
     max_length = experiment.options.max_length
-    if max_length > backbone.max_length:
+    writing = getattr(experiment.options, "max_tokens", 0) if backbone.kind == "causal" else 0
+    if max_length + writing > backbone.max_length:
+        more = f" with --max-tokens {writing}" if writing else ""
+        remedy = "" if task.generate else " (use --windows to read longer texts)"
         raise UserError(
-            f"--max-length {max_length} is more than the {backbone.max_length} tokens that "
-            f"{settings.name} has positions for (use --windows to read longer texts)"
+            f"--max-length {max_length}{more} is more than the {backbone.max_length} tokens that "
+            f"{settings.name} has positions for{remedy}"
         )
-    context = Context(experiment.options, backbone.tokenizer, max_length, facts)
+    if task.generate:
+        facts |= {"form": backbone.kind, "positions": backbone.max_length, "chat": backbone.chat}
+    context = Context(experiment.options, backbone.tokenizer, max_length, facts, target)
     network = distribution.replicated(task.build(context, backbone.model))
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
@@ -139,6 +148,30 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
         for layer in block:
             layer.trainable = False
     return Model(experiment, task, context, network, backbone.blocks)
+
+
+def _backbone(
+    experiment: Experiment, task: Task, train: Rows
+) -> tuple[loading.Backbone, Tokenizer | None]:
+    """Load the backbone, and learn the vocabulary that is written with if it needs another."""
+    settings, options = experiment.backbone, experiment.options
+    if settings.name.partition(":")[0] == loading.SCRATCH:
+        learned = task.vocabulary(train, options, None) if task.vocabulary else None
+        if learned is None or "causal" not in task.backbones:
+            raise UserError(
+                f"--backbone {settings.name} is for tasks that write; {experiment.task} needs a "
+                "pretrained one"
+            )
+        return loading.scratch(settings.name, learned, settings.dropout), None
+    backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
+    if backbone.kind not in task.backbones:
+        raise UserError(
+            f"the backbone {settings.name!r} is {backbone.kind}; {experiment.task} needs one that "
+            f"is {' or '.join(task.backbones)} (python -m tfnlp.backbones lists them)"
+        )
+    learns = task.vocabulary and backbone.kind == "encoder"
+    target = task.vocabulary(train, options, backbone.tokenizer) if learns else None  # type: ignore[misc]
+    return backbone, target
 
 
 def examples(model: Model, rows: Rows) -> dict[str, tf.Tensor]:
@@ -211,6 +244,8 @@ def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
     task, context = model.task, model.context
     features, offsets = task.encode(context, raw)
     mask = features["padding_mask"]
+    if "length" in offsets:
+        return features, task.target(context, raw, features, offsets)[0]
     windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
     narrow = tf.minimum(-(-width // windows), context.max_length)
     features = batching.pad(features, narrow, context.tokenizer.pad_id)
@@ -256,11 +291,6 @@ def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.nda
         found.append(fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()}))
     back = np.argsort(np.concatenate(order))
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
-
-
-def evaluate(model: Model, rows: Rows) -> Report:
-    """Answer rows and judge the answers."""
-    return model.task.report(model.context, rows, answer(model, rows))
 
 
 def compile_model(model: Model, steps: int) -> Objective:
@@ -341,46 +371,3 @@ def calibrated(model: Model, validation: Data) -> Model:
     added = model.task.calibrate(model.context, validation.rows, answers)
     context = dataclasses.replace(model.context, facts={**model.context.facts, **added})
     return dataclasses.replace(model, context=context)
-
-
-def save(model: Model, run: Path) -> None:
-    """Keep a trained model in its run's folder: ``model.keras``, facts and tokenizer."""
-    aside = run / "new-model"
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "tokenizer").mkdir(parents=True)
-    network = model.network  # saved anew, it leaves its optimizer behind
-    keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
-    model.context.tokenizer.save(aside / "tokenizer")
-    facts = json.dumps(model.context.facts, ensure_ascii=False, indent=1)
-    (aside / "facts.json").write_text(facts, "utf-8")
-    config.write_yaml(model.experiment, aside / "experiment.yaml")
-    if model.task.keep:
-        model.task.keep(model.context, model.experiment.backbone, network, aside)
-    shutil.rmtree(run / "model", ignore_errors=True)
-    os.replace(aside, run / "model")
-
-
-def load(run: Path) -> Model:
-    """Load what :func:`save` kept.
-
-    Raises:
-        UserError: the folder holds no trained model.
-    """
-    folder = run / "model"
-    if not (folder / "model.keras").exists():
-        raise UserError(
-            f"{run} holds no trained model (it must be a folder such as "
-            "tensorboard_logs/NAME/RUN whose training has ended)"
-        )
-    values = config.read_yaml(folder / "experiment.yaml")
-    task = tasks.load(values["task"]["name"])
-    experiment = config.from_values(values, task.options, str(folder / "experiment.yaml"))
-    facts = json.loads((folder / "facts.json").read_text("utf-8"))
-    vocabulary = tokenizer.load(folder / "tokenizer")
-    context = Context(experiment.options, vocabulary, experiment.options.max_length, facts)
-    import tfnlp.heads  # the heads' layers must be known by name
-
-    for name in discover.names(tfnlp.heads.__name__):
-        discover.load(tfnlp.heads.__name__, name, "head")
-    network = keras.models.load_model(folder / "model.keras", compile=False)
-    return Model(experiment, task, context, network)

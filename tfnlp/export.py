@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, reason
+from pipelines.kinds import as_request
 from tfnlp import commands, runs
 from tfnlp.options import Parser
-from tfnlp.saved_model import INPUTS
+from tfnlp.saved_model import INPUTS, SETTINGS
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -103,6 +104,8 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
     names = [column.name for column in inputs]
 
     def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if task.generate:
+            return task.generate(context, network, raw)
         features, offsets = task.encode(context, raw)
         return task.decode(context, raw, network(features, training=False), offsets)
 
@@ -137,6 +140,7 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
 
     ways = {"serving_default": from_columns(inputs)}
     ways |= {name: from_columns(own) for name, own in task.ways(context.options).items()}
+    ways |= task.calls(context, network)
     if task.tokens:
         ways["tokens"] = (from_tokens, ids)
     if task.classify:
@@ -150,7 +154,7 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
     }
     for function in signatures.values():
         function.get_concrete_function()  # a tokenizer makes its resources when first used
-    module.resources = context.tokenizer.resources
+    module.resources = context.resources
     return module, signatures
 
 
@@ -173,10 +177,11 @@ def _check_ops(folder: Path) -> None:
     functions = {function.signature.name for function in graph.library.function}
     nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
     for node in nodes:
-        if node.op not in known and node.op not in functions:
+        # XLA's ops are known to the stock server, but ask for a compiler that it has not.
+        if (node.op not in known or node.op.startswith("Xla")) and node.op not in functions:
             raise UserError(
                 f"the model's graph has the op {node.op!r} (node {node.name!r}), which TF Serving "
-                f"{SERVING_VERSION} does not have; write the task's encode and decode without it"
+                f"{SERVING_VERSION} does not run; write the task's encode and decode without it"
             )
     compiled = [*nodes, *graph.library.function]
     for node in compiled:
@@ -205,7 +210,8 @@ def _write_warmup(folder: Path, model: Model) -> None:
     from tfnlp.experiment import columns
 
     wanted = columns(model.experiment, model.task, targets=False)
-    row = {c.name: str(model.task.sample(model.context.options)[0][c.name]) for c in wanted}
+    sample = model.task.sample(model.context.options)[0]
+    row = {c.name: as_request(sample[c.name]) for c in wanted}
     widths = model.context.facts["widths"]
     sizes = [width // len(wanted) for width in widths]
     requests = [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
@@ -260,6 +266,11 @@ def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: 
     vocabulary = folder / "assets.extra" / "tokenizer"  # TF Serving does not look at extra assets
     vocabulary.mkdir(parents=True)
     model.context.tokenizer.save(vocabulary)
+    if model.context.target:
+        model.context.target.save(folder / "assets.extra" / "target_tokenizer")
+    if settings := model.task.settings(model.context.options):
+        own = {"decoding": getattr(model.context.options, "decoding", "")}
+        runs.write_json(folder / SETTINGS, {"serving_default": own, **settings})
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
         (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
@@ -293,8 +304,8 @@ def main(argv: list[str]) -> int:
     with quiet_start():
         import dataclasses
 
-        from tfnlp import cards, experiment
-    model = experiment.load(Path(given.run))
+        from tfnlp import cards, storage
+    model = storage.load(Path(given.run))
     if given.saved_models:
         place = dataclasses.replace(model.experiment.export, saved_models=given.saved_models)
         model = dataclasses.replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 from tfnlp.options import option
 from tfnlp.task import Context, Tensors
@@ -20,12 +21,27 @@ if TYPE_CHECKING:
 
 Way = Literal["sample", "beam", "contrastive"]
 
+_CACHED: WeakKeyDictionary[keras.Model, Network] = WeakKeyDictionary()
+
 # Settings of each way to write, and of all. Their names are those of the options below.
 _ALL = ("max_tokens", "min_tokens", "repetition_penalty", "no_repeat_ngram", "stop")
 _OWN: dict[Way, tuple[str, ...]] = {
     "sample": ("temperature", "top_k", "top_p", "sampling_seed"),
     "beam": ("beams", "length_penalty"),
     "contrastive": ("top_k", "alpha"),
+}
+# What a request may ask for; what lies beyond is taken for the nearest.
+_LIMITS: dict[str, tuple[Any, Any]] = {
+    "max_tokens": (0, 2**20),
+    "min_tokens": (0, 2**20),
+    "repetition_penalty": (0.1, 100.0),
+    "no_repeat_ngram": (0, 1000),
+    "temperature": (0.0, 100.0),
+    "top_k": (0, 2**20),
+    "top_p": (0.01, 1.0),
+    "beams": (1, 64),
+    "length_penalty": (-10.0, 10.0),
+    "alpha": (0.0, 1.0),
 }
 _NEED = {"contrastive": {"top_k": 5}}  # where 0, all tokens, cannot be
 
@@ -158,14 +174,32 @@ def _settings(
     wanted: dict[str, tf.Tensor] = {}
     for name, value in settings(context.options)[way].items():
         wanted[name] = given[name] if name in given else tf.fill(tf.shape(lengths), value)
+    for name, (least, most) in _LIMITS.items():
+        if name in wanted:
+            wanted[name] = tf.clip_by_value(wanted[name], least, most)
     room = context.facts["positions"] - lengths
-    wanted["max_tokens"] = tf.clip_by_value(wanted["max_tokens"], 0, room)
+    wanted["max_tokens"] = tf.minimum(wanted["max_tokens"], room)
     if "sampling_seed" in wanted:
         wanted["seed"] = wanted.pop("sampling_seed")
     return wanted
 
 
 def cached(context: Context, network: keras.Model) -> Network:
+    """Return a network as the loops ask for it, its step one function for all of them.
+
+    Written out in each loop of a SavedModel's signatures, the layers would take more room than
+    small models' weights.
+    """
+    if network not in _CACHED:
+        import tensorflow as tf
+
+        made = _cached(context, network)
+        made.step = tf.function(made.step, autograph=False, reduce_retracing=True)  # type: ignore[method-assign]
+        _CACHED[network] = made
+    return _CACHED[network]
+
+
+def _cached(context: Context, network: keras.Model) -> Network:
     """Return a network as the loops ask for it."""
     from tfnlp.heads import causal, decoder
 

@@ -86,10 +86,15 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_flags(
-    parser: argparse.ArgumentParser, name: str, section: type, title: str
+    parser: argparse.ArgumentParser,
+    name: str,
+    section: type,
+    title: str,
+    defaults: Mapping[str, Any] | None = None,
 ) -> argparse._ArgumentGroup:
     """Add a section's options to a parser, as an argument group with this title.
 
+    Where a task has defaults of its own, they are shown in place of the section's.
     A flag that is not given leaves nothing in the namespace, so that a file's value can stand.
     Values arrive under ``<name>.<field>``.
     """
@@ -100,7 +105,8 @@ def add_flags(
             continue
         flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
         kind, choices = _kind(hints[field.name], field)
-        shown = "" if _default(field) in (None, {}) else f" (default: {_shown(_default(field))})"
+        default = (defaults or {}).get(field.name, _default(field))
+        shown = "" if default in (None, {}, "") else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
             "dest": f"{name}.{field.name}",
             "default": argparse.SUPPRESS,

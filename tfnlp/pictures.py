@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 # Labels may be Chinese: take the first of these fonts that the machine has.
 mpl.rcParams["font.sans-serif"] = [
     "Noto Sans CJK SC",
+    "Noto Sans CJK JP",  # all that Matplotlib sees of the collection in fonts-noto-cjk
     "WenQuanYi Zen Hei",
     "Microsoft YaHei",
     "PingFang SC",
@@ -102,15 +103,88 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
 
 
 def histograms(quantity: str, groups: Mapping[str, np.ndarray], bins: int = 50) -> Figure:
-    """Draw how values are spread, name -> float (N,), each group's bars adding up to one."""
+    """Draw how values are spread, name -> (N,), each group's bars adding up to one.
+
+    Of whole numbers every bar stands for as many, at most ``bins`` bars in all.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    edges = np.histogram_bin_edges(np.concatenate(list(groups.values())), bins)
+    every = np.concatenate(list(groups.values()))
+    edges = np.histogram_bin_edges(every, bins)
+    if every.size and every.dtype.kind == "i":
+        low, high = int(every.min()), int(every.max())
+        step = -(-(high - low + 1) // bins)
+        edges = np.arange(low, high + step + 1, step) - 0.5
     for name, values in groups.items():
         weights = np.full(len(values), 1 / max(len(values), 1))
         axes.hist(values, list(edges), weights=weights, alpha=0.5, label=name)
     axes.set(xlabel=quantity, ylabel="share")
     axes.legend()
+    return figure
+
+
+def attention(
+    title: str, rows: Sequence[str], columns: Sequence[str], weights: np.ndarray
+) -> Figure:
+    """Draw how much each token written (down) looks at each token read (across).
+
+    Args:
+        title: above it.
+        rows: the R tokens written.
+        columns: the C tokens read.
+        weights: float (R, C), each row adding up to one or less.
+
+    Source: Bahdanau et al. 2015, "Neural machine translation by jointly learning to align and
+        translate", figure 3 (https://arxiv.org/abs/1409.0473).
+    """
+    cell = 0.32 if max(len(rows), len(columns)) <= 20 else 0.22  # [inches]
+    width, height = (min(cell * len(names), 20.0) for names in (columns, rows))
+    figure = Figure(figsize=(width + 2.8, height + 2.0), layout="constrained")
+    axes = figure.subplots()
+    top = max(float(weights.max(initial=0.0)), 1e-9)
+    image = axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=top, aspect="auto")
+    figure.colorbar(image, ax=axes, label="weight", aspect=30, fraction=0.08)
+    across, down = (-(-len(names) // MOST_NAMES) for names in (columns, rows))
+    small = 9 if cell > 0.3 else 7
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(0, len(columns), across), shown(columns[::across]), rotation=90)
+    axes.set_yticks(range(0, len(rows), down), shown(rows[::down]))
+    axes.tick_params(labelsize=small, length=0)
+    # Lines between the cells lead the eye from a token to its weights.
+    axes.set_xticks(np.arange(1, len(columns)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(rows)) - 0.5, minor=True)
+    axes.grid(which="minor", color="0.9", linewidth=0.5)
+    axes.tick_params(which="minor", length=0)
+    figure.suptitle(shown([title])[0])
+    return figure
+
+
+def plane(
+    title: str,
+    x_label: str,
+    y_label: str,
+    curves: Mapping[str, Sequence[tuple[float, float, str]]],
+) -> Figure:
+    """Draw named curves of points, (x, y, label) each, such as quality against diversity."""
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        (line,) = axes.plot(x, y, marker="o", label=shown([name])[0])
+        for point in points:
+            axes.annotate(
+                shown([point[2]])[0],
+                point[:2],
+                xytext=(6, -10),
+                textcoords="offset points",
+                fontsize=8,
+                color=line.get_color(),
+                bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "linewidth": 0},
+            )
+    axes.margins(0.08)
+    axes.set(title=title, xlabel=x_label, ylabel=y_label)
+    if curves:
+        axes.legend()
     return figure
 
 

@@ -5,24 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+from typing import BinaryIO
 
 from pipelines.errors import UserError
 from pipelines.formats import FORMATS, Format, format_of, opened
 from pipelines.kinds import value_of
 from pipelines.rows import BadRow, Record, quarantine_path, stream
-from pipelines.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
-from tfnlp.saved_model import SAVED_MODELS, Model, answered, find_model, load
+from tfnlp import outputs, saved_model, streaming
+from tfnlp.saved_model import SAVED_MODELS, SETTINGS, Model, answered, find_model, settings_of
+from tfnlp.settings import Settings
 
 STDIN = "<stdin>"
 
@@ -37,9 +32,16 @@ def parser() -> argparse.ArgumentParser:
   python -m tfnlp.predict saved_models/pairs/1 "first text" "second text"
   python -m tfnlp.predict trec --input questions.csv --column text=question --output answers.csv
   cat questions.txt | python -m tfnlp.predict trec > answers.jsonl
+  python -m tfnlp.predict story "Once upon a time" --set temperature=0.7 --set top_p=0.9
+  python -m tfnlp.predict german --input english.txt --set beams=8 --set length_penalty=0.8
 
 The answer to a row is the row's own columns and the model's outputs. An output whose name the
-file has as a column is written as predicted_<name>.""",
+file has as a column is written as predicted_<name>.
+
+A model that writes takes settings (--set). Which, and with what values otherwise, stands in its
+settings.json; what chooses tokens follows from them: temperature and top_p sample, beams asks for
+a beam search, alpha for a contrastive one. On a terminal the answer to a single text is shown as
+it is written, unless it is searched for as a whole, as by beams; --stream asks for it anywhere.""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -99,8 +101,22 @@ file has as a column is written as predicted_<name>.""",
     add(
         "--signature",
         metavar="NAME",
-        default="serving_default",
-        help="which of the model's signatures is asked, such as embed (default: %(default)s)",
+        help="which of the model's signatures is asked, such as embed (default: serving_default, "
+        "or the one that has all that --set names)",
+    )
+    add(
+        "--set",
+        metavar="NAME=VALUE",
+        type=_setting,
+        action="append",
+        default=[],
+        help="how a model that writes does so, such as temperature=0.7; may be repeated",
+    )
+    add(
+        "--stream",
+        action="store_true",
+        help="show each answer as it is written, without a table or JSON (default: for a single "
+        "text on a terminal)",
     )
     add(
         "--batch-size",
@@ -117,6 +133,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and sign and header):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=HEADER")
     return name, header
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
 
 
 def _positive(text: str) -> int:
@@ -145,35 +168,84 @@ def run(args: argparse.Namespace) -> None:
     if args.texts and args.input:
         raise UserError("texts and --input were both given (give one of them)")
     folder = find_model(args.model)
-    form = _output_form(args)
+    form = outputs.form_of(args.output, args.format)
+    known = settings_of(folder)
+    way, told = _way(args, folder, known)
+    live = _live(args, way, told, known)
     tally = Tally()
     with ExitStack() as stack:
         file = None if args.texts else stack.enter_context(_input(args.input))
         input_form = None if args.texts else _input_form(args)
-        output = stack.enter_context(_output(args.output))
-        model = load(folder, args.signature)
+        output = stack.enter_context(outputs.opened(args.output))
+        saved = saved_model.opened(folder)
+        model = saved.model(way, told) if args.signature or args.set else saved.model()
         records: Iterable[Record] = (
             _argument_records(args.texts, model)
             if file is None or input_form is None
             else _file_records(args, file, input_form, model, tally)
         )
-        write = _writer(form, output, model)
-        advance = stack.enter_context(_progress(file, args.output))
-        names: dict[str, str] = {}
-        for chunk in answered(records, model, args.batch_size):
-            names = names or _output_names(chunk)
-            if form == "table":
-                write([{**record.values, **answer} for record, answer in chunk])
-            else:
-                write([_merged(record, answer, names) for record, answer in chunk])
-            output.flush()
-            tally.answered += len(chunk)
-            advance(tally.answered)
+        single = len(args.texts) == len(model.inputs) and streaming.possible(saved)
+        if live is not None and (args.stream or single):
+            stream = streaming.Stream(saved, live)
+            for record in records:
+                stream.show(record.values, output)
+                tally.answered += 1
+        else:
+            advance = stack.enter_context(outputs.progress(file, args.output))
+            write = outputs.writer(form, output, model.inputs)
+            for chunk in answered(records, model, args.batch_size):
+                write(chunk)
+                output.flush()
+                tally.answered += len(chunk)
+                advance(tally.answered)
     if tally.bad:
         kept = f"kept in {quarantine_path(_source(args))}, " * (args.on_bad_row == "quarantine")
         _say(f"bad rows left out: {tally.bad:,}, {kept}the first: {tally.first_bad}")
     if not tally.answered:
         _say("no rows to answer")
+
+
+def _way(args: argparse.Namespace, folder: Path, known: Settings) -> tuple[str, dict[str, str]]:
+    """Return the signature that is asked, or would be if it took settings, and the settings."""
+    given = dict(args.set)
+    if given and not known.ways:
+        raise UserError(
+            f"{folder} has no settings (--set is for models that write, which have a {SETTINGS})"
+        )
+    return (args.signature, given) if args.signature else known.choose(given)
+
+
+def _live(
+    args: argparse.Namespace, way: str, told: dict[str, str], known: Settings
+) -> dict[str, str] | None:
+    """Return the settings for answers shown as they are written, or None if they need not be."""
+    samples = way in ("sample", "start")
+    bare = args.output in (None, "-") and not args.format
+    if not args.stream:
+        return told if samples and bare and sys.stdout.isatty() else None
+    if not bare:
+        raise UserError(
+            "--stream shows answers as they are, on standard output (leave out --output and "
+            "--format)"
+        )
+    if samples or not way:
+        return told
+    if args.signature:
+        raise UserError(
+            f"--stream writes by the signature sample, not {args.signature} (leave out one of them)"
+        )
+    given = dict(args.set)
+    there = known.ways.get("sample", {})
+    lacking = [name for name in given if name not in there]
+    if lacking:
+        raise UserError(
+            f"--stream writes by the signature sample, which has no setting {lacking[0]!r}; it "
+            f"has: {', '.join(there)}"
+        )
+    told = known.greedily(given)
+    how = "greedily" if told != given else "by chance"
+    _say(f"{way} search shows nothing before its end: this is written {how} instead")
+    return told
 
 
 def _source(args: argparse.Namespace) -> str:
@@ -196,27 +268,6 @@ def _input(path: str | None) -> Iterator[BinaryIO]:
     else:
         with opened(Path(str(path))) as file:
             yield file
-
-
-@contextmanager
-def _output(path: str | None) -> Iterator[TextIO]:
-    """Open standard output, or a file that is put in place when complete."""
-    if path in (None, "-"):
-        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
-        yield sys.stdout
-    else:
-        with replacing(Path(str(path))) as file:
-            yield file
-
-
-def _output_form(args: argparse.Namespace) -> str:
-    """Return the format of the answers: as told, by the file's suffix, or a table to look at."""
-    if args.output in (None, "-"):
-        return args.format or ("table" if sys.stdout.isatty() else "jsonl")
-    suffix = Path(args.output).suffix.lower().removeprefix(".")
-    if suffix == "gz":
-        raise UserError(f"cannot write {args.output} gzipped (pipe standard output into gzip)")
-    return args.format or (suffix if suffix in ("csv", "tsv") else "jsonl")
 
 
 def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
@@ -265,99 +316,6 @@ def _file_records(
         on_bad_row=args.on_bad_row,
         report=tally.leave_out,
     )
-
-
-def _output_names(chunk: Sequence[tuple[Record, dict[str, Any]]]) -> dict[str, str]:
-    """Return under which name each output is written: ``predicted_...`` if a column has its own."""
-    taken = {name for record, _ in chunk for name in record.fields}
-    names = {}
-    for name in chunk[0][1]:
-        free = name
-        while free in taken:
-            free = f"predicted_{free}"
-        names[name] = free
-    return names
-
-
-def _merged(record: Record, answer: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a row's own columns and the outputs."""
-    outputs = {names[name]: value for name, value in answer.items()}
-    clash = outputs.keys() & record.fields.keys()
-    if clash:
-        raise UserError(
-            f"row {record.number} has a column {min(clash)!r}, which the rows before it lack and "
-            "the answers use (name the same columns in the first rows)"
-        )
-    return {**record.fields, **outputs}
-
-
-def _writer(form: str, output: TextIO, model: Model) -> Writer:
-    """Return the function that writes rows of answers."""
-    if form == "table":
-        return _table_writer(output, model.inputs)
-    if form == "jsonl":
-        return jsonl_writer(output)
-    return csv_writer(output, "\t" if form == "tsv" else ",")
-
-
-def _table_writer(output: TextIO, inputs: Sequence[str]) -> Writer:
-    """Return a function that shows inputs and outputs; mappings only if there is nothing else."""
-    console = Console(file=output)
-
-    def write(rows: Sequence[Mapping[str, Any]]) -> None:
-        plain = [name for name, value in rows[0].items() if not isinstance(value, dict)]
-        columns = plain if len(plain) > len(inputs) else list(rows[0])
-        table = Table()
-        for name in columns:
-            number = isinstance(rows[0][name], (int, float))
-            table.add_column(Text(name), justify="right" if number else "left")
-        for row in rows:
-            table.add_row(*(_table_cell(row[name]) for name in columns))
-        with console.capture() as capture:  # on a broken pipe rich itself would exit
-            console.print(table)
-        output.write(capture.get())
-
-    return write
-
-
-def _table_cell(value: Any) -> Text:
-    """Return a value for the eye: three digits, the three best of a mapping, nothing invisible."""
-    if isinstance(value, dict):
-        best = sorted(value.items(), key=lambda pair: pair[1], reverse=True)[:3]
-        value = ", ".join(f"{label} {score:.3f}" for label, score in best)
-    elif isinstance(value, float):
-        value = f"{value:.3f}"
-    elif not isinstance(value, str):
-        value = json_text(value)
-    cropped = value if len(value) <= 300 else f"{value[:299]}…"
-    # A text may hold escape sequences, which a terminal would obey.
-    return Text("".join(c if c.isprintable() else " " for c in cropped))
-
-
-@contextmanager
-def _progress(file: BinaryIO | None, output: str | None) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far a file has been read, unless the answers go there themselves."""
-    to_file = output not in (None, "-") or not sys.stdout.isatty()
-    shown = file is not None and to_file and sys.stderr.isatty()
-    size = os.fstat(file.fileno()).st_size if file is not None and shown else 0
-    columns = (
-        TextColumn("{task.fields[rows]:,} rows"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[speed]:,.0f} rows/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task("", total=size or None, rows=0, speed=0.0)
-        begin = time.monotonic()
-
-        def advance(rows: int) -> None:
-            if file is not None and shown:
-                place = file.tell() if size else 0
-                speed = rows / (time.monotonic() - begin)
-                progress.update(task, completed=place, rows=rows, speed=speed)
-
-        yield advance
 
 
 def _say(message: str) -> None:

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
+from pipelines.kinds import joined
 from pipelines.rows import Column, Record
 from pipelines.startup import quiet_start
+from tfnlp import settings
+from tfnlp.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
 
 SAVED_MODELS = Path("saved_models")
 INPUTS = "inputs.json"  # in a model's folder, the kinds of its inputs
+SETTINGS = "settings.json"  # there too, what else requests may say, by signature, with defaults
 # Rows read at a time: enough to sort by length, so that a batch needs little padding.
 CHUNK = 1024
 
@@ -30,11 +35,12 @@ class Model:
 
     Attributes:
         columns: the strings it reads, by name in alphabetical order, and their kinds.
-        answer: from B strings per input to B answers, each a value per named output.
+        answer: from B strings per input, or lists of turns, to B answers, each a value per named
+            output.
     """
 
     columns: tuple[Column, ...]
-    answer: Callable[[Mapping[str, Sequence[str]]], Answers]
+    answer: Callable[[Mapping[str, Sequence[Any]]], Answers]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -73,11 +79,125 @@ def find_model(model: str) -> Path:
     return max(versions, key=lambda path: int(path.name))
 
 
-def load(folder: Path, signature: str = "serving_default") -> Model:
-    """Load a SavedModel whose signature reads strings of shape (B,).
+@dataclass(frozen=True)
+class Request:
+    """What a signature takes.
+
+    Attributes:
+        columns: the strings it reads, by name in alphabetical order, and their kinds.
+        settings: what it is told besides, the same for every row.
+        fill: from B values per column to its inputs.
+    """
+
+    columns: tuple[Column, ...]
+    settings: Mapping[str, Any]
+    fill: Callable[[Mapping[str, Sequence[Any]]], dict[str, tf.Tensor]]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A SavedModel in memory.
+
+    Attributes:
+        folder: where it stands.
+        loaded: what TensorFlow loaded, which alone keeps the variables alive.
+    """
+
+    folder: Path
+    loaded: Any
+
+    @property
+    def signatures(self) -> set[str]:
+        """The names of its signatures."""
+        return set(self.loaded.signatures)
+
+    def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
+        """Return a signature's inputs by name, in alphabetical order.
+
+        Raises:
+            UserError: there is no such signature.
+        """
+        if signature not in self.signatures:
+            there = ", ".join(sorted(self.signatures)) or "none"
+            raise UserError(f"{self.folder} has no signature {signature!r}; it has: {there}")
+        # TensorFlow lists them in any order.
+        specs = self.loaded.signatures[signature].structured_input_signature[1]
+        return dict(sorted(specs.items()))
+
+    def request(self, signature: str, given: Mapping[str, str] | None = None) -> Request:
+        """Say what a signature takes.
+
+        Args:
+            signature: reads strings of shape (B,), and perhaps settings of the same shape.
+            given: values of settings, by name, in place of the model's own.
+
+        Raises:
+            UserError: it reads something else, or has no such setting.
+        """
+        import tensorflow as tf
+
+        types = {tf.int32: int, tf.float32: float, tf.string: str}
+        specs = self.inputs(signature)
+        known = settings_of(self.folder).ways.get(signature, {})
+        there = {name: value for name, value in known.items() if name in specs}
+        other = [
+            spec.name
+            for name, spec in specs.items()
+            if spec.shape.rank != 1 or spec.dtype not in (types if name in there else (tf.string,))
+        ]
+        names = specs.keys() - there.keys()
+        if other or not names:
+            raise UserError(
+                f"{signature} of {self.folder} does not read strings of shape [None]: "
+                f"{', '.join(map(str, specs.values())) or 'it has no input'}"
+            )
+        kinds = {name: types[specs[name].dtype] for name in there}
+        told = settings.values(given or {}, there, kinds, f"{signature} of {self.folder}")
+
+        def fill(texts: Mapping[str, Sequence[Any]]) -> dict[str, tf.Tensor]:
+            rows = len(next(iter(texts.values())))
+            strings = {n: tf.constant([*map(_string, v)], tf.string) for n, v in texts.items()}
+            same = {n: tf.fill([rows], tf.constant(v, specs[n].dtype)) for n, v in told.items()}
+            return {**strings, **same}
+
+        path = self.folder / INPUTS
+        written = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        columns = (Column(name, written.get(name, "text"), "") for name in sorted(names))
+        return Request(tuple(columns), told, fill)
+
+    def ask(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return a signature's outputs, by name.
+
+        Raises:
+            UserError: the model fails.
+        """
+        import tensorflow as tf
+
+        try:
+            outputs: dict[str, tf.Tensor] = self.loaded.signatures[signature](**inputs)
+        except tf.errors.OpError as error:
+            raise UserError(f"the model in {self.folder} fails: {_first_line(error)}") from error
+        return outputs
+
+    def model(
+        self, signature: str = "serving_default", given: Mapping[str, str] | None = None
+    ) -> Model:
+        """Return what answers texts by a signature; arguments and errors as of `request`."""
+        request = self.request(signature, given)
+
+        def answer(texts: Mapping[str, Sequence[Any]]) -> Answers:
+            outputs = self.ask(signature, request.fill(texts))
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            return split_rows(arrays, len(next(iter(texts.values()))))
+
+        return Model(request.columns, answer)
+
+
+def opened(folder: Path) -> Saved:
+    """Load a SavedModel.
 
     Raises:
-        UserError: it cannot be loaded, has no such signature, or one that reads something else.
+        UserError: it cannot be loaded.
     """
     with quiet_start():
         import tensorflow as tf
@@ -86,37 +206,40 @@ def load(folder: Path, signature: str = "serving_default") -> Model:
         tf.constant("")  # looks for devices
 
     try:
-        loaded = tf.saved_model.load(str(folder))
+        return Saved(folder, tf.saved_model.load(str(folder)))
     except Exception as error:  # a damaged folder raises almost anything, IndexError among them
         raise UserError(f"cannot load the SavedModel in {folder}: {_first_line(error)}") from error
-    if signature not in loaded.signatures:
-        there = ", ".join(sorted(loaded.signatures)) or "none"
-        raise UserError(f"{folder} has no signature {signature!r}; it has: {there}")
-    specs = loaded.signatures[signature].structured_input_signature[1]
-    other = [
-        spec.name for spec in specs.values() if spec.dtype != tf.string or spec.shape.rank != 1
-    ]
-    if other or not specs:
-        raise UserError(
-            f"{signature} of {folder} does not read strings of shape [None]: "
-            f"{', '.join(map(str, specs.values())) or 'it has no input'}"
-        )
 
-    def answer(texts: Mapping[str, Sequence[str]]) -> Answers:
-        tensors = {name: tf.constant(values, tf.string) for name, values in texts.items()}
-        try:
-            # Reached through ``loaded``, which alone keeps the variables alive.
-            outputs = loaded.signatures[signature](**tensors)
-        except tf.errors.OpError as error:
-            raise UserError(f"the model in {folder} fails: {_first_line(error)}") from error
-        arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
-        return split_rows(arrays, len(next(iter(texts.values()))))
 
-    path = folder / INPUTS
-    kinds = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    # TensorFlow lists them in any order.
-    columns = (Column(name, kinds.get(name, "text"), "") for name in sorted(specs))
-    return Model(tuple(columns), answer)
+def load(
+    folder: Path,
+    signature: str = "serving_default",
+    settings: Mapping[str, str] | None = None,
+) -> Model:
+    """Load a SavedModel of which a signature reads strings of shape (B,).
+
+    Args:
+        folder: the SavedModel's.
+        signature: which of its signatures is asked.
+        settings: what it is told besides the texts, where it takes settings: values by name, in
+            place of those in settings.json.
+
+    Raises:
+        UserError: it cannot be loaded; it has no such signature, or one that reads something else;
+            or that has no such setting, or one of another kind.
+    """
+    return opened(folder).model(signature, settings)
+
+
+def settings_of(folder: Path) -> Settings:
+    """Return what a model's signatures may be told besides texts."""
+    path = folder / SETTINGS
+    return Settings.of(json.loads(path.read_text("utf-8")) if path.exists() else {})
+
+
+def _string(value: str | Sequence[str]) -> str:
+    """Return a row's value as a request has it: the turns of a conversation in one string."""
+    return value if isinstance(value, str) else joined(value)
 
 
 def _first_line(error: Exception) -> str:
@@ -208,7 +331,7 @@ def answered(
     records = iter(records)
     while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):
         answers: Answers = [{} for _ in chunk]
-        lengths = [sum(map(len, record.values.values())) for record in chunk]
+        lengths = [sum(len(_string(v)) for v in record.values.values()) for record in chunk]
         order = sorted(range(len(chunk)), key=lengths.__getitem__)
         for start in range(0, len(order), batch_size):
             places = order[start : start + batch_size]

@@ -43,9 +43,11 @@ def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
     experiment = model.experiment
     line(f"{experiment.name}: {sizes}")
     lengths = train.sizes.tokens
+    both = "decoder_ids" in model.network.input  # sources and targets, padded each by itself
+    how = ", both sides together; in groups up to " if both else "; padded to one of "
     line(
         f"tokens a row: median {int(np.median(lengths))}, 95% below "
-        f"{int(np.quantile(lengths, 0.95))}, longest {lengths.max()}; padded to one of "
+        f"{int(np.quantile(lengths, 0.95))}, longest {lengths.max()}{how}"
         f"{', '.join(map(str, train.plan.widths))}"
     )
     total = model.network.count_params()

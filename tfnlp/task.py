@@ -21,7 +21,7 @@ Dimensions: N rows, B batch, T tokens, W windows, C classes, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -52,13 +52,44 @@ class Context:
         options: an instance of the task's options.
         tokenizer: the backbone's tokenizer.
         max_length: longest input the backbone takes, or the user's shorter choice [tokens].
-        facts: what the data fixed (label names), and what calibration adds; JSON values.
+        facts: what the data fixed (label names), and what calibration adds; JSON values. Of a
+            task that writes also ``form``, the backbone's kind, ``positions``, the most tokens it
+            can count, and ``chat``, the strings of its chat template, if it has one.
+        target: the vocabulary that is written with, if it is not the backbone's.
     """
 
     options: Any
     tokenizer: Tokenizer
     max_length: int
     facts: dict[str, Any]
+    target: Tokenizer | None = None
+
+    @property
+    def writes(self) -> Tokenizer:
+        """The vocabulary that is written with."""
+        return self.target or self.tokenizer
+
+    @property
+    def resources(self) -> list[Any]:
+        """Trackables of the vocabularies, which a SavedModel must hold."""
+        both = [self.tokenizer, *([self.target] if self.target else [])]
+        return [thing for tokenizer in both for thing in tokenizer.resources]
+
+
+def load_context(folder: Path, options: Any, facts: dict[str, Any]) -> Context:
+    """Make the context of a trained model from the vocabularies in a folder.
+
+    Args:
+        folder: holds ``tokenizer``, and ``target_tokenizer`` if it writes with another.
+        options: the task's.
+        facts: as they were saved.
+    """
+    from pipelines import tokenizer
+
+    other = folder / "target_tokenizer"
+    target = tokenizer.load(other) if other.exists() else None
+    own = tokenizer.load(folder / "tokenizer")
+    return Context(options, own, options.max_length, facts, target)
 
 
 @dataclass(frozen=True)
@@ -122,7 +153,8 @@ class Task:
             through, if those are not the rows themselves; any number of them.
         encode: (context, raw) -> (features, offsets); features are the model's inputs (B, T) or
             (B, W, T), padded to the batch's longest, offsets what ``decode`` needs to point into
-            the text and ``lost``, int64 (B,), how many tokens of each row did not fit.
+            the text and ``lost``, int64 (B,), how many tokens of each row did not fit. If there
+            is ``length``, int64 (B,), rows are grouped by it, and features stay as they are.
         target: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
         build: (context, backbone model) -> functional Keras model, features -> outputs.
         objective: context -> Objective.
@@ -139,6 +171,17 @@ class Task:
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
         regress: answers -> outputs (B,) float32 for ``:regress``, or None.
+        backbones: the kinds of backbones that it can be put on (`tfnlp.backbones.families.Kind`).
+        defaults: section -> option -> the default, where it is another for this task.
+
+    Tasks that write text have more:
+        vocabulary: (rows, options, the backbone's tokenizer or None) -> the vocabulary to write
+            with, learned from the training rows, or None to take the backbone's.
+        generate: (context, network, raw) -> answers to requests, in place of ``encode``, the
+            network and ``decode``; those are for rows with targets then.
+        settings: options -> signature -> what else a request may say, with its value otherwise.
+        calls: (context, network) -> signature -> (function, tf.TensorSpecs), those with settings.
+        figures: (context, network, N rows, N texts written) -> pictures that need the network.
     """
 
     summary: str
@@ -162,6 +205,13 @@ class Task:
     keep: Callable[[Context, Backbone, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
+    backbones: tuple[str, ...] = ("encoder",)
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    vocabulary: Callable[[Rows, Any, Tokenizer | None], Tokenizer | None] | None = None
+    generate: Callable[[Context, keras.Model, Tensors], dict[str, tf.Tensor]] | None = None
+    settings: Callable[[Any], dict[str, dict[str, Any]]] = lambda options: {}
+    calls: Callable[[Context, keras.Model], dict[str, Any]] = lambda context, network: {}
+    figures: Callable[[Context, keras.Model, Rows, Sequence[str]], dict[str, Any]] | None = None
 
     def check(self, rows: Rows, facts: dict[str, Any]) -> None:
         """Raise UserError if rows have faults, naming the first and counting all."""

@@ -76,13 +76,23 @@ class Log(keras.callbacks.Callback):
         train: the training rows.
         run: the run's folder.
         before: metrics of the untrained model on the validation rows.
+        samples: called after each epoch for a table of texts that the model writes.
     """
 
-    def __init__(self, model: Model, train: Data, run: Path, before: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        train: Data,
+        run: Path,
+        before: Mapping[str, float],
+        samples: Callable[[], Table] | None = None,
+    ) -> None:
         super().__init__()
+        self.samples = samples
         self.data = train
         self.run = run
-        self.max_length = model.context.max_length
+        # Texts to be written stand beside what is read.
+        self.max_length = model.context.max_length + getattr(model.context.options, "max_tokens", 0)
         self.histograms = model.experiment.logging.histograms
         self.steps = len(train.plan)
         self.writers: dict[str, tf.io.TFRecordWriter] = {}
@@ -143,6 +153,9 @@ class Log(keras.callbacks.Callback):
             train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
         self._write("train", [scalar_pb(f"epoch/{n}", float(v)) for n, v in train.items()])
         self._write("validation", [scalar_pb(f"epoch/{n}", float(v)) for n, v in held.items()])
+        if self.samples:
+            table = self.samples()
+            self._write("validation", [text_pb(f"epoch/{table.title}", _cells(table))])
         if self.histograms:
             for weight in self.model.weights:
                 values = np.asarray(keras.ops.convert_to_numpy(weight))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
 
 def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strategy) -> None:
     """Train in every worker; the chief alone logs, evaluates and exports."""
-    from tfnlp import distribution, runs, show, tensorboard
+    from tfnlp import distribution, judging, runs, show, storage, tensorboard
     from tfnlp import experiment as steps
     from tfnlp import task as tasks
 
@@ -93,26 +94,28 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
     show.plan(model, splits, train, run)
     before = runs.read_json(run / "before.json")
     if before is None:
-        before = steps.evaluate(model, splits.validation).metrics
+        before = judging.evaluate(model, splits.validation).metrics
         runs.write_json(run / "before.json", before)
     bar = show.Progress(len(train.plan), experiment.training.epochs)
-    log = tensorboard.Log(model, train, run, before)
+    shown = partial(judging.samples, model, splits.validation) if task.generate else None
+    log = tensorboard.Log(model, train, run, before, shown)
     state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
     runs.write_json(run / "history.json", state.history)
     model = dataclasses.replace(model, network=distribution.single(model.network))
     model = steps.calibrated(model, validation)
-    steps.save(model, run)
+    storage.save(model, run)
     _finish(model, splits, run, before, log)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
 def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], log: Log) -> None:
     """Judge the trained model, export it and say what comes next."""
-    from tfnlp import cards, export, runs, show
+    from pipelines.kinds import as_request
+    from tfnlp import cards, export, judging, runs, show
     from tfnlp import experiment as steps
 
-    after = steps.evaluate(model, splits.validation)
-    report = steps.evaluate(model, splits.test) if splits.test else after
+    after = judging.evaluate(model, splits.validation)
+    report = judging.evaluate(model, splits.test) if splits.test else after
     metrics: dict[str, Any] = {
         "validation_untrained": before,
         "validation": after.metrics,
@@ -129,7 +132,7 @@ def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], l
     inputs = steps.columns(model.experiment, model.task, targets=False)
     judged = splits.test or splits.validation
     names = sorted(column.name for column in inputs)  # the order in which predict reads texts
-    show.next_steps(run, metrics, [judged.columns[name][0] for name in names])
+    show.next_steps(run, metrics, [as_request(judged.columns[name][0]) for name in names])
 
 
 if __name__ == "__main__":

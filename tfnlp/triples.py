@@ -56,11 +56,11 @@ def main(argv: list[str]) -> int:
     from pipelines.startup import quiet_start
 
     with quiet_start():
-        from tfnlp import experiment
+        from tfnlp import storage
     models = {}
     for name, task in (("entities", "ner"), ("relations", "relation_extraction")):
         run = Path(getattr(given, name))
-        models[name] = experiment.load(run)
+        models[name] = storage.load(run)
         found = models[name].experiment.task
         if found != task:
             raise UserError(f"{run} is a run of --task {found}, not of {task}")

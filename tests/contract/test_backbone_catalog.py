@@ -38,19 +38,37 @@ def loaded(request):
 
 
 def test_shapes_and_dtypes(loaded):
+    assert loaded.kind == entry.find(loaded.name).kind
     ids = np.array([[loaded.tokenizer.start_id, 10, 11, loaded.tokenizer.end_id], [1, 2, 3, 4]])
     ones = np.ones_like(ids, "int32")
-    inputs = {"token_ids": ids.astype("int32"), "segment_ids": ones * 0, "padding_mask": ones}
+    inputs = {"token_ids": ids.astype("int32"), "padding_mask": ones}
+    if loaded.kind == "encoder":
+        inputs["segment_ids"] = ones * 0
     assert set(loaded.model.input) == set(inputs)
-    outputs = loaded.model(inputs)
+    outputs = answers(loaded, inputs)
     assert outputs["tokens"].shape == (2, 4, loaded.hidden_size)
-    assert outputs["pooled"].shape == (2, loaded.hidden_size)
-    assert all(np.isfinite(value).all() for value in outputs.values())
     assert outputs["tokens"].dtype == tf.float32
+    assert all(np.isfinite(value).all() for value in outputs.values())
+    if loaded.kind == "encoder":
+        assert outputs["pooled"].shape == (2, loaded.hidden_size)
     longest = {
         name: tf.repeat(value[:1, :1], loaded.max_length, 1) for name, value in inputs.items()
     }
-    assert loaded.model(longest)["tokens"].shape[1] == loaded.max_length
+    assert answers(loaded, longest)["tokens"].shape[1] == loaded.max_length
+
+
+def answers(loaded, inputs):
+    """What the model gives: an encoder tokens and pooled, the others KerasHub's hidden states."""
+    output = loaded.model(inputs)
+    return output if loaded.kind == "encoder" else {"tokens": output}
+
+
+def test_a_causal_model_sees_no_later_token(loaded):
+    ids = np.array([[5, 6, 7, 8], [5, 6, 9, 10]], "int32")
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids), "segment_ids": ids * 0}
+    tokens = answers(loaded, {name: inputs[name] for name in loaded.model.input})["tokens"]
+    same = np.allclose(tokens[0, :2], tokens[1, :2], atol=1e-4)
+    assert same == (loaded.kind == "causal")
 
 
 def test_the_catalog_says_how_many_parameters(loaded):
@@ -61,8 +79,13 @@ def test_vocabulary_fits_the_weights(loaded):
     tokenizer = loaded.tokenizer
     rows = max(w.shape[0] for w in loaded.blocks[0][0].weights)
     assert len(tokenizer.pieces()) == tokenizer.vocabulary_size <= rows
-    ids = [getattr(tokenizer, f"{role}_id") for role in ("pad", "start", "end", "unknown", "mask")]
-    assert len(set(ids)) == 5
+    # A model that writes needs to know where it ends; it may fill up with any token, and has no
+    # use for a mask.
+    different = ["start", "end", "unknown"]
+    different += ["pad", "mask"] if loaded.kind == "encoder" else []
+    ids = [getattr(tokenizer, f"{role}_id") for role in different]
+    assert len(set(ids)) == len(different)
+    assert 0 <= tokenizer.pad_id < tokenizer.vocabulary_size
     assert all(tokenizer.pieces()[i][0] in "[<" for i in ids)
 
 
@@ -79,7 +102,9 @@ def test_the_tokenizer_is_exported_with_its_vocabulary(loaded, tmp_path):
         def encode(self, text):
             ids, starts, ends = tokenizer.tokenize_with_offsets(text)
             parts = {"ids": ids, "starts": starts, "ends": ends, "plain": tokenizer.tokenize(text)}
-            return {name: part.to_tensor(-1) for name, part in parts.items()}
+            made = {name: part.to_tensor(-1) for name, part in parts.items()}
+            codes = tf.strings.unicode_decode(tokenizer.detokenize(ids), "UTF-8")
+            return {**made, "written": codes.to_tensor(-1)}
 
     module = Exported()
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.encode})

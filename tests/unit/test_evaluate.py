@@ -15,7 +15,7 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import cards, config, evaluate, experiment, export, reports, task
+from tfnlp import cards, config, evaluate, experiment, export, judging, reports, task
 
 LABELS = ["a", "b|c", "天气"]
 TEXTS = [
@@ -63,7 +63,7 @@ def model(tmp_path_factory):
     built.context.facts.update({"temperature": 1.7, "widths": [32]})
     head = built.network.layers[-1]
     head.set_weights([weight * 20 for weight in head.get_weights()])  # answers that differ
-    report = experiment.evaluate(built, rows_of(150))
+    report = judging.evaluate(built, rows_of(150))
     saved = export.export(built, {}, cards.write(built, {"validation": report.metrics}, []))
     return SimpleNamespace(folder=saved, report=report)
 

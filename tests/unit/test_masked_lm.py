@@ -7,7 +7,7 @@ import tensorflow as tf
 from pipelines import masking
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment
+from tfnlp import config, experiment, storage
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 
@@ -84,7 +84,7 @@ def test_the_backbone_it_leaves_gives_the_states_of_the_trained_one(model, tmp_p
     for block in model.blocks:
         for layer in block:
             layer.set_weights([w + random.normal(0, 0.02, w.shape) for w in layer.get_weights()])
-    experiment.save(model, tmp_path)
+    storage.save(model, tmp_path)
     loaded = loading.load(str(tmp_path / "model" / "backbone"))
     ids = np.array([[101, 2040, 2626, 102]], "int32")
     features = {"token_ids": ids, "segment_ids": ids * 0, "padding_mask": ids * 0 + 1}

@@ -25,7 +25,7 @@ from werkzeug.test import Client
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, runs, tensorboard
+from tfnlp import config, experiment, judging, runs, tensorboard
 from tfnlp import task as tasks
 
 EPOCHS, STEPS = 2, 4
@@ -106,13 +106,13 @@ def _prepare(folder, task="classification", rate=1e-3, minutes=5.0, **options):
 
 def _fit(made, run, *, resume=False, callbacks=()):
     """Train and finish, as tfnlp.train does."""
-    before = experiment.evaluate(made.model, made.rows).metrics
+    before = judging.evaluate(made.model, made.rows).metrics
     log = tensorboard.Log(made.model, made.train, run, before)
     state = experiment.fit(
         made.model, made.train, made.held, run, resume=resume, callbacks=[log, *callbacks]
     )
     runs.write_json(run / "history.json", state.history)
-    report = experiment.evaluate(made.model, made.rows)
+    report = judging.evaluate(made.model, made.rows)
     log.finish(made.model, {"validation": report, "test": report}, made.rows)
     return state, before, report
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, saved_model, triples
+from tfnlp import config, experiment, saved_model, storage, triples
 from tfnlp import task as tasks
 
 TEXTS = [
@@ -83,6 +83,6 @@ def test_only_relations_likely_enough_are_told(models):
 
 def test_runs_of_other_tasks_are_refused(models, tmp_path):
     made = dataclasses.replace(models[0], experiment=models[0].experiment)
-    experiment.save(made, tmp_path / "run")
+    storage.save(made, tmp_path / "run")
     with pytest.raises(UserError, match="is a run of --task ner, not of relation_extraction"):
         triples.main([str(tmp_path / "run"), str(tmp_path / "run")])

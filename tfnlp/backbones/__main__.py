@@ -19,7 +19,7 @@ def main() -> None:
         "kaggle://…, or a local folder in KerasHub or Hugging Face layout.",
     ).parse_args()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("name", "parameters", "languages", "licence", "download", "cached"):
+    for column in ("name", "kind", "parameters", "languages", "licence", "download", "cached"):
         right = column in ("parameters", "download")
         table.add_column(column, justify="right" if right else "left", no_wrap=column == "name")
     table.add_column("what it is")
@@ -27,6 +27,7 @@ def main() -> None:
         found = entry.find(name)
         table.add_row(
             name,
+            found.kind,
             f"{found.parameters / 1e6:.1f} M",
             found.languages,
             f"weights {found.weights_licence}; package {found.package_licence}",

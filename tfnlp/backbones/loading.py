@@ -4,53 +4,56 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_hub
+from keras_hub.src.utils.preset_utils import get_preset_loader
 from safetensors import SafetensorError
 
+from pipelines import chat
 from pipelines import tokenizer as tokenizers
 from pipelines.errors import UserError
 from pipelines.tokenizer import Tokenizer
-from tfnlp.backbones import entry
+from tfnlp.backbones import entry, families
+from tfnlp.backbones.families import ENCODERS, Kind
 
-# Encoders whose vocabulary pipelines.tokenizer reads: Hugging Face's model_type, KerasHub's class.
-_ENCODERS = {
-    "bert": "BertBackbone",
-    "distilbert": "DistilBertBackbone",
-    "albert": "AlbertBackbone",
-    "xlm-roberta": "XLMRobertaBackbone",
-    "electra": "ElectraBackbone",
-    "deberta-v2": "DebertaV3Backbone",
-}
-_BYTE_LEVEL = ("roberta", "RobertaBackbone", "gpt2", "GPT2Backbone", "bart", "BartBackbone")
-_FILES = ["*.json", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
+_FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
+SCRATCH = "scratch"
+_SCRATCH_POSITIONS = 1024
+_ROTARY_POSITIONS = 2048
+_HEAD = 64  # size of an attention head of a model from scratch
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A pretrained encoder.
+    """A pretrained model.
 
     Attributes:
         name: as it was asked for.
-        model: functional, from token_ids, segment_ids, padding_mask (each (B, T) int32) to
-            ``{"tokens": (B, T, H), "pooled": (B, H)}`` float.
+        kind: what it can do.
+        model: of an encoder functional, from token_ids, segment_ids, padding_mask (each (B, T)
+            int32) to ``{"tokens": (B, T, H), "pooled": (B, H)}`` float; of the other kinds
+            KerasHub's own backbone.
         blocks: layers with weights, from the bottom up: the embeddings, then an entry for each
             transformer layer (for ALBERT, whose layers share weights, one for each group).
         tokenizer: the vocabulary that belongs to the weights.
         hidden_size: H.
         max_length: the most tokens T that have a position.
+        chat: the strings of its chat template (`pipelines.chat`), if it has one.
     """
 
     name: str
+    kind: Kind
     model: keras.Model
     blocks: tuple[tuple[keras.layers.Layer, ...], ...]
     tokenizer: Tokenizer
     hidden_size: int
     max_length: int
+    chat: dict[str, Any] | None = None
 
 
 def load(name: str, *, dropout: float | None = None, layers: int | None = None) -> Backbone:
@@ -67,6 +70,7 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     """
     folder = find(name)
     config = _config(name, folder)
+    kind = _kind(name, folder, config)
     tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
     try:
@@ -77,6 +81,10 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
             "model.safetensors or model.weights.h5 beside its config.json, whole and with all "
             "weights of an encoder)"
         ) from error
+    if kind != "encoder":
+        if layers is not None:
+            raise UserError(f"--layers is for encoders; the backbone {name!r} is {kind}")
+        return _generative(name, kind, network, tokenizer, chat.load(folder))
     _adopt(network, config)
     groups = network.transformer_layers
     stack = [layer for group in groups for layer in (group if isinstance(group, list) else [group])]
@@ -91,12 +99,65 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     ]
     return Backbone(
         name=name,
+        kind=kind,
         model=model,
         blocks=(tuple(below), *((layer,) for layer in stack if id(layer) in kept)),
         tokenizer=tokenizer,
         hidden_size=network.hidden_dim,
         max_length=network.max_sequence_length,
     )
+
+
+def _generative(
+    name: str, kind: Kind, network: Any, tokenizer: Tokenizer, template: dict[str, Any] | None
+) -> Backbone:
+    """Describe a backbone that writes."""
+    parts = ("transformer_layers", "encoder_transformer_layers", "decoder_transformer_layers")
+    stack = [layer for part in parts for layer in getattr(network, part, [])]
+    below = [layer for layer in network.layers if layer.weights and layer not in stack]
+    return Backbone(
+        name=name,
+        kind=kind,
+        model=network,
+        blocks=(tuple(below), *((layer,) for layer in stack)),
+        tokenizer=tokenizer,
+        hidden_size=network.hidden_dim,
+        # Llama's rotary positions have no end; what it was trained for is not in its config.
+        max_length=getattr(network, "max_sequence_length", None) or _ROTARY_POSITIONS,
+        chat=template,
+    )
+
+
+def scratch(name: str, tokenizer: Tokenizer, dropout: float | None) -> Backbone:
+    """Make a small GPT-2 with random weights.
+
+    Args:
+        name: ``scratch`` or ``scratch:LAYERSxHIDDEN``, such as ``scratch:4x256``.
+        tokenizer: its vocabulary.
+        dropout: the rate in its layers; None is .1.
+
+    Raises:
+        UserError: the name is of another form.
+    """
+    size = re.fullmatch(rf"{SCRATCH}(?::(\d+)x(\d+))?", name)
+    layers, hidden = (int(n or 0) for n in size.groups()) if size else (0, 0)
+    if name == SCRATCH:
+        layers, hidden = 4, 256
+    if not layers or not hidden or hidden % _HEAD:
+        raise UserError(
+            f"the backbone {name!r} is not of the form scratch:LAYERSxHIDDEN, such as "
+            f"scratch:4x256, with hidden states that are a multiple of {_HEAD}"
+        )
+    network = keras_hub.models.GPT2Backbone(
+        vocabulary_size=tokenizer.vocabulary_size,
+        num_layers=layers,
+        num_heads=hidden // _HEAD,
+        hidden_dim=hidden,
+        intermediate_dim=4 * hidden,
+        dropout=0.1 if dropout is None else dropout,
+        max_sequence_length=_SCRATCH_POSITIONS,
+    )
+    return _generative(name, "causal", network, tokenizer, None)
 
 
 def _model(network: Any, layers: int | None) -> keras.Model:
@@ -152,14 +213,11 @@ def find(name: str) -> Path:
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     every = keras_hub.models.Backbone.presets
-    usable = [p for kind in _ENCODERS.values() for p in getattr(keras_hub.models, kind).presets]
-    if name in usable:
-        return _download(name, every[name]["kaggle_handle"])
     if name in every:
-        raise _unusable(name, every[name]["metadata"]["path"])
+        return _download(name, every[name]["kaggle_handle"])
     if name.startswith(("hf://", "kaggle://")):
         return _download(name, name)
-    near = difflib.get_close_matches(name, [*entry.names(), *usable], n=1)
+    near = difflib.get_close_matches(name, [*entry.names(), *every], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(
         f"there is no backbone {name!r}; {hint}the catalog has: {', '.join(entry.names())} (or "
@@ -167,15 +225,20 @@ def find(name: str) -> Path:
     )
 
 
-def _unusable(name: str, kind: str) -> UserError:
-    """Say that a model is no encoder with a vocabulary that can be used."""
-    why = "which is none of the encoders that can be used"
-    if kind in _BYTE_LEVEL:
-        why = "whose byte-level BPE vocabulary cannot be used here"
-    return UserError(
-        f"the backbone {name!r} is of the kind {kind!r}, {why}: take one of "
-        f"{', '.join(_ENCODERS)} (WordPiece or SentencePiece)"
-    )
+def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:
+    """Find out what a model can do, and refuse what cannot be used."""
+    said = str(config.get("class_name") or config.get("model_type"))
+    try:
+        found = families.kind_of(get_preset_loader(str(folder)).check_backbone_class())
+    except ValueError:  # KerasHub knows no such model
+        found = None
+    if found is None:
+        raise UserError(
+            f"the backbone {name!r} is of the kind {said!r}, which cannot be used here: take an "
+            f"encoder ({', '.join(ENCODERS)}), or a model that KerasHub writes text with (GPT-2, "
+            "Llama, Gemma, Mistral, Qwen, BART, T5, ...)"
+        )
+    return found
 
 
 def _download(name: str, handle: str) -> Path:
@@ -197,7 +260,7 @@ def _download(name: str, handle: str) -> Path:
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
-    """Read config.json and refuse what is no encoder that can be used."""
+    """Read config.json."""
     file = folder / "config.json"
     if not file.exists():
         raise UserError(
@@ -208,7 +271,4 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(file.read_text("utf-8"))
     except ValueError as error:
         raise UserError(f"{file} of the backbone {name!r} is no JSON: {error}") from error
-    kind = str(config.get("class_name") or config.get("model_type"))
-    if kind not in _ENCODERS and kind not in _ENCODERS.values():
-        raise _unusable(name, kind)
     return config

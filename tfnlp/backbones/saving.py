@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -57,6 +58,31 @@ def write(network: keras.Model, source: str, tokenizer: Tokenizer, folder: Path)
         _write_keras_hub(trained, origin, folder)
     if not any((folder / name).exists() for name in _VOCABULARY):
         tokenizer.save(folder)
+
+
+def write_hub(backbone: Any, source: str, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write one of KerasHub's backbones in its layout, with vocabulary and chat template.
+
+    Args:
+        backbone: trained.
+        source: the name under which it was loaded.
+        tokenizer: its vocabulary.
+        folder: where to write; made, or written over.
+    """
+    backbone.save_to_preset(str(folder))
+    tied = getattr(getattr(backbone, "token_embedding", None), "tie_weights", None)
+    if tied is not None and "tie_word_embeddings" in inspect.signature(type(backbone)).parameters:
+        # LlamaBackbone.get_config leaves it out, and the output layer would be loaded anew.
+        described = json.loads((folder / "config.json").read_text("utf-8"))
+        described["config"]["tie_word_embeddings"] = tied
+        (folder / "config.json").write_text(json.dumps(described, indent=4) + "\n", "utf-8")
+    tokenizer.save(folder)
+    if source.partition(":")[0] == loading.SCRATCH:
+        return
+    origin = loading.find(source)
+    for name in ("chat_template.jinja", "chat.json"):
+        if (origin / name).exists():
+            shutil.copyfile(origin / name, folder / name)
 
 
 def _write_hugging_face(

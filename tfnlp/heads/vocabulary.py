@@ -113,17 +113,32 @@ def likelihood(targets: Any, logits: Any) -> tuple[Any, Any]:
     """
     there = ops.not_equal(targets, masking.NOTHING)
     labels = ops.where(there, ops.cast(targets, "int32"), 0)
+    logits = ops.cast(logits, "float32")
     loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
     there = ops.cast(there, "float32")
     return loss * there, there
 
 
 class Crossentropy(keras.losses.Loss):
-    """The mean negative log-likelihood of a batch's hidden pieces [nats]."""
+    """The mean negative log-likelihood of a batch's pieces that must be guessed [nats].
+
+    Args:
+        smoothing: share of each target that goes to all pieces alike.
+
+    Source: label smoothing: Szegedy et al. 2016, section 7 (https://arxiv.org/abs/1512.00567).
+    """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.smoothing = smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return a scalar: every hidden piece of the batch counts the same."""
+        """Return a scalar: every such piece of the batch counts the same."""
         loss, there = likelihood(y_true, y_pred)
+        if self.smoothing:
+            logits = ops.cast(y_pred, "float32")
+            even = ops.logsumexp(logits, -1) - ops.mean(logits, -1)
+            loss = (1 - self.smoothing) * loss + self.smoothing * even * there
         return ops.sum(loss) / ops.maximum(ops.sum(there), 1.0)
 
 

@@ -1,0 +1,115 @@
+"""What a request may say besides its texts: which settings a model has, and with what values."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.kinds import FLOAT32_MAX
+
+ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several would do
+DEFAULT = "serving_default"  # the model's own way to write
+_TAKEN = {int: "a whole number of 32 bits", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the signatures of a model may be told.
+
+    Attributes:
+        ways: by signature the settings' names and their values where a request has none.
+        decoding: how the model writes by itself: greedy, sample, beam or contrastive.
+    """
+
+    ways: Mapping[str, Mapping[str, Any]]
+    decoding: str = ""
+
+    @classmethod
+    def of(cls, written: Mapping[str, Mapping[str, Any]]) -> Settings:
+        """Read what an export wrote: ``ways`` and, under serving_default, ``decoding``."""
+        ways = {way: values for way, values in written.items() if way != DEFAULT}
+        if "sample" in ways:
+            ways["start"] = ways["sample"]
+        return cls(ways, written.get(DEFAULT, {}).get("decoding", ""))
+
+    def choose(self, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+        """Return the signature that has these settings, and with what it is to be asked.
+
+        It is the model's own way to write if that has them all, else the first that has; "" if
+        nothing is given and the model does not write.
+
+        Raises:
+            UserError: there is no such signature.
+        """
+        own = "sample" if self.decoding == "greedy" else self.decoding
+        for way in dict.fromkeys((own, *ORDER)):
+            if given.keys() <= self.ways.get(way, {}).keys():
+                greedy = way == "sample" and self.decoding == "greedy"
+                return way, self.greedily(given) if greedy else dict(given)
+        every = [name for way in ORDER for name in self.ways.get(way, ())]
+        unknown = [name for name in given if name not in every]
+        there = "; ".join(f"{w} has: {', '.join(self.ways[w])}" for w in ORDER if w in self.ways)
+        if unknown:
+            raise UserError(
+                f"there is no setting {unknown[0]!r}; {_near(unknown[0], every)}{there}"
+            )
+        raise UserError(f"no signature has all of {', '.join(given)}; {there}")
+
+    def greedily(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Add a temperature of 0 for ``sample``, unless what is given speaks of chance.
+
+        That is what not all ways to write have: max_tokens does not, top_p does.
+        """
+        ways = [self.ways[way] for way in ORDER if way in self.ways]
+        if any(name not in way for name in given for way in ways):
+            return dict(given)
+        return {"temperature": "0", **given}
+
+
+def values(
+    given: Mapping[str, str], there: Mapping[str, Any], kinds: Mapping[str, type], where: str
+) -> dict[str, Any]:
+    """Return the values of all settings of a signature.
+
+    Args:
+        given: what a user says, by name.
+        there: the settings' values otherwise, by name.
+        kinds: by name int, float or str.
+        where: the signature and its model, for messages.
+
+    Raises:
+        UserError: a name is unknown, or a value of another kind.
+    """
+    for name in given:
+        if name not in there:
+            listed = f"it has: {', '.join(there)}" if there else "it has none"
+            raise UserError(f"{where} has no setting {name!r}; {_near(name, there)}{listed}")
+    found = {name: kinds[name](value) for name, value in there.items()}
+    for name, text in given.items():
+        try:
+            found[name] = _value(text, kinds[name])
+        except ValueError:
+            raise UserError(
+                f"the setting {name} is {_TAKEN[kinds[name]]}, not {text!r} "
+                f"(default: {there[name]!r})"
+            ) from None
+    return found
+
+
+def _value(text: str, kind: type) -> Any:
+    """Read a value; raises ValueError if it is of another kind."""
+    value = kind(text)
+    if kind is str:
+        value.encode()
+    elif "_" in text or not abs(value) <= (FLOAT32_MAX if kind is float else 2**31 - 1):
+        raise ValueError  # not a number is not below anything either
+    return value
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Say which name may have been meant."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}? " if near else ""

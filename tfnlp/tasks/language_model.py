@@ -1,0 +1,186 @@
+"""What comes next: a causal language model on plain text, or on prompts and their responses.
+
+Plain texts are joined, in their order, and cut into blocks without padding; a request is the
+beginning of a text, and the answer goes on with it. With ``--pair`` a request is a prompt, put into
+the backbone's chat template, and only responses are learned.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.errors import UserError
+from pipelines.rows import Column, Rows
+from tfnlp import generation, text_to_text
+from tfnlp.options import option
+from tfnlp.task import Arrays, Context, Report, Task, Tensors
+from tfnlp.text_to_text import TextToText
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from pipelines.tokenizer import Tokenizer
+
+TEXT = Column("text", "text", "the text", ("sentence", "content", "document"))
+PROMPT = Column("prompt", "text", "what is asked", ("instruction", "question", "input"))
+RESPONSE = Column("response", "text", "what is answered", ("completion", "answer", "output"))
+PAIR = TextToText(PROMPT, RESPONSE, headline="rougeL", keep="last")
+
+
+@dataclass(frozen=True)
+class Options(generation.Options):
+    """Options of language modelling."""
+
+    pair: bool = option(False, "rows are a prompt and its response")
+    separator: Literal["end", "line"] = option(
+        "end", "what stands between texts: the end of a document, or a line's, as in lines of one"
+    )
+    label_smoothing: float = option(
+        0.0, "share of each target that goes to all tokens alike", minimum=0.0, maximum=0.9
+    )
+    decoding: Literal["greedy", "sample", "beam", "contrastive"] = option(
+        "sample", "how serving_default and evaluation choose tokens"
+    )
+    top_p: float = option(
+        0.9, "sampling: of the likeliest that make up this share", minimum=0.01, maximum=1.0
+    )
+    judged: int = option(
+        100, "rows of a split for which texts are written and compared [rows]", minimum=1
+    )
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    pairs = [
+        ("What is the capital of France?", "The capital of France is Paris."),
+        ("Name a fruit.", "An apple is a fruit."),
+        ("How many legs has a spider?", "A spider has eight legs."),
+        ("What do bees make?", "Bees make honey and wax."),
+    ]
+    if options.pair:
+        return [{"prompt": prompt, "response": response} for prompt, response in pairs]
+    return [{"text": f"{prompt} {response}"} for prompt, response in pairs]
+
+
+def vocabulary(rows: Rows, options: Options, tokenizer: Tokenizer | None) -> Tokenizer | None:
+    """Learn the vocabulary of a model from scratch."""
+    from pipelines import vocabularies
+
+    if options.pair:
+        return PAIR.vocabulary(rows, options, tokenizer)
+    return vocabularies.learn(rows.columns["text"], options.vocabulary_size, seed=0)
+
+
+def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
+    """Join texts and cut them into ``blocks``, int32 (N, T + 1); prompts stay rows.
+
+    Of the tokens of a block all but the first are predicted, and the last is the first of the
+    next: each is predicted once.
+    """
+    import tensorflow as tf
+
+    from pipelines import batching, packing, prompts
+
+    if context.options.pair:
+        return batching.tensors(rows, (PROMPT, RESPONSE))
+    tokenizer = context.tokenizer
+    start = prompts.document_id(tokenizer)
+    line = prompts.line_ids(tokenizer) if context.options.separator == "line" else [start]
+    blocks = packing.stream(
+        tokenizer, rows.columns["text"], context.max_length, start=start, between=line
+    )
+    if not len(blocks):
+        raise UserError(f"{rows.source} has no text to learn from; every row is empty")
+    return {"blocks": tf.constant(blocks)}
+
+
+def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
+    """Read blocks, prompts with responses, or a request.
+
+    Returns:
+        ``token_ids`` and ``padding_mask``, int32 (B, T), or of a request ``prompt``, int32 (B, P),
+        and ``prompt_lengths``; ``lost``, int64 (B,), tokens of a request that are not read, the
+        first ones; and ``labels``, int32 (B, T), the token behind each place, -1 for none.
+    """
+    import tensorflow as tf
+
+    from pipelines import masking, prompts
+
+    if context.options.pair:
+        return PAIR.encode(context, raw)
+    tokenizer = context.tokenizer
+    if "blocks" in raw:
+        there = raw["blocks"] != masking.NOTHING
+        ids = tf.where(there, raw["blocks"], tokenizer.pad_id)[:, :-1]
+        features = {"token_ids": ids, "padding_mask": tf.cast(there[:, :-1], tf.int32)}
+        lost = tf.zeros(tf.shape(ids)[:1], tf.int64)
+        return features, {"lost": lost, "labels": raw["blocks"][:, 1:]}
+    ids = tf.cast(tokenizer.tokenize(raw["text"]), tf.int32)
+    start = [prompts.document_id(tokenizer)]
+    asked, lost = prompts.between(start, ids, [], context.max_length, "last")
+    return text_to_text.prompted(tokenizer, asked), {"lost": lost}
+
+
+def generate(context: Context, network: keras.Model, raw: Tensors) -> dict[str, tf.Tensor]:
+    """Answer a request; see `generation.generate`."""
+    names = [column.name for column in inputs(context.options)]
+    features, offsets = encode(context, {name: raw[name] for name in names})
+    given = generation.requested(raw, context.options)
+    return generation.generate(context, network, features, offsets["lost"], given)
+
+
+def calls(context: Context, network: keras.Model) -> dict[str, Any]:
+    """Return the signatures that take settings."""
+    names = tuple(column.name for column in inputs(context.options))
+    return generation.calls(context, network, names, encode)
+
+
+def inputs(options: Options) -> tuple[Column, ...]:
+    """Return the raw columns of a request."""
+    return (PROMPT,) if options.pair else (TEXT,)
+
+
+def report(context: Context, rows: Rows, answers: Arrays) -> Report:
+    """Judge responses by the references; of plain text, the likelihood and what is written."""
+    from tfnlp import generated
+
+    if context.options.pair:
+        return PAIR.report(context, rows, answers)
+    texts = rows.columns["text"]
+    lines = len(texts) if context.options.separator == "line" else 0
+    words = sum(len(text.split()) for text in texts) + lines
+    return generated.language_model(
+        answers["loss"], answers["target_tokens"], words, sum(map(len, texts)) + lines
+    )
+
+
+TASK = Task(
+    summary="what comes next, in plain text or after a prompt",
+    dataset="wikitext2",
+    options=Options,
+    inputs=inputs,
+    targets=lambda options: (RESPONSE,) if options.pair else (),
+    sample=sample,
+    learn=lambda rows, options: {},
+    faults=text_to_text.no_faults,
+    vocabulary=vocabulary,
+    pack=pack,
+    encode=encode,
+    target=PAIR.targets,
+    build=text_to_text.build,
+    objective=text_to_text.objective,
+    decode=text_to_text.decode,
+    generate=generate,
+    settings=generation.settings,
+    calls=calls,
+    report=report,
+    tokens=False,
+    backbones=("causal",),
+    defaults={
+        "backbone": {"name": "smollm2-135m"},
+        "optimizer": {"learning_rate": 5e-5},
+        "training": {"batch_size": 8, "epochs": 1},
+    },
+)

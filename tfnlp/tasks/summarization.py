@@ -1,0 +1,61 @@
+"""A short text that says what a long one does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.rows import Column, Rows
+from tfnlp import generation
+from tfnlp.options import option
+from tfnlp.text_to_text import TextToText
+
+DOCUMENT = Column("document", "text", "the long text", ("text", "article", "content", "body"))
+SUMMARY = Column("summary", "text", "the short one", ("title", "headline", "highlights"))
+
+
+@dataclass(frozen=True)
+class Options(generation.Options):
+    """Options of summarization."""
+
+    max_length: int = option(256, "longest text that is read [tokens]", minimum=8)
+    no_repeat_ngram: int = option(
+        3, "no sequence of so many tokens is written twice; 0 is any", minimum=0
+    )
+
+
+def sample(options: Options) -> list[dict[str, Any]]:
+    """Return four rows."""
+    pairs = [
+        (
+            "The central bank raised its main interest rate by a quarter of a point on Monday. It "
+            "said that prices were still rising too fast.",
+            "Central bank raises rates",
+        ),
+        (
+            "Heavy rain closed two mountain roads in the north. Nobody was hurt, the police said.",
+            "Rain closes mountain roads",
+        ),
+        (
+            "A school in Leeds has won a prize for its garden, in which 40 pupils grow vegetables.",
+            "School garden wins prize",
+        ),
+        (
+            "The team lost its third game in a row. The trainer said he would not resign.",
+            "Trainer stays after third defeat",
+        ),
+    ]
+    return [{"document": document, "summary": summary} for document, summary in pairs]
+
+
+def baselines(rows: Rows) -> Mapping[str, Sequence[str]]:
+    """Return the first sentence of each document, which news puts the matter into."""
+    from tfnlp import generated
+
+    return {"the lead sentence": [generated.lead(text) for text in rows.columns["document"]]}
+
+
+TASK = TextToText(DOCUMENT, SUMMARY, headline="rougeL", baselines=baselines).task(
+    "a short text that says what a long one does", "news-titles", Options, sample
+)
