@@ -11,8 +11,10 @@ from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Column
 from tfnlp import config, task
+from tfnlp import strategy as strategies
 from tfnlp.config import SECTIONS, Experiment
 from tfnlp.options import Parser, add_flags, unknown_key
+from tfnlp.strategy import SUPERVISED, Strategy
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
@@ -32,20 +34,36 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     first = Parser(add_help=False)
     first.add_argument("--task")
     first.add_argument("--config")
+    first.add_argument("--strategy")
     given, _ = first.parse_known_args(argv)
     place = given.config or "the command line"
     file = config.read_yaml(given.config) if given.config else {}
     config.check_sections(file, place)
     name = given.task or (config.task_name(file, place) if file.get("task") else DEFAULT_TASK)
     chosen = task.load(name)
+    trained = given.strategy or (file.get("strategy") or {}).get("name", SUPERVISED)
+    strategy = strategies.load(trained)
+    if strategy:
+        chosen = _with_defaults(chosen, strategy)
     own = {action.dest for action in parser._actions}
-    _add_options(parser, name, chosen)
+    _add_options(parser, name, chosen, strategy)
     flags = vars(parser.parse(argv))
+    flags["strategy.name"] = trained
     values = _merge(file, name, flags, chosen)
     experiment = config.from_values(values, chosen.options, place)
     known = [column.name for column in columns_of(chosen)]
     unknown_key(experiment.data.columns, known, f"the task {name}", "column")
     return experiment, {key: flags[key] for key in own if key in flags}
+
+
+def _with_defaults(chosen: Task, strategy: Strategy) -> Task:
+    """Put a strategy's defaults over a task's; options that the task lacks are for its check."""
+    both = {section: dict(values) for section, values in chosen.defaults.items()}
+    own = {field.name for field in dataclasses.fields(chosen.options)}
+    for section, values in strategy.defaults.items():
+        known = {n: v for n, v in values.items() if section != "task" or n in own}
+        both[section] = {**both.get(section, {}), **known}
+    return dataclasses.replace(chosen, defaults=both)
 
 
 def _add_general(parser: Parser) -> None:
@@ -58,6 +76,12 @@ def _add_general(parser: Parser) -> None:
         f"(default: {DEFAULT_TASK})",
     )
     parser.add_argument(
+        "--strategy",
+        metavar="STRATEGY",
+        help=f"how to train: {', '.join(discover.names('tfnlp.strategies'))}, or your own module "
+        f"(default: {SUPERVISED}; --strategy NAME --help shows its options)",
+    )
+    parser.add_argument(
         "--config", metavar="FILE", help="experiment.yaml to start from; flags win over it"
     )
     parser.add_argument(
@@ -68,10 +92,13 @@ def _add_general(parser: Parser) -> None:
     )
 
 
-def _add_options(parser: Parser, name: str, chosen: Task) -> None:
+def _add_options(parser: Parser, name: str, chosen: Task, strategy: Strategy | None) -> None:
     """Add every option of an experiment with this task."""
     _add_general(parser)
-    add_flags(parser, "task", chosen.options, f"task {name}: {chosen.summary}")
+    title = f"task {name}: {chosen.summary}"
+    add_flags(parser, "task", chosen.options, title, chosen.defaults.get("task"))
+    if strategy:
+        add_flags(parser, "strategy", strategy.options, f"strategy: {strategy.summary}")
     for section, kind in SECTIONS.items():
         own = chosen.defaults.get(section)
         group = add_flags(parser, section, kind, f"{section}: {_title(kind)}", own)
@@ -113,7 +140,7 @@ def every_column() -> list[Column]:
 def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen: Task) -> dict:
     """Put the flags over the file's values."""
     values = {key: dict(v) if isinstance(v, Mapping) else v for key, v in file.items()}
-    for section in ("task", *SECTIONS):
+    for section in ("task", "strategy", *SECTIONS):
         values[section] = {**chosen.defaults.get(section, {}), **(values.get(section) or {})}
     values["task"]["name"] = name
     headers: Any = values["data"].get("columns") or {}

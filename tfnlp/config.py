@@ -12,6 +12,7 @@ import yaml
 
 from pipelines import discover
 from pipelines.errors import UserError
+from tfnlp import strategy as strategies
 from tfnlp.options import make, option, plain, unknown_key
 
 _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
@@ -167,6 +168,8 @@ class Experiment:
         options: the task's own options, an instance of ``Task.options``.
         name: what runs and SavedModels are filed under.
         seed: where every random choice starts from.
+        strategy: how it is trained, as ``--strategy`` takes it.
+        strategy_options: the strategy's own options; None of supervised training, which has none.
     """
 
     task: str
@@ -179,6 +182,8 @@ class Experiment:
     export: Export
     name: str
     seed: int = 42
+    strategy: str = strategies.SUPERVISED
+    strategy_options: Any = None
 
 
 def from_values(values: Mapping[str, Any], options: type, place: str) -> Experiment:
@@ -203,16 +208,39 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
         for section, kind in SECTIONS.items()
     }
     made = make(options, task, f"task in {place}")
+    strategy, own = _strategy(values, place)
     filed = values.get("name") or default_name(name, sections["data"])
     if not isinstance(filed, str) or filed != Path(filed).name or filed.startswith("."):
         raise UserError(f"{place}: name is {filed!r}; it must be a plain folder name")
-    return Experiment(task=name, options=made, name=filed, seed=seed, **sections)
+    experiment = Experiment(
+        task=name,
+        options=made,
+        name=filed,
+        seed=seed,
+        strategy=strategy,
+        strategy_options=own,
+        **sections,
+    )
+    if found := strategies.load(strategy):
+        found.check(experiment, own)
+    return experiment
+
+
+def _strategy(values: Mapping[str, Any], place: str) -> tuple[str, Any]:
+    """Return the strategy's name and its options."""
+    given = dict(values.get("strategy") or {})
+    name = str(given.pop("name", strategies.SUPERVISED))
+    found = strategies.load(name)
+    if found is None:
+        unknown_key(given, [], f"strategy in {place}")
+        return name, None
+    return name, make(found.options, given, f"strategy in {place}")
 
 
 def check_sections(values: Mapping[str, Any], place: str) -> None:
     """Raise UserError if there is an unknown section, or one that holds no options."""
-    unknown_key(values, ["task", "name", "seed", *SECTIONS], place)
-    for name in ("task", *SECTIONS):
+    unknown_key(values, ["task", "strategy", "name", "seed", *SECTIONS], place)
+    for name in ("task", "strategy", *SECTIONS):
         if not isinstance(values.get(name) or {}, Mapping):
             raise UserError(f"{place}: {name} is {values[name]!r}; it must hold `option: value`")
 
@@ -248,8 +276,16 @@ def to_values(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name,
         "seed": experiment.seed,
         "task": {"name": experiment.task, **plain(experiment.options)},
+        **_strategy_values(experiment),
         **{section: plain(getattr(experiment, section)) for section in SECTIONS},
     }
+
+
+def _strategy_values(experiment: Experiment) -> dict[str, Any]:
+    """Return the section of a strategy; none of supervised training, so that old files stay."""
+    if experiment.strategy_options is None:
+        return {}
+    return {"strategy": {"name": experiment.strategy, **plain(experiment.strategy_options)}}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -268,6 +304,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} holds no experiment; it must be a mapping of sections")
     if isinstance(values.get("task"), str):  # `task: ner` is short for `task: {name: ner}`
         values["task"] = {"name": values["task"]}
+    if isinstance(values.get("strategy"), str):
+        values["strategy"] = {"name": values["strategy"]}
     return values
 
 

@@ -41,15 +41,13 @@ from tensorboard.plugins.hparams import api as hparams
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 from tensorboard.plugins.image import metadata as image_metadata
-from tensorboard.plugins.projector import ProjectorConfig
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from pipelines import batching
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, runs
+from tfnlp import config, projector, runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,8 +60,6 @@ if TYPE_CHECKING:
 COMPARED = ("task", "backbone", "optimizer", "training")
 NOT_COMPARED = ("checkpoint_minutes",)
 SINCE_EPOCH = "over the batches of the epoch so far"
-LONGEST_CELL = 200  # characters of a text in the projector
-EMBEDDINGS = ("embedding", "embedding_a")  # answers that are a vector of the row, as TF Hub's are
 
 _numbers = itertools.count()
 
@@ -176,7 +172,7 @@ class Log(keras.callbacks.Callback):
             if found is None:
                 continue
             _once(self.run / "report" / split, "final", functools.partial(_report, found, step))
-        project(model, validation, self.run / "report" / "validation")
+        projector.project(model, validation, self.run / "report" / "validation")
         # TensorBoard makes this one summary of TensorFlow's class instead of its own.
         ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
         _once(self.run / "report", "end", lambda: iter([_event(step, ended)]))
@@ -191,6 +187,37 @@ class Log(keras.callbacks.Callback):
                 f"cannot write the TensorBoard log in {self.run / name}: {error.message} (the "
                 "last checkpoint is kept; free space there, then go on with --resume)"
             ) from error
+
+
+class Scalars:
+    """Writes scalars of what is done after supervised training, as ``<run>/<strategy>/``.
+
+    What a killed run wrote from the first step on that is written now is taken out.
+
+    Args:
+        folder: where the event file goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.writer: tf.io.TFRecordWriter | None = None
+
+    def __enter__(self) -> Scalars:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def __call__(self, step: int, values: Mapping[str, float]) -> None:
+        """Write values of a step, by name."""
+        if self.writer is None:
+            if self.folder.is_dir():
+                _forget(self.folder, step, epoch_ended=False)
+            self.writer = _open(self.folder, step)
+        scalars = [scalar_pb(name, value) for name, value in values.items()]
+        self.writer.write(_event(step, *scalars).SerializeToString())
+        self.writer.flush()
 
 
 def _path(folder: Path, part: str) -> Path:
@@ -322,86 +349,3 @@ def _image(tag: str, figure: Figure) -> Any:
         metadata=image_metadata.create_summary_metadata(display_name=None, description=None),
     )
     return Summary(value=[value])
-
-
-def project(model: Model, rows: Rows, folder: Path) -> None:
-    """Write a vector of each row, float (N, H), with texts, targets and answers.
-
-    It is the answer, if that is an embedding, or what the output layer is given.
-
-    Args:
-        model: trained.
-        rows: at most ``logging.projector`` of them are taken, chosen by the seed.
-        folder: one with event files, or TensorBoard does not look there.
-    """
-    wanted = min(model.experiment.logging.projector, len(rows))
-    if not wanted or not projected(model):
-        return
-    chosen = np.random.default_rng(model.experiment.seed).permutation(len(rows))[:wanted]
-    rows = rows.take(sorted(chosen.tolist()))
-    vectors, answers = _look(model, rows)
-    columns = {**rows.columns, **{f"answer_{n}": list(v) for n, v in answers.items()}}
-    lines = ["\t".join(columns)]
-    lines += ["\t".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)]
-    numbers = io.StringIO()
-    np.savetxt(numbers, vectors, "%.4g", delimiter="\t")
-    settings = ProjectorConfig()
-    shown = settings.embeddings.add(tensor_name="texts", tensor_path="projector-vectors.tsv")
-    shown.metadata_path = "projector-rows.tsv"
-    for name, text in {
-        shown.tensor_path: numbers.getvalue(),
-        shown.metadata_path: "\n".join(lines) + "\n",
-        "projector_config.pbtxt": str(settings),
-    }.items():
-        aside = folder / f"new-{name}"
-        aside.write_text(text, "utf-8")
-        os.replace(aside, folder / name)
-
-
-def projected(model: Model) -> bool:
-    """Say whether there is one vector that stands for a row."""
-    if model.task.pack:
-        return False
-    last = model.network.layers[-1].input
-    return _embeds(model) or (not isinstance(last, list) and len(last.shape) == 2)
-
-
-def _embeds(model: Model) -> bool:
-    """Say whether the answer is a vector."""
-    return "embed" in model.task.ways(model.experiment.options)
-
-
-def _look(model: Model, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return each row's vector, and its answers of one value."""
-    task, context = model.task, model.context
-    last = model.network.layers[-1].input
-    both = keras.Model(model.network.input, [last, model.network.output])
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def look(raw: Any) -> Any:
-        features, offsets = task.encode(context, raw)
-        vectors, outputs = both(features, training=False)
-        answers = task.decode(context, raw, outputs, offsets)
-        if _embeds(model):
-            vectors = next(answers[name] for name in EMBEDDINGS if name in answers)
-        return tf.cast(vectors, tf.float32), {n: a for n, a in answers.items() if a.shape.rank == 1}
-
-    raw = batching.tensors(rows, task.inputs(model.experiment.options))
-    parts = []
-    for start in range(0, len(rows), 64):
-        part = {name: column[start : start + 64] for name, column in raw.items()}
-        parts.append(tf.nest.map_structure(lambda t: t.numpy(), look(part)))
-    vectors, answers = zip(*parts, strict=True)
-    return np.concatenate(vectors), {n: np.concatenate([a[n] for a in answers]) for n in answers[0]}
-
-
-def _cell(value: Any) -> str:
-    """Write a value into one cell of a TSV file; TensorBoard drops empty ones at a line's end."""
-    if isinstance(value, bytes):
-        value = value.decode()
-    if isinstance(value, list | tuple):
-        value = ", ".join(value)
-    text = f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
-    text = " ".join(text.split())
-    text = text if len(text) <= LONGEST_CELL else text[: LONGEST_CELL - 1] + "…"
-    return text or "(empty)"

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.splits import Splits
-    from tfnlp.experiment import Model
+    from tfnlp.experiment import Data, Model
+    from tfnlp.task import Report
     from tfnlp.tensorboard import Log
 
 
@@ -103,12 +104,51 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
     runs.write_json(run / "history.json", state.history)
     model = dataclasses.replace(model, network=distribution.single(model.network))
     model = steps.calibrated(model, validation)
+    model, added = _go_on(model, train, splits, run, resume)
     storage.save(model, run)
-    _finish(model, splits, run, before, log)
+    _finish(model, splits, run, before, log, added)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
-def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], log: Log) -> None:
+def _go_on(
+    model: Model, train: Data, splits: Splits, run: Path, resume: bool
+) -> tuple[Model, Report | None]:
+    """Do what the strategy does after supervised training."""
+    from tfnlp import strategy, tensorboard
+
+    experiment = model.experiment
+    chosen = strategy.load(experiment.strategy)
+    if chosen is None:
+        return model, None
+    with tensorboard.Scalars(run / experiment.strategy) as log:
+        outcome = chosen.after(
+            strategy.Stage(
+                experiment=experiment,
+                options=experiment.strategy_options,
+                context=model.context,
+                network=model.network,
+                raw=train.raw,
+                train=splits.train,
+                validation=splits.validation,
+                test=splits.test,
+                folder=run / "checkpoints" / experiment.strategy,
+                resume=resume,
+                log=log,
+            )
+        )
+    facts = {**model.context.facts, **outcome.facts}
+    context = dataclasses.replace(model.context, facts=facts)
+    return dataclasses.replace(model, context=context), outcome.report
+
+
+def _finish(
+    model: Model,
+    splits: Splits,
+    run: Path,
+    before: dict[str, float],
+    log: Log,
+    added: Report | None,
+) -> None:
     """Judge the trained model, export it and say what comes next."""
     from pipelines.kinds import as_request
     from tfnlp import cards, export, judging, runs, show
@@ -116,11 +156,16 @@ def _finish(model: Model, splits: Splits, run: Path, before: dict[str, float], l
 
     after = judging.evaluate(model, splits.validation)
     report = judging.evaluate(model, splits.test) if splits.test else after
+    if added:  # the strategy's own findings, beside those of the model that is kept
+        report.tables.extend(added.tables)
+        report.figures.update(added.figures)
+        report.warnings.extend(added.warnings)
     metrics: dict[str, Any] = {
         "validation_untrained": before,
         "validation": after.metrics,
         "test": report.metrics if splits.test else None,
     }
+    metrics["strategy"] = added.metrics if added else None
     metrics["saved_model"] = None
     if model.experiment.export.export:
         card = cards.write(model, metrics, report.tables)

@@ -25,7 +25,7 @@ from werkzeug.test import Client
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, judging, runs, tensorboard
+from tfnlp import config, experiment, judging, projector, runs, tensorboard
 from tfnlp import task as tasks
 
 EPOCHS, STEPS = 2, 4
@@ -240,7 +240,7 @@ def test_projector_finds_the_rows(logged):
     apps = ProjectorPlugin(_context(logged.folder)).get_plugin_apps()
     found = Client(apps["/runs"]).get("/runs").json
     model = logged.model
-    if not tensorboard.projected(model):
+    if not projector.projected(model):
         assert found == []
         assert model.task.pack or len(model.network.output.shape) > 2
         return
@@ -273,7 +273,7 @@ def test_a_cell_stays_one_cell(value):
     assert cell == cell.strip()
     assert len(cell.splitlines()) == 1
     assert "\t" not in cell
-    assert len(cell) <= tensorboard.LONGEST_CELL
+    assert len(cell) <= projector.LONGEST_CELL
 
 
 def test_a_full_disk_is_named(tmp_path):

@@ -34,6 +34,9 @@ class Options(generation.Options):
     """Options of language modelling."""
 
     pair: bool = option(False, "rows are a prompt and its response")
+    unit: Literal["block", "row"] = option(
+        "block", "an example: a block of texts joined, or one text, cut to --max-length"
+    )
     separator: Literal["end", "line"] = option(
         "end", "what stands between texts: the end of a document, or a line's, as in lines of one"
     )
@@ -81,16 +84,17 @@ def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
     """
     import tensorflow as tf
 
-    from pipelines import batching, packing, prompts
+    from pipelines import batching, packing, prompts, sentences
 
     if context.options.pair:
         return batching.tensors(rows, (PROMPT, RESPONSE))
-    tokenizer = context.tokenizer
+    tokenizer, texts, length = context.tokenizer, rows.columns["text"], context.max_length
     start = prompts.document_id(tokenizer)
     line = prompts.line_ids(tokenizer) if context.options.separator == "line" else [start]
-    blocks = packing.stream(
-        tokenizer, rows.columns["text"], context.max_length, start=start, between=line
-    )
+    if context.options.unit == "row":
+        blocks = sentences.rows(tokenizer, texts, length, start=start, end=tokenizer.end_id)
+    else:
+        blocks = packing.stream(tokenizer, texts, length, start=start, between=line)
     if not len(blocks):
         raise UserError(f"{rows.source} has no text to learn from; every row is empty")
     return {"blocks": tf.constant(blocks)}
@@ -113,10 +117,12 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
     tokenizer = context.tokenizer
     if "blocks" in raw:
         there = raw["blocks"] != masking.NOTHING
-        ids = tf.where(there, raw["blocks"], tokenizer.pad_id)[:, :-1]
+        longest = tf.reduce_max(tf.reduce_sum(tf.cast(there, tf.int32), 1))
+        there, blocks = there[:, :longest], raw["blocks"][:, :longest]
+        ids = tf.where(there, blocks, tokenizer.pad_id)[:, :-1]
         features = {"token_ids": ids, "padding_mask": tf.cast(there[:, :-1], tf.int32)}
         lost = tf.zeros(tf.shape(ids)[:1], tf.int64)
-        return features, {"lost": lost, "labels": raw["blocks"][:, 1:]}
+        return features, {"lost": lost, "labels": blocks[:, 1:]}
     ids = tf.cast(tokenizer.tokenize(raw["text"]), tf.int32)
     start = [prompts.document_id(tokenizer)]
     asked, lost = prompts.between(start, ids, [], context.max_length, "last")

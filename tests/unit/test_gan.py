@@ -1,0 +1,290 @@
+"""Adversarial training of a tiny language model: what it learns, resumes from and reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import os
+import signal
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import sentencepiece
+import tensorflow as tf
+from sentencepiece import sentencepiece_model_pb2 as schema
+from tensorflow.python.framework import config as framework_config
+
+from pipelines import prompts, sentences
+from pipelines import sentencepiece as pieces
+from pipelines.errors import UserError
+from pipelines.rows import Rows
+from tfnlp import adversarial, checkpoints, config, interrupts, plane, strategy
+from tfnlp.backbones import loading
+from tfnlp.heads import causal
+from tfnlp.strategies import gan
+from tfnlp.task import Context
+from tfnlp.tasks import language_model
+
+LENGTH = 8
+WHO = ["the cat", "a dog", "my mother", "the old man", "nobody"]
+WHAT = ["sees", "likes", "eats", "finds"]
+WHOM = ["fish", "the moon", "bread and milk", "a red house", "me"]
+TEXTS = [f"{a} {b} {c}." for a in WHO for b in WHAT for c in WHOM]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByRow(language_model.Options):
+    """As the task's options will be with --unit."""
+
+    unit: str = "row"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_writer=out,
+        vocab_size=60,
+        hard_vocab_limit=False,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    model = schema.ModelProto.FromString(out.getvalue())
+    return pieces.SentencePiece(model.SerializeToString())
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    tf.config.experimental.enable_op_determinism()
+    yield
+    framework_config.disable_op_determinism()  # TensorFlow lets none but its own tests do this
+
+
+def rows_of(texts):
+    return Rows("toy", {"text": list(texts)}, list(range(1, len(texts) + 1)))
+
+
+def blocks(tokenizer, texts=TEXTS):
+    start = prompts.document_id(tokenizer)
+    return sentences.rows(tokenizer, texts, LENGTH, start=start, end=tokenizer.end_id)
+
+
+def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, test=True, **options):
+    """What the strategy is given: an untrained network stands for one trained by likelihood."""
+    keras.utils.set_random_seed(3)
+    tokenizer = pieces.SentencePiece(tokenizer.proto)  # the seed took the old one's resource
+    network = causal.head(loading.scratch("scratch:1x64", tokenizer, None).model)
+    facts = {"form": "causal", "positions": 1024, "chat": None}
+    context = Context(ByRow(max_length=LENGTH, max_tokens=LENGTH), tokenizer, LENGTH, facts)
+    few = {"gan_steps": 4, "gan_warmup": 1, "gan_evaluate_every": 2, "gan_judged": 6}
+    own = gan.Options(**{**few, "gan_batch_size": 16, "gan_generator_rate": 1e-3, **options})
+    experiment = SimpleNamespace(seed=5, training=config.Training(checkpoint_minutes=0.0))
+    raw = {"blocks": tf.constant(blocks(tokenizer))}
+    splits = [rows_of(TEXTS), rows_of(TEXTS[::3]), rows_of(TEXTS[1::3]) if test else None]
+    return strategy.Stage(
+        experiment, own, context, network, raw, *splits, folder, resume=resume, log=log
+    )
+
+
+def made(tokenizer, tmp_path, **options):
+    given = stage(tokenizer, tmp_path / "gan", **options)
+    return given, adversarial.Players(given.context, given.network, gan.settings(given))
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_rows_are_cut_without_an_end_and_empty_ones_left_out(tokenizer):
+    short, long = blocks(tokenizer, ["me", "", "the old man finds bread and milk. " * 3])
+    assert short[0] == long[0] == tokenizer.end_id  # which stands between documents
+    assert list(short[1:]).count(tokenizer.end_id) == 1
+    assert short[-1] == -1
+    assert tokenizer.end_id not in long[1:]
+    assert -1 not in long
+
+
+def test_what_is_written_ends_with_its_end(tokenizer, tmp_path):
+    _, players = made(tokenizer, tmp_path)
+    ids = players.writer.rows(20, 1.0, seed=1)
+    assert ids.shape == (20, LENGTH + 1)
+    assert set(ids[:, 0]) == {tokenizer.end_id}
+    for row, there in zip(ids, players.writer.inside(ids).numpy(), strict=True):
+        assert tokenizer.end_id not in row[1:][there][:-1]
+        assert set(row[1:][~there]) <= {tokenizer.pad_id}
+    assert np.array_equal(ids, players.writer.rows(20, 1.0, seed=1))
+    assert not np.array_equal(ids, players.writer.rows(20, 1.0, seed=2))
+
+
+def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
+    given, players = made(tokenizer, tmp_path, gan_discriminator_rate=3e-3)
+    real = gan.padded(given, given.raw["blocks"])
+    random = np.random.default_rng(0)
+
+    def noise(count):
+        ids = random.integers(4, tokenizer.vocabulary_size, (count, LENGTH + 1)).astype(np.int32)
+        ids[:, 0] = tokenizer.end_id
+        return ids
+
+    for _ in range(40):
+        players.judge(real[random.integers(len(real), size=32)], noise(32))
+    right = []
+    for ids, truth in ((real, True), (noise(100), False)):
+        logits, there = players.verdicts(tf.constant(ids))
+        right.append(((logits.numpy() > 0) == truth)[there.numpy() > 0])
+    assert np.concatenate(right).mean() > 0.9
+
+
+def test_the_generator_follows_the_rewards(tokenizer, tmp_path):
+    """The policy gradient makes tokens with an advantage likelier, and others not."""
+    _, players = made(tokenizer, tmp_path, gan_generator_rate=3e-3)
+    ids = tf.constant(players.writer.rows(32, 1.0, seed=1))
+    there = tf.cast(players.writer.inside(ids), tf.float32)
+    wanted = 7
+    advantage = tf.where(ids[:, 1:] == wanted, 1.0, -0.02) * there
+
+    def share():
+        return (players.writer.rows(200, 1.0, seed=2)[:, 1:] == wanted).mean()
+
+    before, weights = share(), players.generator.get_weights()
+    for _ in range(15):
+        players.push(ids, there, advantage)
+    pairs = zip(weights, players.generator.get_weights(), strict=True)
+    moved = [not np.array_equal(a, b) for a, b in pairs]
+    assert np.mean(moved) > 0.9
+    assert share() > 2 * before
+
+
+def trained(given):
+    """Train without the report; returns the state."""
+    players = adversarial.Players(given.context, given.network, gan.settings(given))
+
+    def measure():
+        rows = gan.lists(players.writer, players.writer.rows(8, 1.0, seed=1))
+        value = plane.reverse_perplexity(rows, rows[:4], 60)
+        return {"reverse_perplexity": value, "bleu": 0.0}
+
+    rows = gan.padded(given, given.raw["blocks"])
+    how = {"resume": given.resume, "log_scalars": given.log}
+    return adversarial.train(players, rows, measure, given.folder, **how)
+
+
+def test_training_goes_on_from_a_checkpoint_bit_for_bit(tokenizer, tmp_path, caplog):
+    whole = stage(tokenizer, tmp_path / "whole")
+    state = trained(whole)
+    seen = []
+
+    def kill(step, values):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(interrupts.Interrupted, match=r"adversarial step 3.*--resume"):
+        trained(stage(tokenizer, tmp_path / "cut", log=kill))
+    assert checkpoints.newest(tmp_path / "cut", "step-").name == "step-3"
+    resumed = stage(tokenizer, tmp_path / "cut", resume=True, log=lambda s, v: seen.append(s))
+    assert trained(resumed) == state
+    assert set(seen) == {4}
+    assert same(whole.network.get_weights(), resumed.network.get_weights())
+
+    seen.clear()
+    (tmp_path / "cut" / "step-4" / "state.json").write_text("{}")
+    again = stage(tokenizer, tmp_path / "cut", resume=True, log=lambda s, v: seen.append(s))
+    assert trained(again) == state
+    assert set(seen) == {4}
+    assert "damaged" in caplog.text
+    assert same(whole.network.get_weights(), again.network.get_weights())
+
+
+@pytest.mark.parametrize(("test", "keep"), [(True, "mle"), (False, "gan")])
+def test_both_models_are_reported(tokenizer, tmp_path, test, keep):
+    scalars = {}
+
+    def log(step, values):
+        scalars.setdefault(step, {}).update(values)
+
+    given = stage(tokenizer, tmp_path / "gan", test=test, log=log, gan_keep=keep)
+    likelihood = given.network.get_weights()
+    outcome = gan.after(given)
+    assert outcome.facts == {"weights": keep.upper()}
+    assert same(likelihood, given.network.get_weights()) == (keep == "mle")
+    found = outcome.report
+    assert all(math.isfinite(value) for value in found.metrics.values())
+    table = next(t for t in found.tables if t.title == "MLE and GAN")
+    by = [row[0] for row in table.rows]
+    assert by.count("MLE") == by.count("GAN") == len(gan.TEMPERATURES)
+    assert by[-1] == "real text"
+    assert "GAN" in found.warnings[0]
+    assert f"the weights kept are the {keep.upper()}'s" in found.warnings[1]
+    assert found.figures["quality_and_diversity"]().axes
+    assert {"reverse_perplexity", "bleu", "self_bleu"} <= set(scalars[0])
+    assert {"generator_loss", "discriminator_loss", "reward"} <= set(scalars[2])
+    assert "generator_loss" not in scalars[1]  # the discriminator alone
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tokenizer, tmp_path):
+    given = stage(tokenizer, tmp_path / "gan", gan_generator_rate=1e30)
+    with pytest.raises(UserError, match=r"adversarial step.*--gan-generator-rate"):
+        gan.after(given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "summarization"}, "--task language_model, not for summarization"),
+        ({"options": ByRow(pair=True)}, "--pair"),
+        ({"options": ByRow(unit="block")}, "--unit row"),
+        ({"training": config.Training(distribute="mirrored")}, "--distribute mirrored"),
+        ({"training": config.Training(precision="mixed_float16")}, "mixed_float16"),
+    ],
+)
+def test_what_cannot_be_trained_so_is_refused(changes, message):
+    fine = {"task": "language-model", "options": ByRow(), "training": config.Training()}
+    gan.check(SimpleNamespace(**fine), gan.Options())
+    with pytest.raises(UserError, match=message):
+        gan.check(SimpleNamespace(**{**fine, **changes}), gan.Options())
+    with pytest.raises(UserError, match="--gan-warmup 5"):
+        gan.check(SimpleNamespace(**fine), gan.Options(gan_warmup=5, gan_steps=5))
+
+
+def test_strategies_are_found_by_name():
+    assert strategy.load("supervised") is None
+    assert strategy.load("gan") is gan.STRATEGY
+    with pytest.raises(UserError, match="no strategy 'gam'; did you mean 'gan'"):
+        strategy.load("gam")
+
+
+def test_reverse_perplexity_wants_quality_and_diversity():
+    random = np.random.default_rng(0)
+    real = [[*random.permutation(8)[:5].tolist(), 9] for _ in range(200)]
+    one_good_row = [real[0]] * 200
+    noise = random.integers(0, 20, (200, 6)).tolist()
+    found = [plane.reverse_perplexity(w, real[100:], 20) for w in (real[:100], one_good_row, noise)]
+    assert found[0] < min(found[1:])
+    assert plane.reverse_perplexity([], real, 20) == pytest.approx(20)
+
+
+def points(bleu, self_bleu):
+    halves = [plane.Measured(b, s, 1.0) for b, s in zip(bleu, self_bleu, strict=True)]
+    return plane.Point("1", (halves[0], halves[1]))
+
+
+def test_curves_are_compared_at_equal_diversity():
+    low, high = points((10, 10), (10, 10)), points((30, 30), (30, 30))
+    above = [points((15, 12), (10, 10)), points((35, 32), (30, 30))]
+    found = plane.gap(above, [low, high])
+    assert found.halves == pytest.approx((5, 2))
+    assert "GAN is better than MLE by 3.50" in plane.verdict("GAN", "MLE", found)
+    back = plane.gap([low, high], above)
+    assert "MLE is better than GAN by 3.50" in plane.verdict("GAN", "MLE", back)
+    mixed = plane.gap([points((15, 8), (10, 10)), points((35, 28), (30, 30))], [low, high])
+    assert "neither is better" in plane.verdict("GAN", "MLE", mixed)
+    apart = plane.gap([points((50, 50), (60, 60)), points((60, 60), (70, 70))], [low, high])
+    assert apart is None
+    assert "neither can be called better" in plane.verdict("GAN", "MLE", apart)
