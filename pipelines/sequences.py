@@ -24,7 +24,7 @@ from pipelines.tokenizer import Tokenizer
 def source(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Encode what is read, ``[CLS] tokens [SEP]``, cut at its end.
+    """Encode what is read, ``[CLS] tokens [SEP]``, cut at its end; T5 has no ``[CLS]``.
 
     Args:
         tokenizer: the vocabulary.
@@ -35,7 +35,12 @@ def source(
         ``token_ids``, ``segment_ids``, ``padding_mask``, each int32 (B, T), padded to the longest
         row, and how many tokens were cut from each row, int64 (B,).
     """
-    return segments.encode(tokenizer, [texts], max_length)
+    if _begin(tokenizer):
+        return segments.encode(tokenizer, [texts], max_length)
+    pieces = tf.cast(tokenizer.tokenize(texts), tf.int32)
+    kept = pieces[:, : max_length - 1]
+    ended = tf.concat([kept, tf.fill([kept.nrows(), 1], tokenizer.end_id)], 1)
+    return _features(tokenizer, ended), pieces.row_lengths() - kept.row_lengths()
 
 
 def history(
@@ -61,15 +66,30 @@ def history(
     pieces = tf.cast(tokenizer.tokenize(turns.flat_values), tf.int32)
     ended = tf.concat([pieces, tf.fill([pieces.nrows(), 1], tokenizer.end_id)], 1)
     whole = turns.with_flat_values(ended).merge_dims(1, 2)
-    kept = tail(whole, max_length - 1)
-    ids = tf.concat([tf.fill([kept.nrows(), 1], tokenizer.start_id), kept], 1)
+    begin = _begin(tokenizer)
+    kept = tail(whole, max_length - len(begin))
+    start = tf.repeat(tf.constant([begin], tf.int32), kept.nrows(), 0)
+    ids = tf.concat([start, kept], 1)
+    return _features(tokenizer, ids), whole.row_lengths() - kept.row_lengths()
+
+
+def _features(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+    """Pad rows of ids, ragged (B, tokens), and say where they are."""
     token_ids = ids.to_tensor(tokenizer.pad_id)
-    features = {
+    return {
         "token_ids": token_ids,
         "segment_ids": tf.zeros_like(token_ids),
         "padding_mask": tf.sequence_mask(ids.row_lengths(), tf.shape(token_ids)[1], tf.int32),
     }
-    return features, whole.row_lengths() - kept.row_lengths()
+
+
+@tf.autograph.experimental.do_not_convert  # plain Python
+def _begin(tokenizer: Tokenizer) -> list[int]:
+    """Return the token that a source begins with, or nothing if there is none."""
+    try:
+        return [tokenizer.start_id]
+    except UserError:
+        return []
 
 
 def target(
@@ -98,7 +118,6 @@ def target(
     return inputs.to_tensor(tokenizer.pad_id), labels.to_tensor(NOTHING), lost
 
 
-@tf.autograph.experimental.do_not_convert  # plain Python
 def start_id(tokenizer: Tokenizer) -> int:
     """Return the token that a target begins with: the tokenizer's start, or padding if none.
 
@@ -106,10 +125,7 @@ def start_id(tokenizer: Tokenizer) -> int:
         Text-to-Text Transformer" (https://arxiv.org/abs/1910.10683), whose T5 has no start and
         begins with padding.
     """
-    try:
-        return tokenizer.start_id
-    except UserError:
-        return tokenizer.pad_id
+    return (_begin(tokenizer) or [tokenizer.pad_id])[0]
 
 
 def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:

@@ -1,0 +1,100 @@
+"""BART, T5 and GPT-2 in KerasHub's layout, as ``--backbone`` takes them: train, keep, export."""
+
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+from sentencepiece import sentencepiece_model_pb2 as schema
+
+from pipelines.kinds import as_request
+from pipelines.rows import Rows
+from tfnlp import config, experiment, export, storage
+from tfnlp import task as tasks
+from tfnlp.backbones import loading
+
+SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+
+
+def byte_level(*special):
+    """A vocabulary of single bytes, as GPT-2 writes them, and a few merges."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in printable]
+    letters += [chr(256 + i) for i in range(256 - len(printable))]
+    merged = ["th", "Ġa", "er"]
+    pieces = [*special, *letters, *merged]
+    return {piece: i for i, piece in enumerate(pieces)}, ["t h", "Ġ a", "e r"]
+
+
+def bart(folder):
+    vocabulary, merges = byte_level("<s>", "<pad>", "</s>", "<mask>")
+    keras_hub.models.BartTokenizer(vocabulary, merges).save_to_preset(folder)
+    return keras_hub.models.BartBackbone(len(vocabulary), **SIZES, max_sequence_length=160)
+
+
+def gpt2(folder):
+    vocabulary, merges = byte_level("<|endoftext|>")
+    keras_hub.models.GPT2Tokenizer(vocabulary, merges).save_to_preset(folder)
+    return keras_hub.models.GPT2Backbone(len(vocabulary), **SIZES, max_sequence_length=160)
+
+
+def t5(folder):
+    model = schema.ModelProto()
+    for piece in [
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *(f"▁{c}" for c in "abcdefgh"),
+        *"abcdefghilmnoprstuy. ",
+    ]:
+        kind = 2 if piece == "<unk>" else 3 if piece.startswith("<") else 1
+        model.pieces.add(piece=piece, score=-1.0, type=kind)
+    model.trainer_spec.pad_id, model.trainer_spec.eos_id, model.trainer_spec.unk_id = 0, 1, 2
+    model.trainer_spec.bos_id = -1
+    keras_hub.models.T5Tokenizer(proto=model.SerializeToString()).save_to_preset(folder)
+    return keras_hub.models.T5Backbone(len(model.pieces), **SIZES, key_value_dim=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "kind"),
+    [
+        ("summarization", bart, "encoder-decoder"),
+        ("translation", t5, "encoder-decoder"),
+        ("dialogue", gpt2, "causal"),
+    ],
+)
+def test_a_writer_of_keras_hubs(name, make, kind, tmp_path):
+    folder = tmp_path / "preset"
+    folder.mkdir()
+    make(str(folder)).save_to_preset(str(folder))
+    assert loading.load(str(folder)).kind == kind
+    task = tasks.load(name)
+    values = {
+        "task": {"name": name, "max_length": 32, "max_tokens": 16, "beams": 2},
+        "data": {"train": "rows.csv"},
+        "backbone": {"name": str(folder)},
+        "training": {"epochs": 2, "batch_size": 4},
+        "optimizer": {"learning_rate": 1e-3},
+        "export": {"saved_models": str(tmp_path / "saved_models")},
+    }
+    made = config.from_values(values, task.options, "the test")
+    sample = task.sample(made.options) * 2
+    rows = Rows("rows.csv", {n: [r[n] for r in sample] for n in sample[0]}, list(range(1, 9)))
+    model = experiment.prepare(made, rows)
+    assert model.context.facts["form"] == kind
+    assert model.context.target is None
+    train = experiment.arrange(model, rows, shuffle=True)
+    held = experiment.arrange(model, rows, shuffle=False)
+    model.context.facts["widths"] = train.plan.widths.tolist()
+    state = experiment.fit(model, train, held, tmp_path, resume=False, callbacks=[])
+    assert state.history[1]["loss"] < state.history[0]["loss"]
+    storage.save(model, tmp_path)
+    here = experiment.answer(model, rows, asked=True)
+    again = experiment.answer(storage.load(tmp_path), rows, asked=True)
+    assert here["generated"].tolist() == again["generated"].tolist()
+    saved = export.export(model, {}, "")
+    answer = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    (column,) = task.inputs(made.options)
+    texts = tf.constant([as_request(row[column.name]) for row in sample])
+    told = answer(**{column.name: texts})
+    assert [t.decode() for t in told["generated"].numpy()] == here["generated"].tolist()
+    np.testing.assert_allclose(told["score"], here["score"], atol=1e-4)
