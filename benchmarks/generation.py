@@ -27,8 +27,8 @@ from pipelines.errors import UserError
 from pipelines.kinds import joined
 from pipelines.rows import Record, Rows
 from pipelines.sources import load_dataset
+from pipelines.splits import evenly
 from tfnlp import generated
-from tfnlp.judging import evenly
 from tfnlp.saved_model import answered, find_model, load
 
 COLUMNS = {

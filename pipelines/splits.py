@@ -212,3 +212,10 @@ def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:
                     "there); scores on them say little about new text"
                 )
     return warnings
+
+
+def evenly(rows: int, wanted: int) -> list[int]:
+    """Return the places of so many of N rows, evenly spaced."""
+    last = rows - 1
+    count = min(rows, wanted)
+    return [round(i * last / max(count - 1, 1)) for i in range(count)]

@@ -53,6 +53,9 @@ class Data:
     limit: int | None = option(
         None, "train on this many rows, chosen by the seed [rows]", minimum=1
     )
+    limit_held_out: int | None = option(
+        None, "validate and test on this many rows of each, evenly spaced [rows]", minimum=2
+    )
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,11 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     targets = task.targets(experiment.options)
     found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
     train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
-    return splits.Splits(train, validation, found.get("test"), warnings)
+    test = found.get("test")
+    if data.limit_held_out:
+        validation = validation.take(splits.evenly(len(validation), data.limit_held_out))
+        test = test and test.take(splits.evenly(len(test), data.limit_held_out))
+    return splits.Splits(train, validation, test, warnings)
 
 
 def prepare(experiment: Experiment, train: Rows) -> Model:
@@ -222,10 +226,12 @@ def arrange(
         raw: the rows as tensors, if not as :func:`examples` holds them.
     """
     experiment = model.experiment
+    # A causal model has logits for every token of its rows, unless it is asked for new ones.
+    large = raw is None and model.context.facts.get("form") == "causal"
     raw = examples(model, rows) if raw is None else raw
     sizes = measure(model, raw)
     size = experiment.training.batch_size
-    size = size if shuffle else max(size, EVALUATION_BATCH)
+    size = size if shuffle or large else max(size, EVALUATION_BATCH)
     # Memory is for as many rows of max_length; of rows in many windows there are fewer.
     room = model.context.max_length * getattr(experiment.options, "windows", 1)
     plan = batching.Plan(

@@ -43,7 +43,7 @@ _LIMITS: dict[str, tuple[Any, Any]] = {
     "length_penalty": (-10.0, 10.0),
     "alpha": (0.0, 1.0),
 }
-_NEED = {"contrastive": {"top_k": 5}}  # where 0, all tokens, cannot be
+_COMPARED = 5  # tokens, where the options say none in particular
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,10 @@ class Options:
     )
     beams: int = option(4, "beam search: hypotheses kept", minimum=1, maximum=64)
     length_penalty: float = option(
-        1.0, "beam search: power of the length that a hypothesis's score is divided by"
+        1.0,
+        "beam search: power of the length that a hypothesis's score is divided by",
+        minimum=-10.0,
+        maximum=10.0,
     )
     temperature: float = option(
         1.0, "sampling: below 1 likelier tokens, above 1 more even ones; 0 is greedy", minimum=0.0
@@ -90,8 +93,10 @@ class Options:
     no_repeat_ngram: int = option(
         0, "no sequence of so many tokens is written twice; 0 is any", minimum=0
     )
-    stop: str = option("", "texts that end an answer, || between several")
-    sampling_seed: int = option(0, "the seed of answers by chance, where a request has none")
+    stop: str | None = option(None, "texts that end an answer, || between several")
+    sampling_seed: int = option(
+        0, "the seed of answers by chance, where a request has none", minimum=0, maximum=2**31 - 1
+    )
     judged: int = option(
         500, "rows of a split for which texts are written and compared [rows]", minimum=1
     )
@@ -99,13 +104,11 @@ class Options:
 
 def settings(options: Options) -> dict[str, dict[str, Any]]:
     """Return, by signature, the settings that a request may have, with their values otherwise."""
-    return {
-        way: {
-            name: getattr(options, name) or _NEED.get(way, {}).get(name, getattr(options, name))
-            for name in (*own, *_ALL)
-        }
-        for way, own in _OWN.items()
-    }
+    fixed = {name: getattr(options, name) for own in (*_OWN.values(), _ALL) for name in own}
+    fixed["stop"] = options.stop or ""
+    found = {way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in _OWN.items()}
+    found["contrastive"]["top_k"] = options.top_k or _COMPARED
+    return dict(found)
 
 
 def generate(

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from pipelines import splits
 from pipelines.rows import Rows
 from tfnlp.experiment import Model, answer
 from tfnlp.task import Report, Table
@@ -22,7 +23,7 @@ def evaluate(model: Model, rows: Rows) -> Report:
         report = model.task.report(model.context, rows, answers)
         report.tables.append(samples(model, rows))
         return report
-    places = evenly(len(rows), model.experiment.options.judged)
+    places = splits.evenly(len(rows), model.experiment.options.judged)
     some = rows.take(places)
     answers |= {"judged": np.array(places), **answer(model, some, asked=True)}
     report = model.task.report(model.context, rows, answers)
@@ -32,17 +33,9 @@ def evaluate(model: Model, rows: Rows) -> Report:
     return report
 
 
-def evenly(rows: int, wanted: int) -> list[int]:
-    """Return the places of so many rows, evenly spaced."""
-    places: list[int] = np.unique(
-        np.linspace(0, rows - 1, min(rows, wanted)).round().astype(int)
-    ).tolist()
-    return places
-
-
 def samples(model: Model, rows: Rows, wanted: int = 5) -> Table:
     """Write texts for some rows, for a person to look at."""
-    some = rows.take(evenly(len(rows), wanted))
+    some = rows.take(splits.evenly(len(rows), wanted))
     if not model.task.targets(model.experiment.options):  # how texts begin, to be gone on with
         begun = {n: [" ".join(t.split()[:_BEGUN]) for t in c] for n, c in some.columns.items()}
         some = dataclasses.replace(some, columns=begun)

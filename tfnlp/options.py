@@ -106,7 +106,7 @@ def add_flags(
         flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
         kind, choices = _kind(hints[field.name], field)
         default = (defaults or {}).get(field.name, _default(field))
-        shown = "" if default in (None, {}, "") else f" (default: {_shown(default)})"
+        shown = "" if default in (None, {}) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
             "dest": f"{name}.{field.name}",
             "default": argparse.SUPPRESS,

@@ -188,7 +188,7 @@ def test_saved_model_holds_every_weight_once(trained):
     assert held <= 1.01 * weights + 20_000
     # Graphs and vocabularies do not grow with the model, of which there is one layer here.
     on_disk = sum(f.stat().st_size for f in trained.saved.rglob("*") if f.is_file())
-    assert on_disk - held <= 8e6
+    assert on_disk - held <= 12e6
 
 
 def test_warmup_requests_are_answered(trained):

@@ -268,10 +268,12 @@ def options_of(kind: type) -> list[tuple[str, dataclasses.Field]]:
 def test_help_lists_every_option_once_with_its_default(name):
     shown = help_of("tfnlp.train", "--task", name)
     listed = " ".join(shown[shown.index("options:") :].split())
-    for kind in (task.load(name).options, *SECTIONS.values()):
+    chosen = task.load(name)
+    for section, kind in {"task": chosen.options, **SECTIONS}.items():
         for flag, field in options_of(kind):
             assert len(re.findall(rf"^  {flag}[ ,]", shown, re.MULTILINE)) == 1, flag
             default = None if field.default is dataclasses.MISSING else field.default
+            default = chosen.defaults.get(section, {}).get(field.name, default)
             if isinstance(default, bool):
                 default = "yes" if default else "no"
             if default is not None:

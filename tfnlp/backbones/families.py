@@ -51,6 +51,13 @@ def _writer(backbone: type) -> type | None:
     return None
 
 
+def presets() -> list[str]:
+    """List the names of KerasHub's presets that can be used."""
+    classes = [c for c in vars(keras_hub.models).values() if isinstance(c, type)]
+    usable = [c for c in classes if issubclass(c, keras_hub.models.Backbone) and kind_of(c)]
+    return sorted({name for c in usable for name in c.presets})
+
+
 def writer(backbone: keras.Model) -> Any:
     """Put KerasHub's CausalLM or Seq2SeqLM on a backbone; it shares the weights."""
     task = _writer(type(backbone))

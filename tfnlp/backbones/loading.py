@@ -213,11 +213,14 @@ def find(name: str) -> Path:
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     every = keras_hub.models.Backbone.presets
-    if name in every:
+    usable = families.presets()
+    if name in usable:
         return _download(name, every[name]["kaggle_handle"])
+    if name in every:
+        raise _unusable(name, every[name]["metadata"]["path"])
     if name.startswith(("hf://", "kaggle://")):
         return _download(name, name)
-    near = difflib.get_close_matches(name, [*entry.names(), *every], n=1)
+    near = difflib.get_close_matches(name, [*entry.names(), *usable], n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UserError(
         f"there is no backbone {name!r}; {hint}the catalog has: {', '.join(entry.names())} (or "
@@ -233,12 +236,17 @@ def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:
     except ValueError:  # KerasHub knows no such model
         found = None
     if found is None:
-        raise UserError(
-            f"the backbone {name!r} is of the kind {said!r}, which cannot be used here: take an "
-            f"encoder ({', '.join(ENCODERS)}), or a model that KerasHub writes text with (GPT-2, "
-            "Llama, Gemma, Mistral, Qwen, BART, T5, ...)"
-        )
+        raise _unusable(name, said)
     return found
+
+
+def _unusable(name: str, kind: str) -> UserError:
+    """Say that a model is none that can be used."""
+    return UserError(
+        f"the backbone {name!r} is of the kind {kind!r}, which cannot be used here: take an "
+        f"encoder ({', '.join(ENCODERS)}), or a model that KerasHub writes text with (GPT-2, "
+        "Llama, Gemma, Mistral, Qwen, BART, T5, ...)"
+    )
 
 
 def _download(name: str, handle: str) -> Path:

@@ -35,7 +35,7 @@ class Options(generation.Options):
 
     pair: bool = option(False, "rows are a prompt and its response")
     unit: Literal["block", "row"] = option(
-        "block", "an example: a block of texts joined, or one text, cut to --max-length"
+        "block", "an example: a block of joined texts, or one text, of the longest read"
     )
     separator: Literal["end", "line"] = option(
         "end", "what stands between texts: the end of a document, or a line's, as in lines of one"
