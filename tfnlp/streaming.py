@@ -101,8 +101,10 @@ def sure(before: str, now: str, stop: Sequence[str] = ()) -> str:
     """
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False))
     text = "".join(character for character, _ in same).rstrip(_HALF)
-    begun = (n for word in stop for n in range(1, len(word)) if text.endswith(word[:n]))
-    return text[: len(text) - max(begun, default=0)]
+    begun = [word[:n] for word in stop for n in range(1, len(word))]
+    while held := max((len(part) for part in begun if text.endswith(part)), default=0):
+        text = text[:-held]
+    return text
 
 
 def _put(output: TextIO, text: str) -> None:

@@ -87,7 +87,9 @@ class Log(keras.callbacks.Callback):
         self.samples = samples
         self.data = train
         self.run = run
-        # Texts to be written stand beside what is read.
+        # Sources and targets are padded each by itself: no one share tells of both.
+        self.two_sides = "decoder_ids" in model.network.input
+        # A causal model reads prompt and answer in one.
         self.max_length = model.context.max_length + getattr(model.context.options, "max_tokens", 0)
         self.histograms = model.experiment.logging.histograms
         self.steps = len(train.plan)
@@ -130,8 +132,10 @@ class Log(keras.callbacks.Callback):
             scalar_pb("batch/loss", (self.total - before) / size),
             scalar_pb("batch/learning_rate", self.rate),
             scalar_pb("batch/examples_per_second", size / seconds),
-            scalar_pb("batch/padding", 1 - self.tokens[self.place] / self.cells[self.place]),
         ]
+        if not self.two_sides:
+            share = 1 - self.tokens[self.place] / self.cells[self.place]
+            scalars.append(scalar_pb("batch/padding", share))
         scalars += [scalar_pb(f"batch/{n}", v, SINCE_EPOCH) for n, v in values.items()]
         self.seconds += seconds
         self.place += 1
@@ -144,7 +148,8 @@ class Log(keras.callbacks.Callback):
         held = {n.removeprefix("val_"): v for n, v in logs.items() if n.startswith("val_")}
         train: dict[str, Any] = {n: v for n, v in logs.items() if not n.startswith("val_")}
         train["learning_rate"] = self.rate
-        train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
+        if not self.two_sides:
+            train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
         if self.seconds:
             train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
         self._write("train", [scalar_pb(f"epoch/{n}", float(v)) for n, v in train.items()])

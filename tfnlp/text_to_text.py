@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipelines.tokenizer import Tokenizer
 
 _DRAWN = 2  # rows whose attention is drawn
-_LONGEST_DRAWN = 40  # tokens
+_SHORTEST_DRAWN, _LONGEST_DRAWN = 6, 40  # tokens
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class TextToText:
             features, offsets = self.encode(context, raw)
             labels = [int(i) for i in offsets["labels"][0] if i >= 0]
             count = int(tf.reduce_sum(features["padding_mask"]))
-            if not 3 < max(count, len(labels)) <= _LONGEST_DRAWN or len(labels) < 3:
+            if max(count, len(labels)) > _LONGEST_DRAWN or len(labels) < _SHORTEST_DRAWN:
                 continue
             weights = decoder.attention(network, features)[0, : len(labels), :count].numpy()
             read, wrote = context.tokenizer.pieces(), context.writes.pieces()
@@ -231,7 +231,7 @@ def _drawer(
 ) -> Callable[[], Figure]:
     """Return what draws a picture of these."""
     return lambda: draw(
-        "where the decoder looks (down: written, across: read)", down, across, weights
+        "attention while writing (down) to the source (across)", down, across, weights
     )
 
 
