@@ -33,11 +33,17 @@ def evaluate(model: Model, rows: Rows) -> Report:
     return report
 
 
+def _beginning(text: str) -> str:
+    """Return the first words of a text, at most half of them."""
+    words = text.split()
+    return " ".join(words[: min(_BEGUN, (len(words) + 1) // 2)])
+
+
 def samples(model: Model, rows: Rows, wanted: int = 5) -> Table:
     """Write texts for some rows, for a person to look at."""
     some = rows.take(splits.evenly(len(rows), wanted))
     if not model.task.targets(model.experiment.options):  # how texts begin, to be gone on with
-        begun = {n: [" ".join(t.split()[:_BEGUN]) for t in c] for n, c in some.columns.items()}
+        begun = {n: [_beginning(text) for text in c] for n, c in some.columns.items()}
         some = dataclasses.replace(some, columns=begun)
     answers = answer(model, some, asked=True)
     cells = [
