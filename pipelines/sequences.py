@@ -125,7 +125,8 @@ def start_id(tokenizer: Tokenizer) -> int:
         Text-to-Text Transformer" (https://arxiv.org/abs/1910.10683), whose T5 has no start and
         begins with padding.
     """
-    return (_begin(tokenizer) or [tokenizer.pad_id])[0]
+    first: int = (_begin(tokenizer) or [tokenizer.pad_id])[0]
+    return first
 
 
 def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:

@@ -106,9 +106,11 @@ def settings(options: Options) -> dict[str, dict[str, Any]]:
     """Return, by signature, the settings that a request may have, with their values otherwise."""
     fixed = {name: getattr(options, name) for own in (*_OWN.values(), _ALL) for name in own}
     fixed["stop"] = options.stop or ""
-    found = {way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in _OWN.items()}
+    found: dict[str, dict[str, Any]] = {
+        way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in _OWN.items()
+    }
     found["contrastive"]["top_k"] = options.top_k or _COMPARED
-    return dict(found)
+    return found
 
 
 def generate(

@@ -53,7 +53,7 @@ def _writer(backbone: type) -> type | None:
 
 def presets() -> list[str]:
     """List the names of KerasHub's presets that can be used."""
-    classes = [c for c in vars(keras_hub.models).values() if isinstance(c, type)]
+    classes: list[Any] = [c for c in vars(keras_hub.models).values() if isinstance(c, type)]
     usable = [c for c in classes if issubclass(c, keras_hub.models.Backbone) and kind_of(c)]
     return sorted({name for c in usable for name in c.presets})
 
