@@ -57,8 +57,9 @@ class Model:
             features, offsets = self.task.encode(self.context, raw)
             if "length" in offsets:
                 return offsets["length"][:, None], offsets["lost"]
-            mask = features["padding_mask" if "padding_mask" in features else "prompt"]
-            tokens = tf.reduce_sum(tf.cast(mask, tf.int64), -1)
+            if "padding_mask" not in features:  # a prompt for a causal model
+                return tf.cast(features["prompt_lengths"], tf.int64)[:, None], offsets["lost"]
+            tokens = tf.reduce_sum(tf.cast(features["padding_mask"], tf.int64), -1)
             return tokens if tokens.shape.rank == 2 else tokens[:, None], offsets["lost"]
 
         return count
@@ -128,7 +129,7 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     task = tasks.load(experiment.task)
     facts = task.learn(train, experiment.options)
     settings = experiment.backbone
-    backbone, target = _backbone(experiment, task, train)
+    backbone, target = backbone_of(experiment, task, train)
     max_length = experiment.options.max_length
     writing = getattr(experiment.options, "max_tokens", 0) if backbone.kind == "causal" else 0
     if max_length + writing > backbone.max_length:
@@ -139,7 +140,7 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
             f"{settings.name} has positions for{remedy}"
         )
     if task.generate:
-        facts |= {"form": backbone.kind, "positions": backbone.max_length, "chat": backbone.chat}
+        facts |= writing_facts(backbone)
     context = Context(experiment.options, backbone.tokenizer, max_length, facts, target)
     network = distribution.replicated(task.build(context, backbone.model))
     if settings.freeze_layers >= len(backbone.blocks):
@@ -154,10 +155,19 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     return Model(experiment, task, context, network, backbone.blocks)
 
 
-def _backbone(
+def writing_facts(backbone: loading.Backbone) -> dict[str, Any]:
+    """Return what a task that writes must know of its backbone."""
+    return {"form": backbone.kind, "positions": backbone.max_length, "chat": backbone.chat}
+
+
+def backbone_of(
     experiment: Experiment, task: Task, train: Rows
 ) -> tuple[loading.Backbone, Tokenizer | None]:
-    """Load the backbone, and learn the vocabulary that is written with if it needs another."""
+    """Load the backbone, and learn the vocabulary that is written with if it needs another.
+
+    Raises:
+        UserError: there is no such backbone, or it is of a kind that the task is not for.
+    """
     settings, options = experiment.backbone, experiment.options
     if settings.name.partition(":")[0] == loading.SCRATCH:
         learned = task.vocabulary(train, options, None) if task.vocabulary else None

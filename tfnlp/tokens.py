@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching
+from pipelines.kinds import as_request
 from pipelines.rows import BadRow, Rows
 from pipelines.tokenizer import Tokenizer
 from tfnlp import experiment as steps
-from tfnlp.backbones import loading
 from tfnlp.config import Experiment
 from tfnlp.experiment import Model
 from tfnlp.findings import Findings, counted, histogram
@@ -38,16 +38,20 @@ def check(
         found: tables, warnings and errors are added to it.
     """
     name, options = experiment.backbone.name, experiment.options
-    backbone = found.attempt(lambda: loading.load(name, layers=experiment.backbone.layers))
-    if backbone is None:
+    train = next(iter(rows.values()))
+    both = found.attempt(lambda: steps.backbone_of(experiment, chosen, train))
+    if both is None:
         return
+    backbone, target = both
+    if chosen.generate:
+        facts = {**facts, **steps.writing_facts(backbone)}
     limit = backbone.max_length
     if options.max_length > limit:
         found.error(
             f"--max-length {options.max_length} is more than the {limit} tokens that {name} has "
             "positions for (use --windows to read longer texts)"
         )
-    context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts)
+    context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts, target)
     model = steps.Model(experiment, chosen, context, backbone.model)
     table, lengths = [], {}
     for split in rows:
@@ -110,10 +114,13 @@ def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
 
 def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Findings) -> None:
     """Tell of texts whose words the vocabulary does not hold, as those of another language."""
+    if tokenizer.kind == "bytepair":  # it spells every byte
+        return
     known, missing = np.zeros(len(part), int), np.zeros(len(part), int)
     for start in range(0, len(part), 1024):
         for name in inputs:
-            ids = tokenizer.tokenize(tf.constant(part.columns[name][start : start + 1024]))
+            texts = [*map(as_request, part.columns[name][start : start + 1024])]
+            ids = tokenizer.tokenize(tf.constant(texts))
             strange = tf.reduce_sum(tf.cast(ids == tokenizer.unknown_id, tf.int64), 1).numpy()
             missing[start : start + 1024] += strange
             known[start : start + 1024] += ids.row_lengths().numpy() - strange

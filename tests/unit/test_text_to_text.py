@@ -8,10 +8,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pipelines import prompts, tokenizer, vocabularies
+from pipelines import batching, prompts, tokenizer, vocabularies
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, generation, text_to_text
+from tfnlp import config, experiment, findings, generation, text_to_text, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry
 
@@ -210,3 +210,23 @@ def test_likelihoods_are_those_of_the_targets(model):
         want = -sum(scores[row, i, label] for i, label in enumerate(labels) if label >= 0)
         np.testing.assert_allclose(answers["loss"][row], want, rtol=1e-4)
         assert answers["target_tokens"][row] == (labels >= 0).sum()
+
+
+def test_prompts_are_grouped_by_their_lengths(model):
+    several = rows("dialogue", model.experiment.options)
+    columns = model.task.inputs(model.experiment.options)
+    raw = batching.tensors(several, columns)
+    lengths = model.task.encode(model.context, raw)[0]["prompt_lengths"].numpy()
+    assert experiment.measure(model, raw).lengths.tolist() == lengths.tolist()
+    asked = experiment.arrange(
+        model, several, shuffle=False, raw={**raw, "seed": tf.range(12, dtype=tf.int64)}
+    )
+    assert len(asked.plan) == 1
+
+
+def test_validate_counts_tokens(model):
+    found = findings.Findings()
+    several = {"train": rows("dialogue", model.experiment.options)}
+    tokens.check(several, model.task, model.experiment, {}, found)
+    assert not found.errors
+    assert found.facts["tokens"]["train"]["longest"] > 8
