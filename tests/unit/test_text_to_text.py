@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from pipelines import batching, prompts, tokenizer, vocabularies
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, findings, generation, text_to_text, tokens
+from tfnlp import config, experiment, findings, generation, projector, text_to_text, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry
 
@@ -230,3 +230,7 @@ def test_validate_counts_tokens(model):
     tokens.check(several, model.task, model.experiment, {}, found)
     assert not found.errors
     assert found.facts["tokens"]["train"]["longest"] > 8
+
+
+def test_no_vector_stands_for_a_text_that_is_written(model):
+    assert not projector.projected(model)
