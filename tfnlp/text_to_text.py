@@ -146,9 +146,12 @@ class TextToText:
         asked, lost = prompts.ask(tokenizer, form, turns, context.max_length, self.keep)
         if self.target.name not in raw:
             return prompted(tokenizer, asked), {"lost": lost}
-        answer = tf.cast(tokenizer.tokenize(raw[self.target.name]), tf.int32)
-        answer = answer[:, : context.options.max_tokens]
-        end = tf.fill([answer.nrows(), 1], tf.constant(tokenizer.end_id, tf.int32))
+        whole = tf.cast(tokenizer.tokenize(raw[self.target.name]), tf.int32)
+        answer = whole[:, : context.options.max_tokens]
+        # An answer that is cut has no end, for the model must not learn to stop there.
+        uncut = (answer.row_lengths() == whole.row_lengths())[:, None]
+        end = tf.fill(tf.shape(uncut), tf.constant(tokenizer.end_id, tf.int32))
+        end = tf.ragged.boolean_mask(end, uncut)
         features, labels = continued(tokenizer, asked, tf.concat([answer, end], 1))
         return features, {"lost": lost, "labels": labels}
 
@@ -343,8 +346,9 @@ def decode(
     """Judge the guesses at known targets.
 
     Returns:
-        ``target_tokens`` int32 (B,), how many tokens were guessed, ``right`` int32 (B,), and
-        ``loss`` float32 (B,), the sum of their negative log-likelihoods [nats].
+        ``target_tokens`` int32 (B,), how many tokens were guessed, ``right`` int32 (B,), ``loss``
+        float32 (B,), the sum of their negative log-likelihoods [nats], and ``whole`` int32 (B,), 1
+        where the target was guessed to its end, not cut.
     """
     import tensorflow as tf
 
@@ -359,15 +363,20 @@ def decode(
         "target_tokens": tf.reduce_sum(tf.cast(there, tf.int32), 1),
         "right": tf.reduce_sum(tf.cast(right, tf.int32), 1),
         "loss": tf.reduce_sum(tf.where(there, loss, 0.0), 1),
+        "whole": tf.cast(tf.reduce_any(labels == context.writes.end_id, 1), tf.int32),
     }
 
 
 def likelihood(answers: Arrays, texts: Sequence[str]) -> tuple[float, int, int] | None:
     """Return the sum of the negative log-likelihoods [nats], and how many tokens and words.
 
-    The end of each text counts as a word, as the models predict it too.
+    The end of each text counts as a word, as the models predict it too. Of texts that were cut the
+    words that were predicted are not known: they count as many as the others have for their nats.
     """
     if "loss" not in answers:
         return None
-    words = sum(len(text.split()) + 1 for text in texts)
-    return float(answers["loss"].sum(dtype="float64")), int(answers["target_tokens"].sum()), words
+    loss, whole = answers["loss"].astype("float64"), answers["whole"] > 0
+    words = sum(len(t.split()) + 1 for t, known in zip(texts, whole, strict=True) if known)
+    if whole.any():
+        words = round(words * loss.sum() / max(loss[whole].sum(), 1e-9))
+    return float(loss.sum()), int(answers["target_tokens"].sum()), words
