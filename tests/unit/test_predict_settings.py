@@ -448,7 +448,12 @@ def on_terminal(*arguments: str, stop_at: bytes | None = None) -> tuple[int, str
     """Return the status, what a terminal shows of standard output, and standard error."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        # Tests in the background ignore SIGINT, and a child would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     shown = b""
