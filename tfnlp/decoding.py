@@ -17,14 +17,13 @@ H hidden.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
-from keras.src.backend.tensorflow import core
+
+from tfnlp.stepping import portable
 
 NEVER = -1e9  # a log-probability that no sum of others reaches
 Tensors: TypeAlias = Mapping[str, tf.Tensor]
@@ -85,31 +84,6 @@ class Written:
 
     ids: tf.RaggedTensor
     score: tf.Tensor
-
-
-@contextmanager
-def portable() -> Iterator[None]:
-    """Let Keras write into a cache by ops that TF Serving runs.
-
-    ``keras.ops.slice_update`` is XLA's DynamicUpdateSlice, whose kernel outside of a compiled
-    function asks for a compiler that the stock server has not. KerasHub's layers call it.
-    """
-    before = core.slice_update
-    core.slice_update = _slice_update
-    try:
-        with warnings.catch_warnings():
-            # The first token sees itself alone: Keras wonders at a softmax over one place.
-            warnings.filterwarnings("ignore", "You are using a softmax over axis")
-            yield
-    finally:
-        core.slice_update = before
-
-
-def _slice_update(inputs: tf.Tensor, start_indices: Any, updates: tf.Tensor) -> tf.Tensor:
-    """Replace a part of a tensor that is as large as the whole but along one axis, the second."""
-    begin = tf.cast(start_indices[1], tf.int32)
-    behind = inputs[:, begin + tf.shape(updates)[1] :]
-    return tf.concat([inputs[:, :begin], tf.cast(updates, inputs.dtype), behind], 1)
 
 
 def prompts(features: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
@@ -296,7 +270,7 @@ class Sampler:
         ids, index, done, set_ = (state[n] for n in ("ids", "index", "done", "settings"))
         with portable():
             logits, _, cache = self.network.step(
-                ids[:, index - 1 : index], index - 1, state["cache"], state["fixed"]
+                tf.gather(ids, [index - 1], axis=1), index - 1, state["cache"], state["fixed"]
             )
         changed = adjusted(logits, ids, index, state["lengths"], set_, self.stop)
         token = chosen(changed, tf.gather(state["random"], index, axis=1), set_)

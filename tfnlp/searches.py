@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfnlp import decoding
 from tfnlp.decoding import NEVER, Network, Stop, Tensors, Written, is_one_of
+from tfnlp.stepping import portable
 
 
 def _spread(values: Any, times: tf.Tensor) -> Any:
@@ -61,7 +62,7 @@ class BeamSearch:
         beams = tf.maximum(settings["beams"], 1)
         most = tf.reduce_max(beams)
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
-        with decoding.portable():
+        with portable():
             _, cache, fixed = self.network.prefill(features, room)
         ids = tf.pad(ids, [[0, 0], [0, room]], constant_values=self.stop.pad_id)
         slots = tf.range(most)[None]
@@ -100,9 +101,9 @@ class BeamSearch:
     def _step(self, state: dict[str, Any], row: dict, hypothesis: dict) -> dict[str, Any]:
         """Fill one place of every hypothesis."""
         index, ids, beams = state["index"], state["ids"], row["beams"]
-        with decoding.portable():
+        with portable():
             logits, _, cache = self.network.step(
-                ids[:, index - 1 : index], index - 1, state["cache"], hypothesis["fixed"]
+                tf.gather(ids, [index - 1], axis=1), index - 1, state["cache"], hypothesis["fixed"]
             )
         likely = self._likely(logits, ids, index, hypothesis)
         batch, most = tf.shape(state["sums"])[0], tf.shape(state["sums"])[1]
@@ -198,9 +199,11 @@ class ContrastiveSearch:
         ids, lengths = decoding.prompts(features)
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
         index = tf.reduce_min(lengths)
-        with decoding.portable():
+        with portable():
             states, cache, fixed = self.network.prefill(features, room)
-            logits, _, cache = self.network.step(ids[:, index - 1 : index], index - 1, cache, fixed)
+            logits, _, cache = self.network.step(
+                tf.gather(ids, [index - 1], axis=1), index - 1, cache, fixed
+            )
         state = {
             "ids": tf.pad(ids, [[0, 0], [0, room]], constant_values=self.stop.pad_id),
             "index": index,
@@ -234,7 +237,7 @@ class ContrastiveSearch:
         shares, tokens = tf.math.top_k(tf.nn.softmax(changed), most)
         given = index < lengths
         tokens = tf.where(given[:, None], ids[:, index][:, None], tokens)
-        with decoding.portable():
+        with portable():
             logits, hidden, cache = self.network.step(
                 tf.reshape(tokens, [-1, 1]),
                 index,
