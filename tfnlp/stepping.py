@@ -1,7 +1,7 @@
 """Keras ops as a step of decoding needs them: run by TF Serving, and quick for one place.
 
-Dimensions: B batch, T tokens in the cache, N heads of queries, U heads of keys and values, G = N / U
-heads of queries that share one, H size of a head.
+Dimensions: B batch, T tokens in the cache, N heads of queries, U heads of keys and values, H size
+of a head.
 """
 
 from __future__ import annotations
