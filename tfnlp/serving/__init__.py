@@ -1,0 +1,1 @@
+"""TF Serving's protocol over any SavedModels; knows nothing of tasks."""

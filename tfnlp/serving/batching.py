@@ -1,0 +1,201 @@
+"""Requests answered together: those of like length that wait while the model is at work.
+
+Dimensions: B rows of a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tfnlp.serving.failures import Code, RequestError
+from tfnlp.serving.servable import Arrays
+
+Run = Callable[[Arrays], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How requests are put together.
+
+    Attributes:
+        rows: of requests answered together, at most.
+        wait: for others to come, at most, after a request found the model at leisure [seconds].
+        queue: rows that wait, at most; what comes then is refused.
+        threads: batches at work at once.
+    """
+
+    rows: int = 32
+    wait: float = 0.0
+    queue: int = 1024
+    threads: int = 2
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request that waits."""
+
+    inputs: Arrays
+    rows: int
+    answer: asyncio.Future[dict[str, np.ndarray]]
+    since: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """Answers the requests to one signature of one version.
+
+    A request goes to work as soon as a thread is free for it, with those of its kind that wait by
+    then; while all threads are at work, requests gather. Lengths of a kind differ by less than
+    twice, so that short texts are not padded to long ones.
+
+    Args:
+        run: the model's.
+        together: requests can be put together, row behind row.
+        limits: how.
+        pool: its threads.
+        seen: told the rows and requests of each batch and the seconds the oldest waited.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        together: bool,
+        limits: Limits,
+        pool: Executor,
+        seen: Callable[[int, int, float], None],
+    ) -> None:
+        self._run, self._together, self._limits, self._pool = run, together, limits, pool
+        self._seen = seen
+        self._waiting: dict[Hashable, deque[_Asked]] = {}
+        self._rows = self._working = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task] = set()
+
+    async def ask(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Answer a request.
+
+        Args:
+            inputs: arrays of B rows each, if requests are put together; checked.
+
+        Raises:
+            RequestError: the model fails, or too many wait.
+        """
+        rows = len(next(iter(inputs.values()))) if self._together else 1
+        if self._rows + rows > self._limits.queue and self._rows:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                f"{self._rows} rows wait already, of {self._limits.queue} that may; try again",
+            )
+        asked = _Asked(inputs, rows, asyncio.get_running_loop().create_future())
+        kind = _kind(inputs) if self._together else None
+        self._waiting.setdefault(kind, deque()).append(asked)
+        self._rows += rows
+        self._start()
+        try:
+            return await asked.answer
+        except asyncio.CancelledError:
+            self._forget(kind, asked)
+            raise
+
+    def _forget(self, kind: Hashable, asked: _Asked) -> None:
+        """Let go of a request whose sender waits no more."""
+        waiting = self._waiting.get(kind)
+        if waiting and asked in waiting:
+            waiting.remove(asked)
+            self._rows -= asked.rows
+            if not waiting:
+                del self._waiting[kind]
+
+    def _start(self) -> None:
+        """Put to work what can be."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and self._working < self._limits.threads:
+            now = time.monotonic()
+            oldest = {kind: waiting[0].since for kind, waiting in self._waiting.items()}
+            ready = [k for k in oldest if self._full(k) or now - oldest[k] >= self._limits.wait]
+            if not ready:
+                due = min(oldest.values()) + self._limits.wait - now
+                self._timer = asyncio.get_running_loop().call_later(max(due, 0.0), self._start)
+                return
+            taken = self._take(min(ready, key=oldest.__getitem__))
+            self._working += 1
+            task = asyncio.get_running_loop().create_task(self._work(taken))
+            self._tasks.add(task)  # the loop alone would not keep it
+            task.add_done_callback(self._tasks.discard)
+
+    def _full(self, kind: Hashable) -> bool:
+        waiting = self._waiting[kind]
+        return not self._together or sum(asked.rows for asked in waiting) >= self._limits.rows
+
+    def _take(self, kind: Hashable) -> list[_Asked]:
+        """Take the oldest request of a kind, and those behind it while there is room."""
+        waiting = self._waiting[kind]
+        taken = [waiting.popleft()]
+        rows = taken[0].rows
+        while self._together and waiting and rows + waiting[0].rows <= self._limits.rows:
+            taken.append(waiting.popleft())
+            rows += taken[-1].rows
+        if not waiting:
+            del self._waiting[kind]
+        self._rows -= rows
+        return taken
+
+    async def _work(self, taken: Sequence[_Asked]) -> None:
+        """Answer requests together; those that fail together, each alone."""
+        self._seen(sum(a.rows for a in taken), len(taken), time.monotonic() - taken[0].since)
+        loop = asyncio.get_running_loop()
+        try:
+            answers = await loop.run_in_executor(self._pool, _together, self._run, taken)
+            for asked, answer in zip(taken, answers, strict=True):
+                if asked.answer.done():  # its sender is gone
+                    continue
+                if isinstance(answer, Exception):
+                    asked.answer.set_exception(answer)
+                else:
+                    asked.answer.set_result(answer)
+        except BaseException as error:
+            for asked in taken:
+                if not asked.answer.done():
+                    asked.answer.set_exception(RequestError(Code.INTERNAL, str(error)))
+            raise
+        finally:
+            self._working -= 1
+            self._start()
+
+
+def _kind(inputs: Arrays) -> Hashable:
+    """Say what can be put together: the same shapes, and strings of about the same length."""
+    shapes = tuple((name, a.dtype.kind, a.shape[1:]) for name, a in sorted(inputs.items()))
+    texts = [text for a in inputs.values() if a.dtype == object for text in a.flat]
+    return shapes, max(map(len, texts), default=0).bit_length()
+
+
+def _together(run: Run, taken: Sequence[_Asked]) -> list[dict[str, np.ndarray] | Exception]:
+    """Run requests as one, and cut what comes out; if that fails, run each alone."""
+    if len(taken) > 1:
+        merged = {n: np.concatenate([a.inputs[n] for a in taken]) for n in taken[0].inputs}
+        rows = sum(asked.rows for asked in taken)
+        try:
+            outputs = run(merged)
+        except RequestError:
+            outputs = {}  # one may have spoilt it for the others
+        if outputs and all(array.shape[:1] == (rows,) for array in outputs.values()):
+            ends = np.cumsum([asked.rows for asked in taken])[:-1]
+            parts = {name: np.split(array, ends) for name, array in outputs.items()}
+            return [{n: part[i] for n, part in parts.items()} for i in range(len(taken))]
+    return [_alone(run, asked) for asked in taken]
+
+
+def _alone(run: Run, asked: _Asked) -> dict[str, np.ndarray] | Exception:
+    try:
+        return run(asked.inputs)
+    except Exception as error:
+        return error

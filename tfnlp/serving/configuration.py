@@ -1,0 +1,126 @@
+"""Which models and versions are served: from a folder, or TF Serving's models.config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from pipelines.errors import UserError, reason
+from tfnlp.serving.failures import invalid
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A model to be served.
+
+    Attributes:
+        name: in requests.
+        folder: of its versions.
+        policy: the latest ones, all, or those named.
+        latest: how many of the latest.
+        versions: those named.
+        labels: version by name.
+    """
+
+    name: str
+    folder: Path
+    policy: Literal["latest", "all", "specific"] = "latest"
+    latest: int = 1
+    versions: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    def chosen(self) -> list[int]:
+        """Return the versions that are there and wanted, the highest first."""
+        there = sorted(versions_in(self.folder), reverse=True)
+        if self.policy == "specific":
+            return [version for version in there if version in self.versions]
+        return there[: self.latest] if self.policy == "latest" else there
+
+
+def versions_in(folder: Path) -> list[int]:
+    """Return the numbers of a model's versions; of a folder that is not there, none."""
+    try:
+        there = [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+    found = (name for name in there if name.isascii() and name.isdecimal())
+    return [int(name) for name in found if (folder / name).is_dir()]
+
+
+def find(folder: Path) -> list[Wanted]:
+    """Find the models in a folder: those of its folders that hold versions, or itself.
+
+    Raises:
+        UserError: there is no folder, or it is a single version.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder} (give one of models, or a models.config)")
+    if (folder / "saved_model.pb").is_file():
+        raise UserError(
+            f"{folder} is a single SavedModel; give the folder above its version folders, "
+            f"such as {folder.resolve().parent}"
+        )
+    if versions_in(folder):
+        return [Wanted(folder.resolve().name, folder)]
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [Wanted(path.name, path) for path in inside if path.is_dir() and versions_in(path)]
+
+
+def read(file: Path) -> list[Wanted]:
+    """Read TF Serving's models.config: a ModelServerConfig in protobuf's text format.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    try:
+        text = file.read_text("utf-8")
+        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        return wanted(config)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {reason(error)}") from error
+    except (UnicodeDecodeError, text_format.ParseError) as error:
+        raise UserError(f"{file} is no models.config of TF Serving: {error}") from error
+    except Exception as error:
+        raise UserError(f"{file}: {error}") from error
+
+
+def wanted(config: model_server_config_pb2.ModelServerConfig) -> list[Wanted]:
+    """Return the models of a configuration.
+
+    Raises:
+        RequestError: one has no name or no absolute folder, two have the same name, or it is of
+            another kind.
+    """
+    if config.WhichOneof("config") == "custom_model_config":
+        raise invalid("custom_model_config is not served here (use model_config_list)")
+    models = [_model(entry) for entry in config.model_config_list.config]
+    names = [model.name for model in models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise invalid(f"Illegal to list model {twice[0]} multiple times in config list")
+    return models
+
+
+def _model(entry: model_server_config_pb2.ModelConfig) -> Wanted:
+    """Read a model's configuration."""
+    folder = Path(entry.base_path)
+    if not entry.name or not entry.base_path:
+        raise invalid("Model config with an empty name or base_path")
+    if not folder.is_absolute():
+        raise invalid(f"Expected model {entry.name} to have an absolute path: {entry.base_path}")
+    if entry.model_platform not in ("", "tensorflow"):
+        raise invalid(f"model_platform {entry.model_platform!r} is not served here (tensorflow is)")
+    labels = dict(entry.version_labels)
+    policy = entry.model_version_policy
+    kind = policy.WhichOneof("policy_choice") or "latest"
+    if kind == "specific":
+        versions = tuple(policy.specific.versions)
+        return Wanted(entry.name, folder, "specific", versions=versions, labels=labels)
+    if kind == "all":
+        return Wanted(entry.name, folder, "all", labels=labels)
+    return Wanted(entry.name, folder, latest=max(policy.latest.num_versions, 1), labels=labels)

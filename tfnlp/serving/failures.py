@@ -1,0 +1,63 @@
+"""What a request can fail of, as gRPC and HTTP name it."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Code(IntEnum):
+    """gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+# What TF Serving answers over HTTP (tensorflow_serving/model_servers/http_server.cc,
+# ToHTTPStatusCode).
+_HTTP = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.UNAUTHENTICATED: 401,
+}
+
+
+class RequestError(Exception):
+    """A request that is not answered.
+
+    Attributes:
+        code: gRPC's status code.
+        message: why, for who sent the request.
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+    @property
+    def http(self) -> int:
+        """The status of an HTTP response."""
+        return _HTTP[self.code]
+
+
+def invalid(message: str) -> RequestError:
+    """Return a failure of a request that no model would answer."""
+    return RequestError(Code.INVALID_ARGUMENT, message)

@@ -1,0 +1,337 @@
+"""TF Serving's JSON for predict: a request's values -> arrays, arrays -> a response's values.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest and
+    tensorflow_serving/util/json_tensor.cc, whose sentences the errors are
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfnlp.serving.failures import RequestError, invalid
+from tfnlp.serving.servable import Arrays, Signature
+
+# Whole numbers up to which a float holds each one.
+_WHOLE = {tf.float32: 2**24 - 1, tf.float64: 2**53 - 1}
+_DEEPEST = 254  # dimensions of a tensor
+
+
+def parsed(body: bytes) -> dict[str, Any]:
+    """Read the body of a request.
+
+    Raises:
+        RequestError: it is no JSON object.
+    """
+    if not body.strip():
+        raise invalid("JSON Parse error: The document is empty")
+    try:
+        found = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
+    except (RecursionError, ValueError) as error:  # a number of too many digits
+        raise invalid(f"JSON Parse error: {str(error) or 'nested too deeply'}") from error
+    if not isinstance(found, dict):
+        raise invalid(f"JSON Value: {shown(found)} Is not object")
+    return found
+
+
+def shown(value: Any) -> str:
+    """Write a value for an error, as far as one would read."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def type_of(value: Any) -> str:
+    """Name a JSON value's type as TF Serving does."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
+    return names[type(value)]
+
+
+def is_base64(value: Any) -> bool:
+    """Say whether a value is bytes in base 64."""
+    return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
+
+
+def to_bytes(value: Any) -> bytes:
+    """Read a string, or bytes in base 64."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if is_base64(value):
+        text = "".join(value["b64"].split())
+        try:
+            # Padding may be left out.
+            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise invalid("Unable to base64 decode") from error
+    raise unexpected(value, "string")
+
+
+def unexpected(value: Any, wanted: str) -> RequestError:
+    """Say that a value is of another type."""
+    return invalid(
+        f"JSON Value: {shown(value)} Type: {type_of(value)} is not of expected type: {wanted}"
+    )
+
+
+def signature_name(request: Mapping[str, Any]) -> str:
+    """Return the signature that a request asks for.
+
+    Raises:
+        RequestError: its name is no string.
+    """
+    name = request.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid(
+            f"JSON Value: {shown(request)} not formatted correctly. 'signature_name' key must be "
+            "a string value."
+        )
+    return name or "serving_default"
+
+
+# ------------------------------------------------------------------- a request
+
+
+def inputs_of(request: Mapping[str, Any], signature: Signature) -> tuple[dict, bool]:
+    """Read a predict request.
+
+    Args:
+        request: with ``instances``, a list of rows, or ``inputs``, columns.
+        signature: the one asked for.
+
+    Returns:
+        Arrays by name, and whether they came by rows.
+
+    Raises:
+        RequestError: it has neither or both, or values that do not fit the signature.
+    """
+    by_rows = "instances" in request
+    if by_rows and "inputs" in request:
+        raise invalid(
+            f"JSON Value: {shown(request)} Not formatted correctly expecting only one of 'inputs' "
+            "or 'instances' keys to exist "
+        )
+    if not by_rows and "inputs" not in request:
+        raise invalid("Missing 'inputs' or 'instances' key")
+    if by_rows:
+        return _from_rows(request["instances"], signature.inputs), True
+    return _from_columns(request["inputs"], signature.inputs), False
+
+
+def _from_rows(rows: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+    """Read rows: values of the only input, or objects of named ones."""
+    if not isinstance(rows, list):
+        raise invalid(f"JSON Value: {shown(rows)} Excepting 'instances' to be an list/array")
+    if not rows:
+        raise invalid(f"JSON Value: {shown(rows)} No values in 'instances' array")
+    if not isinstance(rows[0], dict) and len(specs) != 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors "
+            "required as per tensorinfo_map"
+        )
+    if not isinstance(rows[0], dict) or is_base64(rows[0]):
+        for place, row in enumerate(rows):
+            if isinstance(row, dict) and not is_base64(row):
+                raise invalid(f"Expecting value/list but got object at item {place} of input list")
+        name, spec = next(iter(specs.items()))
+        return {name: _stacked(rows, spec, lambda place: f"{place} of 'instances' list.")}
+    for place, row in enumerate(rows):
+        _check_names(place, row, specs)
+    return {
+        name: _stacked(
+            [row[name] for row in rows],
+            spec,
+            lambda place, name=name: f"{place} key: {name} of 'instances' list.",  # type: ignore[misc]
+        )
+        for name, spec in specs.items()
+    }
+
+
+def _check_names(place: int, row: Any, specs: Mapping[str, tf.TensorSpec]) -> None:
+    """Raise a RequestError unless a row has the signature's inputs."""
+    if not isinstance(row, dict):
+        raise invalid(f"Expecting object but got list at item {place} of input list")
+    for name in row:
+        if name not in specs:
+            raise invalid(
+                f"Failed to process element: {place} key: {name} of 'instances' list. Error: "
+                f"INVALID_ARGUMENT: JSON object: does not have named input: {name}"
+            )
+    if row.keys() != specs.keys():
+        raise invalid(
+            f"Failed to process element: {place} of 'instances' list. JSON object: {shown(row)} "
+            f"must only have keys: {','.join(sorted(specs))}"
+        )
+
+
+def _from_columns(columns: Any, specs: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+    """Read columns: the value of the only input, or an object of named ones."""
+    if not isinstance(columns, dict) or is_base64(columns):
+        if len(specs) != 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors "
+                "required as per tensorinfo_map"
+            )
+        columns = dict.fromkeys(specs, columns)
+    found = {}
+    for name, spec in specs.items():
+        if name not in columns:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        shape, leaves = _unnested(columns[name], spec.dtype)
+        found[name] = _array(leaves, spec.dtype).reshape(shape)
+    return found
+
+
+def _stacked(values: list, spec: tf.TensorSpec, place_of: Callable[[int], str]) -> np.ndarray:
+    """Read values of the same shape as rows of one array."""
+    all_leaves: list[Any] = []
+    first: tuple[int, ...] | None = None
+    for place, value in enumerate(values):
+        try:
+            shape, leaves = _unnested(value, spec.dtype)
+        except RequestError as error:
+            raise invalid(
+                f"Failed to process element: {place_of(place)} Error: INVALID_ARGUMENT: "
+                f"{error.message}"
+            ) from error
+        first = shape if first is None else first
+        if shape != first:
+            size, wanted = int(np.prod(shape)), int(np.prod(first))
+            if size != wanted:
+                raise invalid(f"Expecting tensor size: {wanted} but got: {size}")
+            raise invalid(f"Expecting shape {_brackets(first)} but got: {_brackets(shape)}")
+        all_leaves += leaves
+    return _array(all_leaves, spec.dtype).reshape((len(values), *(first or ())))
+
+
+def _brackets(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _array(leaves: list, dtype: tf.DType) -> np.ndarray:
+    """Put values into a flat array."""
+    if dtype == tf.string:
+        array = np.empty(len(leaves), object)
+        array[:] = leaves
+        return array
+    return np.array(leaves, dtype.as_numpy_dtype)
+
+
+def _unnested(value: Any, dtype: tf.DType) -> tuple[tuple[int, ...], list]:
+    """Return the shape of nested lists, and their leaves as values of a dtype."""
+    if not isinstance(value, list):
+        return (), [_leaf(value, dtype)]
+    shape: list[int] = []
+    inner: Any = value
+    while isinstance(inner, list):
+        shape.append(len(inner))
+        inner = inner[0] if inner else None
+        if len(shape) > _DEEPEST:
+            raise invalid("lists are nested too deeply")
+    leaves: list[Any] = []
+    _gather(value, tuple(shape), 0, dtype, leaves)
+    return tuple(shape), leaves
+
+
+def _gather(value: Any, shape: tuple[int, ...], level: int, dtype: tf.DType, leaves: list) -> None:
+    """Collect the leaves of nested lists that must have the shape of the first ones."""
+    if not isinstance(value, list):
+        if level < len(shape):
+            raise invalid(
+                f"JSON Value: {shown(value)} found at incorrect level: {level} in the JSON DOM. "
+                f"Expected at level: {len(shape)}"
+            )
+        leaves.append(_leaf(value, dtype))
+        return
+    if level >= len(shape):
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: "
+            f"{shape[level]}"
+        )
+    for item in value:
+        _gather(item, shape, level + 1, dtype, leaves)
+
+
+def _leaf(value: Any, dtype: tf.DType) -> Any:
+    """Return a JSON value as one of a dtype."""
+    if dtype == tf.string:
+        return to_bytes(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if dtype == tf.bool:
+        if not isinstance(value, bool):
+            raise unexpected(value, dtype.name)
+    elif dtype.is_integer:
+        if not (number and isinstance(value, int) and dtype.min <= value <= dtype.max):
+            raise unexpected(value, dtype.name)
+    elif not number:
+        raise unexpected(value, "float" if dtype == tf.float32 else dtype.name)
+    elif isinstance(value, int) and abs(value) > _WHOLE.get(dtype, 2**53 - 1):
+        kind = {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)
+        raise invalid(f"Cannot convert JSON value: {value} to {kind} without loss of precision.")
+    return value
+
+
+# ------------------------------------------------------------------- a response
+
+
+def answer(outputs: Arrays, by_rows: bool) -> dict[str, Any]:
+    """Write a predict response, by rows or by columns as the request was.
+
+    Raises:
+        RequestError: by rows, if outputs have not as many rows as one another.
+    """
+    if by_rows:
+        _check_rows(outputs)
+    columns = {name: _values(name, array) for name, array in sorted(outputs.items())}
+    if not by_rows:
+        return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
+    if len(columns) == 1:
+        return {"predictions": next(iter(columns.values()))}
+    rows = zip(*columns.values(), strict=True)
+    return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+
+
+def _check_rows(outputs: Arrays) -> None:
+    """Raise a RequestError unless outputs have the same number of rows."""
+    wanted = None
+    for name, array in sorted(outputs.items()):
+        if not array.ndim:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if not len(array):
+            raise invalid(f"Tensor name: {name} has invalid batch size: 0")
+        wanted = len(array) if wanted is None else wanted
+        if len(array) != wanted:
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {wanted}"
+            )
+
+
+def _values(name: str, array: np.ndarray) -> Any:
+    """Write an array as nested lists."""
+    if array.dtype.kind in "OS":
+        coded = name.endswith("_bytes")
+        texts = np.empty(array.shape, object)
+        for place, item in np.ndenumerate(array):
+            text = base64.b64encode(item) if coded else item
+            texts[place] = text.decode("utf-8", "replace")
+            if coded:
+                texts[place] = {"b64": texts[place]}
+        return texts.tolist()
+    if array.dtype == np.float32:
+        # float32 0.1 is 0.1 again, not 0.10000000149011612.
+        return array.astype(str).astype(float).tolist()
+    if array.dtype.kind not in "fiub":
+        raise invalid(f"Failed to write JSON value for tensor type: {array.dtype.name}")
+    return array.tolist()

@@ -1,0 +1,229 @@
+"""TF Serving's REST API over the models, and the page for people.
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest and
+    tensorflow_serving/model_servers/http_rest_api_handler.cc
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from tfnlp.serving import about, examples, inference, payload
+from tfnlp.serving.failures import RequestError, invalid
+from tfnlp.serving.repository import Version
+from tfnlp.serving.service import Service
+from tfnlp.serving.telemetry import Request as Told
+
+_WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_ASK = re.compile(
+    rf"/v1/models/(?P<model>[^/:]+){_WHICH}:(?P<method>classify|regress|predict)", re.IGNORECASE
+)
+_TELL = re.compile(
+    rf"/v1/models(?:/(?P<model>[^/:]+))?{_WHICH}(?P<metadata>/metadata)?", re.IGNORECASE
+)
+_VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+_NOTHING = re.compile(r"(?!)")
+_METHODS = ("classify", "regress", "predict")
+_Which: TypeAlias = tuple[str, int | None, str | None]  # model, version, label
+_PAGE = Path(__file__).parent / "page"
+
+
+def application(service: Service) -> Starlette:
+    """Return the REST API as an ASGI application."""
+    rest = _Rest(service)
+    routes = [
+        Route("/", rest.page, methods=["GET"]),
+        Route("/page/models", rest.models, methods=["GET"]),
+        Route("/page/models/{model}", rest.card, methods=["GET"]),
+        Route("/page/{file}", rest.page, methods=["GET"]),
+        Route("/healthz", rest.health, methods=["GET"]),
+        Route("/readyz", rest.ready, methods=["GET"]),
+        Route("/monitoring/prometheus/metrics", rest.metrics, methods=["GET"]),
+        Route("/{path:path}", rest.api, methods=_VERBS),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _not_there})
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    """Say what Starlette refuses in the API's own form."""
+    assert isinstance(error, HTTPException)
+    return _json({"error": error.detail}, error.status_code)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    # NaN and Infinity are written so, as TF Serving does.
+    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+    return Response(body, status, media_type="application/json")
+
+
+class _Rest:
+    """The handlers.
+
+    Args:
+        service: the models and the rules.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    # ------------------------------------------------------------------- TF Serving's
+
+    async def api(self, request: Request) -> Response:
+        """Answer a request to a model."""
+        if not request.url.path.lower().startswith("/v1/"):
+            return _json({"error": f"there is no {request.url.path}"}, 404)
+        client = request.client.host if request.client else ""
+        told = Told("REST", request.method, client)
+        shown = request.headers.get("authorization")
+        try:
+            async with self.service.admitted(told, shown):
+                return _json(await self._api(request, told))
+        except RequestError as failure:
+            return _json({"error": failure.message}, failure.http)
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    async def _api(self, request: Request, told: Told) -> Any:
+        # TF Serving matches what stands in the request line, before it decodes.
+        path = request.scope["raw_path"].decode("latin-1")
+        query = request.scope["query_string"].decode("latin-1")
+        line = f"{path}?{query}" if query else path
+        found = {"POST": _ASK, "GET": _TELL}.get(request.method, _NOTHING).fullmatch(line)
+        if not found or found.groupdict().get("method", "predict") not in _METHODS:
+            raise invalid(f"Malformed request: {request.method} {line}")
+        if not found["model"]:
+            raise invalid("Missing model name in request.")
+        label = unquote(found["label"]) if found["label"] else None
+        which = (unquote(found["model"]), _number(found["version"]), label)
+        told.model = which[0]
+        if request.method == "POST":
+            told.method = found["method"].title()
+            body = payload.parsed(await self._body(request, told))
+            told.signature = payload.signature_name(body)
+            ask = self._predict if found["method"] == "predict" else self._examples
+            return await ask(which, body, told)
+        if found["metadata"]:
+            told.method = "GetModelMetadata"
+            return about.metadata_json(self._version(which, told))
+        told.method = "GetModelStatus"
+        return about.status_json(self.service.repository.states(*which))
+
+    def _version(self, which: _Which, told: Told) -> Version:
+        """Return the version that answers a request."""
+        version = self.service.repository.version(*which)
+        told.version = version.number
+        return version
+
+    async def _body(self, request: Request, told: Told) -> bytes:
+        """Read a body, as far as it may go.
+
+        Raises:
+            RequestError: it is too large, or not compressed as it says.
+        """
+        most = self.service.most
+        too_large = invalid(f"the body is larger than {most} bytes (send fewer rows)")
+        announced = request.headers.get("content-length", "0")
+        if announced.isdecimal() and int(announced) > most:
+            raise too_large
+        gzipped = request.headers.get("content-encoding", "").lower() == "gzip"
+        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzipped else None
+        parts: list[bytes] = []
+        try:
+            async for part in request.stream():
+                parts.append(inflate.decompress(part, most + 1) if inflate else part)
+                told.size += len(parts[-1])
+                if told.size > most:
+                    raise too_large
+        except zlib.error as error:
+            raise invalid("the body is not gzip, as its content-encoding says") from error
+        return b"".join(parts)
+
+    async def _predict(self, which: _Which, body: dict, told: Told) -> Any:
+        version = self._version(which, told)
+        signature = inference.signature_of(version, told.signature)
+        inputs, by_rows = payload.inputs_of(body, signature)
+        told.rows = max((len(a) for a in inputs.values() if a.ndim), default=None)
+        return payload.answer(await inference.predict(version, told.signature, inputs), by_rows)
+
+    async def _examples(self, which: _Which, body: dict, told: Told) -> Any:
+        """Classify or regress."""
+        rows = examples.examples_of(body)
+        told.rows = len(rows)
+        version = self._version(which, told)
+        if told.method == "Regress":
+            return {"results": await inference.regress(version, told.signature, rows)}
+        found = await inference.classify(version, told.signature, rows)
+        return {"results": [[[c.decode("utf-8", "replace"), s] for c, s in row] for row in found]}
+
+    # ------------------------------------------------------------------- for operators
+
+    async def health(self, request: Request) -> Response:
+        """Say that the process answers."""
+        return _json({"status": "alive"})
+
+    async def ready(self, request: Request) -> Response:
+        """Say whether every model answers."""
+        ready = self.service.repository.ready() and not self.service.closing
+        return _json({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Show the counters."""
+        text = self.service.telemetry.exposition()
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    # ------------------------------------------------------------------- for people
+
+    async def page(self, request: Request) -> Response:
+        """Send a file of the page."""
+        name = request.path_params.get("file", "index.html")
+        there = {path.name: path for path in _PAGE.iterdir()}
+        if name not in there:
+            return _json({"error": f"there is no {name}"}, 404)
+        headers = {
+            # Nothing from elsewhere, and the page in no other's frame.
+            "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-cache",
+        }
+        return FileResponse(there[name], headers=headers)
+
+    async def models(self, request: Request) -> Response:
+        """List the models."""
+        return await self._told(request, "ListModels", lambda: self.service.repository.models())
+
+    async def card(self, request: Request) -> Response:
+        """Tell what the page wants to know of a model."""
+        name = request.path_params["model"]
+        return await self._told(
+            request, "Card", lambda: about.card(self.service.repository.version(name))
+        )
+
+    async def _told(self, request: Request, method: str, find: Any) -> Response:
+        client = request.client.host if request.client else ""
+        try:
+            shown = request.headers.get("authorization")
+            async with self.service.admitted(Told("REST", method, client), shown):
+                return _json(find())
+        except RequestError as failure:
+            return _json({"error": failure.message}, failure.http)
+
+
+def _number(digits: str | None) -> int | None:
+    """Read a version of a URL."""
+    if digits is None:
+        return None
+    number = int(digits)
+    if number >= 2**63:
+        raise invalid(f"Failed to convert version: {digits} to numeric.")
+    return number

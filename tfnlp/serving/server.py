@@ -1,0 +1,186 @@
+"""Both protocols in one event loop, from the first version loaded to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvicorn
+
+from pipelines.errors import UserError
+from tfnlp.serving import rest, rpc
+from tfnlp.serving.batching import Limits
+from tfnlp.serving.configuration import Wanted
+from tfnlp.serving.repository import Repository
+from tfnlp.serving.service import Service
+from tfnlp.serving.telemetry import Telemetry
+
+log = logging.getLogger("tfnlp.serve")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the server listens and what it allows.
+
+    Attributes:
+        host: address it binds to.
+        rest_port, grpc_port: 0 is any that is free.
+        limits: how requests are put together.
+        poll: between looks for new versions [seconds].
+        timeout: for an answer, at most [seconds].
+        grace: for the requests at work when the server ends [seconds].
+        most: of a request's body [bytes].
+        token: what a request must show.
+        certificate, key: PEM files for TLS.
+        quiet: no access log.
+    """
+
+    host: str = "127.0.0.1"
+    rest_port: int = 8501
+    grpc_port: int = 8500
+    limits: Limits = field(default_factory=Limits)
+    poll: float = 1.0
+    timeout: float = 60.0
+    grace: float = 30.0
+    most: int = 32 * 2**20
+    token: str | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    quiet: bool = False
+
+
+class _Web(uvicorn.Server):
+    """Uvicorn without signal handlers of its own: both protocols end together."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what was asked and end.
+
+    Args:
+        find: says which models are wanted; asked again every ``options.poll`` seconds.
+        options: how.
+
+    Raises:
+        UserError: an address cannot be bound to, or no model can be loaded at the start.
+    """
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, ending.set)
+    telemetry = Telemetry(options.quiet)
+    repository = Repository(find, options.limits, telemetry.batch)
+    service = Service(repository, telemetry, options.token, options.timeout, options.most)
+    server = _grpc_server(service, options)
+    web = _web_server(service, options)
+    running = asyncio.create_task(web.serve())
+    polling = None
+    try:
+        grpc_port = await _listening(server, web, running, options)
+        await _until(repository.refresh(), ending)
+        scheme = "https" if options.certificate else "http"
+        rest_port = web.servers[0].sockets[0].getsockname()[1]
+        print(f"REST {scheme}://{_address(options.host, rest_port)}")
+        print(f"gRPC {_address(options.host, grpc_port)}", flush=True)
+        polling = asyncio.create_task(_poll(repository, options.poll))
+        await ending.wait()
+        log.info("ending: no new requests; those at work are answered")
+    finally:
+        service.closing = True
+        if polling:
+            polling.cancel()
+        web.should_exit = True
+        # Both protocols refuse what is new at once, and wait for what they have.
+        await asyncio.gather(server.stop(options.grace), running, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(repository.drained(), options.grace)
+        repository.close()
+
+
+async def _until(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None:
+    """Wait for some work, or for the end."""
+    task = asyncio.create_task(work)
+    stop = asyncio.create_task(ending.wait())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        task.result()
+
+
+def _grpc_server(service: Service, options: Options) -> grpc.aio.Server:
+    """Make the gRPC server."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", options.most),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a port that is taken is an error
+        ]
+    )
+    rpc.register(server, service)
+    return server
+
+
+def _web_server(service: Service, options: Options) -> _Web:
+    """Make the HTTP server."""
+    config = uvicorn.Config(
+        rest.application(service),
+        host=options.host,
+        port=options.rest_port,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.key,
+        timeout_graceful_shutdown=int(options.grace),
+    )
+    return _Web(config)
+
+
+async def _listening(
+    server: grpc.aio.Server, web: _Web, running: asyncio.Task, options: Options
+) -> int:
+    """Bind both; returns gRPC's port."""
+    address = _address(options.host, options.grpc_port)
+    try:
+        if options.certificate and options.key:
+            pair = (options.key.read_bytes(), options.certificate.read_bytes())
+            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise UserError(f"cannot listen on {address} for gRPC (use --grpc-port)") from error
+    await server.start()
+    while not web.started:
+        if running.done():
+            raise UserError(
+                f"cannot listen on {_address(options.host, options.rest_port)} for REST "
+                "(use --rest-port)"
+            )
+        await asyncio.sleep(0.01)
+    return int(port)
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _poll(repository: Repository, seconds: float) -> None:
+    """Look for new versions again and again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await repository.refresh()
+        except UserError as error:  # the folder is away: what is loaded goes on serving
+            log.error("%s", error)
