@@ -14,7 +14,13 @@ class UserError(Exception):
     """
 
 
+# What TensorFlow puts before the message of an op.
+_AROUND = ("Graph execution error:", "Detected at node", "<stack traces", "[[{{node")
+
+
 def reason(error: Exception) -> str:
     """Say in a few words why a file could not be read or written."""
-    said = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    lines = (line.strip() for line in str(error).splitlines())
+    told = (line for line in lines if line and not line.startswith(_AROUND))
+    said = getattr(error, "strerror", None) or next(told, "")
     return re.sub(r"\{\{.*?\}\}", "", said).strip()  # TensorFlow names its graph's node first

@@ -5,148 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.errors import UserError
-from pipelines.formats import FORMATS, Format, format_of, opened
+from pipelines.formats import Format, format_of, opened
 from pipelines.kinds import value_of
 from pipelines.rows import BadRow, Record, quarantine_path, stream
-from tfnlp import outputs, saved_model, streaming
-from tfnlp.saved_model import SAVED_MODELS, SETTINGS, Model, answered, find_model, settings_of
-from tfnlp.settings import Settings
+from pipelines.startup import quiet_start
+from tfnlp import outputs, remote, saved_model, streaming
+from tfnlp.predict_options import parser
+from tfnlp.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
+from tfnlp.settings import DEFAULT, Settings
 
 STDIN = "<stdin>"
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tfnlp.predict",
-        description="Ask a SavedModel about texts: given here, in a file, or on standard input.",
-        epilog="""examples:
-  python -m tfnlp.predict trec "Who wrote Hamlet?"
-  python -m tfnlp.predict saved_models/pairs/1 "first text" "second text"
-  python -m tfnlp.predict trec --input questions.csv --column text=question --output answers.csv
-  cat questions.txt | python -m tfnlp.predict trec > answers.jsonl
-  python -m tfnlp.predict story "Once upon a time" --set temperature=0.7 --set top_p=0.9
-  python -m tfnlp.predict german --input english.txt --set beams=8 --set length_penalty=0.8
-
-The answer to a row is the row's own columns and the model's outputs. An output whose name the
-file has as a column is written as predicted_<name>.
-
-A model that writes takes settings (--set). Which, and with what values otherwise, stands in its
-settings.json; what chooses tokens follows from them: temperature and top_p sample, beams asks for
-a beam search, alpha for a contrastive one. On a terminal the answer to a single text is shown as
-it is written, unless it is searched for as a whole, as by beams; --stream asks for it anywhere.""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "model",
-        metavar="MODEL",
-        help="SavedModel folder, folder of versions (the highest is taken), or a name in "
-        f"{SAVED_MODELS}/",
-    )
-    add(
-        "texts",
-        metavar="text",
-        nargs="*",
-        help="texts to answer; if the model reads several inputs, each row takes that many texts, "
-        "in alphabetical order of the inputs' names (text_a, text_b); put -- before a text that "
-        "begins with -",
-    )
-    add(
-        "--input",
-        metavar="FILE",
-        help="file with a row per answer: .csv, .tsv, .jsonl, .txt, .conll, .conllu, .json "
-        "(SQuAD), also with .gz; - is standard input, the default if no text is given",
-    )
-    add(
-        "--input-format",
-        choices=FORMATS,
-        help="format of the input; text is one text a line (default: by the file's suffix; "
-        "standard input: text)",
-    )
-    add(
-        "--column",
-        metavar="INPUT=HEADER",
-        type=_pair,
-        action="append",
-        default=[],
-        help="the file's column for one of the model's inputs, such as text=review; may be "
-        "repeated (default: the column that is named like the input)",
-    )
-    add(
-        "--on-bad-row",
-        choices=("error", "skip", "quarantine"),
-        default="error",
-        help="a row that cannot be used stops the run, is left out, or is left out and written to "
-        "<input>.bad.jsonl (default: %(default)s)",
-    )
-    add(
-        "--output",
-        metavar="FILE",
-        help="file for the answers, put in place when complete; - is standard output, the default",
-    )
-    add(
-        "--format",
-        choices=("jsonl", "csv", "tsv", "table"),
-        help="format of the answers (default: by --output's suffix; table on a terminal; else "
-        "jsonl)",
-    )
-    add(
-        "--signature",
-        metavar="NAME",
-        help="which of the model's signatures is asked, such as embed (default: serving_default, "
-        "or the one that has all that --set names)",
-    )
-    add(
-        "--set",
-        metavar="NAME=VALUE",
-        type=_setting,
-        action="append",
-        default=[],
-        help="how a model that writes does so, such as temperature=0.7; may be repeated",
-    )
-    add(
-        "--stream",
-        action="store_true",
-        help="show each answer as it is written, without a table or JSON (default: for a single "
-        "text on a terminal)",
-    )
-    add(
-        "--batch-size",
-        metavar="ROWS",
-        type=_positive,
-        default=32,
-        help="texts the model is asked at a time [rows] (default: %(default)s)",
-    )
-    return parser
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, header = text.partition("=")
-    if not (name and sign and header):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=HEADER")
-    return name, header
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not (name and sign):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
-    return name, value
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
+COLUMN_FLAG = "--column {name}=HEADER"
 
 
 @dataclass
@@ -167,17 +43,20 @@ def run(args: argparse.Namespace) -> None:
     """Answer what the command line asks; places are checked before the model is loaded."""
     if args.texts and args.input:
         raise UserError("texts and --input were both given (give one of them)")
-    folder = find_model(args.model)
+    if args.runner or args.shards or args.runner_option:
+        _at_scale(args)
+        return
+    args.on_bad_row = args.on_bad_row or "error"
     form = outputs.form_of(args.output, args.format)
-    known = settings_of(folder)
-    way, told = _way(args, folder, known)
+    place, known, load = _place(args.model)
+    way, told = _way(args, place, known)
     live = _live(args, way, told, known)
     tally = Tally()
     with ExitStack() as stack:
         file = None if args.texts else stack.enter_context(_input(args.input))
         input_form = None if args.texts else _input_form(args)
         output = stack.enter_context(outputs.opened(args.output))
-        saved = saved_model.opened(folder)
+        saved = load()
         model = saved.model(way, told) if args.signature or args.set else saved.model()
         records: Iterable[Record] = (
             _argument_records(args.texts, model)
@@ -193,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
         else:
             advance = stack.enter_context(outputs.progress(file, args.output))
             write = outputs.writer(form, output, model.inputs)
-            for chunk in answered(records, model, args.batch_size):
+            at_once = args.requests if remote.is_address(args.model) else 1
+            for chunk in answered(records, model, args.batch_size, at_once):
                 write(chunk)
                 output.flush()
                 tally.answered += len(chunk)
@@ -205,12 +85,21 @@ def run(args: argparse.Namespace) -> None:
         _say("no rows to answer")
 
 
-def _way(args: argparse.Namespace, folder: Path, known: Settings) -> tuple[str, dict[str, str]]:
+def _place(model: str) -> tuple[str, Settings, Callable[[], Saved]]:
+    """Return where a model is, what it may be told, and what makes it ready."""
+    if remote.is_address(model):
+        saved = remote.opened(model)
+        return model, saved.settings, lambda: saved
+    folder = find_model(model)
+    return str(folder), settings_of(folder), lambda: saved_model.opened(folder)
+
+
+def _way(args: argparse.Namespace, place: str, known: Settings) -> tuple[str, dict[str, str]]:
     """Return the signature that is asked, or would be if it took settings, and the settings."""
     given = dict(args.set)
     if given and not known.ways:
         raise UserError(
-            f"{folder} has no settings (--set is for models that write, which have a {SETTINGS})"
+            f"{place} has no settings (--set is for models that write, which have a {SETTINGS})"
         )
     return (args.signature, given) if args.signature else known.choose(given)
 
@@ -293,6 +182,20 @@ def _file_records(
     args: argparse.Namespace, file: BinaryIO, form: Format, model: Model, tally: Tally
 ) -> Iterator[Record]:
     """Return a file's rows, checked for the model's inputs."""
+    return stream(
+        file,
+        model.columns,
+        source=_source(args),
+        form=form,
+        names=_names(args, form, model),
+        flag=COLUMN_FLAG,
+        on_bad_row=args.on_bad_row,
+        report=tally.leave_out,
+    )
+
+
+def _names(args: argparse.Namespace, form: Format, model: Model) -> dict[str, str]:
+    """Return the file's column for each of the model's inputs that has one of another name."""
     names = dict(args.column)
     unknown = [name for name in names if name not in model.inputs]
     if unknown:
@@ -306,16 +209,33 @@ def _file_records(
         )
     if form == "text":
         names = {model.inputs[0]: "text"}
-    return stream(
-        file,
-        model.columns,
-        source=_source(args),
-        form=form,
-        names=names,
-        flag="--column {name}=HEADER",
-        on_bad_row=args.on_bad_row,
-        report=tally.leave_out,
-    )
+    return names
+
+
+def _at_scale(args: argparse.Namespace) -> None:
+    """Have Apache Beam answer files; what it would trip over is looked for first."""
+    if not args.runner:
+        raise UserError("--shards and --runner-option are for --runner, such as DirectRunner")
+    try:
+        with quiet_start():
+            from tfnlp import beam, beam_places
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("apache_beam", "tensorflow_hub"):
+            raise
+        raise UserError("--runner needs apache-beam (pip install 'tfnlp[beam]')") from error
+    output = beam_places.Output.of(args)
+    files = beam_places.files_of(args.input, output)
+    output.make_room()
+    form = beam_places.form_of(files[0], args.input_format)
+    with beam_places.reachable(args.model) as folder:
+        way, told = _way(args, args.model, settings_of(folder))
+        asked = (way, told) if args.signature or args.set else (DEFAULT, {})
+        model = saved_model.opened(folder).model(*asked)
+        address = args.model if beam_places.remote(args.model) else str(folder.resolve())
+    source = beam.Source(form, model.columns, _names(args, form, model), COLUMN_FLAG)
+    source.check(files[0])
+    question = beam.Question(address, *asked, args.batch_size)
+    beam.run(files, source, question, output, args.runner, args.runner_option)
 
 
 def _say(message: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 from pipelines.kinds import joined
 from pipelines.rows import Column, Record
 from pipelines.startup import quiet_start
@@ -58,7 +59,7 @@ def find_model(model: str) -> Path:
     Raises:
         UserError: there is no SavedModel there.
     """
-    if model.startswith(("http://", "https://")):
+    if "://" in model:
         raise UserError(f"{model} is a server's address (give a SavedModel's folder)")
     named = SAVED_MODELS / model
     folder = Path(model) if Path(model).exists() or not named.is_dir() else named
@@ -96,20 +97,26 @@ class Request:
 
 @dataclass(frozen=True)
 class Saved:
-    """A SavedModel in memory.
+    """A SavedModel that can be asked: in memory, or on a server.
 
     Attributes:
-        folder: where it stands.
-        loaded: what TensorFlow loaded, which alone keeps the variables alive.
+        place: where it stands, for messages.
+        specs: by signature its inputs by name.
+        settings: what its signatures may be told besides texts.
+        kinds: of its inputs, by name, where they are not texts.
+        call: from a signature and its inputs to its outputs, by name; raises UserError.
     """
 
-    folder: Path
-    loaded: Any
+    place: str
+    specs: Mapping[str, Mapping[str, tf.TensorSpec]]
+    settings: Settings
+    kinds: Mapping[str, Any]
+    call: Callable[[str, Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]
 
     @property
     def signatures(self) -> set[str]:
         """The names of its signatures."""
-        return set(self.loaded.signatures)
+        return set(self.specs)
 
     def inputs(self, signature: str) -> dict[str, tf.TensorSpec]:
         """Return a signature's inputs by name, in alphabetical order.
@@ -117,12 +124,11 @@ class Saved:
         Raises:
             UserError: there is no such signature.
         """
-        if signature not in self.signatures:
+        if signature not in self.specs:
             there = ", ".join(sorted(self.signatures)) or "none"
-            raise UserError(f"{self.folder} has no signature {signature!r}; it has: {there}")
+            raise UserError(f"{self.place} has no signature {signature!r}; it has: {there}")
         # TensorFlow lists them in any order.
-        specs = self.loaded.signatures[signature].structured_input_signature[1]
-        return dict(sorted(specs.items()))
+        return dict(sorted(self.specs[signature].items()))
 
     def request(self, signature: str, given: Mapping[str, str] | None = None) -> Request:
         """Say what a signature takes.
@@ -138,7 +144,7 @@ class Saved:
 
         types = {tf.int32: int, tf.float32: float, tf.string: str}
         specs = self.inputs(signature)
-        known = settings_of(self.folder).ways.get(signature, {})
+        known = self.settings.ways.get(signature, {})
         there = {name: value for name, value in known.items() if name in specs}
         other = [
             spec.name
@@ -148,11 +154,11 @@ class Saved:
         names = specs.keys() - there.keys()
         if other or not names:
             raise UserError(
-                f"{signature} of {self.folder} does not read strings of shape [None]: "
+                f"{signature} of {self.place} does not read strings of shape [None]: "
                 f"{', '.join(map(str, specs.values())) or 'it has no input'}"
             )
         kinds = {name: types[specs[name].dtype] for name in there}
-        told = settings.values(given or {}, there, kinds, f"{signature} of {self.folder}")
+        told = settings.values(given or {}, there, kinds, f"{signature} of {self.place}")
 
         def fill(texts: Mapping[str, Sequence[Any]]) -> dict[str, tf.Tensor]:
             rows = len(next(iter(texts.values())))
@@ -160,24 +166,8 @@ class Saved:
             same = {n: tf.fill([rows], tf.constant(v, specs[n].dtype)) for n, v in told.items()}
             return {**strings, **same}
 
-        path = self.folder / INPUTS
-        written = json.loads(path.read_text("utf-8")) if path.exists() else {}
-        columns = (Column(name, written.get(name, "text"), "") for name in sorted(names))
+        columns = (Column(name, self.kinds.get(name, "text"), "") for name in sorted(names))
         return Request(tuple(columns), told, fill)
-
-    def ask(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Return a signature's outputs, by name.
-
-        Raises:
-            UserError: the model fails.
-        """
-        import tensorflow as tf
-
-        try:
-            outputs: dict[str, tf.Tensor] = self.loaded.signatures[signature](**inputs)
-        except tf.errors.OpError as error:
-            raise UserError(f"the model in {self.folder} fails: {_first_line(error)}") from error
-        return outputs
 
     def model(
         self, signature: str = "serving_default", given: Mapping[str, str] | None = None
@@ -186,7 +176,7 @@ class Saved:
         request = self.request(signature, given)
 
         def answer(texts: Mapping[str, Sequence[Any]]) -> Answers:
-            outputs = self.ask(signature, request.fill(texts))
+            outputs = self.call(signature, request.fill(texts))
             arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
             return split_rows(arrays, len(next(iter(texts.values()))))
 
@@ -206,9 +196,22 @@ def opened(folder: Path) -> Saved:
         tf.constant("")  # looks for devices
 
     try:
-        return Saved(folder, tf.saved_model.load(str(folder)))
+        loaded: Any = tf.saved_model.load(str(folder))
+        # Each with its inputs by keyword.
+        specs = {key: f.structured_input_signature[1] for key, f in loaded.signatures.items()}
     except Exception as error:  # a damaged folder raises almost anything, IndexError among them
-        raise UserError(f"cannot load the SavedModel in {folder}: {_first_line(error)}") from error
+        raise UserError(f"cannot load the SavedModel in {folder}: {reason(error)}") from error
+
+    def call(signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            outputs: dict[str, tf.Tensor] = loaded.signatures[signature](**inputs)
+        except tf.errors.OpError as error:
+            raise UserError(f"the model in {folder} fails: {reason(error)}") from error
+        return outputs
+
+    path = folder / INPUTS
+    kinds = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return Saved(str(folder), specs, settings_of(folder), kinds, call)
 
 
 def load(
@@ -240,10 +243,6 @@ def settings_of(folder: Path) -> Settings:
 def _string(value: str | Sequence[str]) -> str:
     """Return a row's value as a request has it: the turns of a conversation in one string."""
     return value if isinstance(value, str) else joined(value)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def fold(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -322,20 +321,40 @@ def _plain(array: np.ndarray) -> list[Any]:
 
 
 def answered(
-    records: Iterable[Record], model: Model, batch_size: int = 32
+    records: Iterable[Record], model: Model, batch_size: int = 32, at_once: int = 1
 ) -> Iterator[list[tuple[Record, dict[str, Any]]]]:
     """Yield records with their answers, in order, a chunk of some 1,000 at a time.
 
     Within a chunk the model is asked in order of length, as a batch is padded to its longest row.
+
+    Args:
+        records: rows of the model's columns.
+        model: what answers.
+        batch_size: rows it is asked at a time.
+        at_once: times it is asked at once; a server answers several.
     """
     records = iter(records)
     while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):
         answers: Answers = [{} for _ in chunk]
         lengths = [sum(len(_string(v)) for v in record.values.values()) for record in chunk]
         order = sorted(range(len(chunk)), key=lengths.__getitem__)
-        for start in range(0, len(order), batch_size):
-            places = order[start : start + batch_size]
-            texts = {name: [chunk[i].values[name] for i in places] for name in model.inputs}
-            for i, answer in zip(places, model.answer(texts), strict=True):
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        texts = [{n: [chunk[i].values[n] for i in b] for n in model.inputs} for b in batches]
+        for places, found in zip(batches, _asked(model, texts, at_once), strict=True):
+            for i, answer in zip(places, found, strict=True):
                 answers[i] = answer
         yield list(zip(chunk, answers, strict=True))
+
+
+def _asked(
+    model: Model, batches: Sequence[Mapping[str, Sequence[Any]]], at_once: int
+) -> Iterator[Answers]:
+    """Yield the answers to batches, in order."""
+    if at_once == 1:
+        yield from map(model.answer, batches)
+        return
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        yield from pool.map(model.answer, batches)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # after an error or Ctrl-C

@@ -38,7 +38,7 @@ class Stream:
         if not possible(saved):
             there = ", ".join(sorted(saved.signatures)) or "none"
             raise UserError(
-                f"{saved.folder} cannot be asked with --stream, for which it lacks the signatures "
+                f"{saved.place} cannot be asked with --stream, for which it lacks the signatures "
                 f"start and advance; it has: {there}"
             )
         self._saved = saved
@@ -53,7 +53,7 @@ class Stream:
         """
         import tensorflow as tf
 
-        outputs = self._saved.ask("start", self._request.fill({n: [v] for n, v in texts.items()}))
+        outputs = self._saved.call("start", self._request.fill({n: [v] for n, v in texts.items()}))
         state = self._saved.inputs("advance").keys() - {"steps"}
         before = ""
         while True:
@@ -65,7 +65,7 @@ class Stream:
             yield {**answer, "generated": sure(before, answer["generated"], self._stop)}
             before = answer["generated"]
             step = {name: outputs[name] for name in state}
-            outputs = self._saved.ask("advance", {**step, "steps": tf.constant(1)})
+            outputs = self._saved.call("advance", {**step, "steps": tf.constant(1)})
 
     def show(self, texts: Mapping[str, Any], output: TextIO) -> None:
         """Write an answer to a row as it comes, and to standard error what it took."""

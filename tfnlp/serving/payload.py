@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,7 +35,8 @@ def parsed(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except json.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+        said = error.msg.replace("Expecting value", "Invalid value.")  # as TF Serving's parser does
+        raise invalid(f"JSON Parse error: {said} at offset: {error.pos}") from error
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
     except (RecursionError, ValueError) as error:  # a number of too many digits
@@ -199,19 +201,24 @@ def _stacked(values: list, spec: tf.TensorSpec, place_of: Callable[[int], str]) 
     for place, value in enumerate(values):
         try:
             shape, leaves = _unnested(value, spec.dtype)
+            first = shape if first is None else first
+            _check_shape(shape, first)
         except RequestError as error:
             raise invalid(
                 f"Failed to process element: {place_of(place)} Error: INVALID_ARGUMENT: "
                 f"{error.message}"
             ) from error
-        first = shape if first is None else first
-        if shape != first:
-            size, wanted = int(np.prod(shape)), int(np.prod(first))
-            if size != wanted:
-                raise invalid(f"Expecting tensor size: {wanted} but got: {size}")
-            raise invalid(f"Expecting shape {_brackets(first)} but got: {_brackets(shape)}")
         all_leaves += leaves
     return _array(all_leaves, spec.dtype).reshape((len(values), *(first or ())))
+
+
+def _check_shape(shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+    """Raise a RequestError unless a row's shape is the first one's."""
+    if shape != first:
+        size, wanted = int(np.prod(shape)), int(np.prod(first))
+        if size != wanted:
+            raise invalid(f"Expecting tensor size: {wanted} but got: {size}")
+        raise invalid(f"Expecting shape {_brackets(first)} but got: {_brackets(shape)}")
 
 
 def _brackets(shape: tuple[int, ...]) -> str:
@@ -248,8 +255,8 @@ def _gather(value: Any, shape: tuple[int, ...], level: int, dtype: tf.DType, lea
     if not isinstance(value, list):
         if level < len(shape):
             raise invalid(
-                f"JSON Value: {shown(value)} found at incorrect level: {level} in the JSON DOM. "
-                f"Expected at level: {len(shape)}"
+                f"JSON Value: {shown(value)} found at incorrect level: {level + 1} in the JSON "
+                f"DOM. Expected at level: {len(shape)}"
             )
         leaves.append(_leaf(value, dtype))
         return
@@ -277,10 +284,17 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
             raise unexpected(value, dtype.name)
     elif not number:
         raise unexpected(value, "float" if dtype == tf.float32 else dtype.name)
-    elif isinstance(value, int) and abs(value) > _WHOLE.get(dtype, 2**53 - 1):
+    elif _is_lossy(value, dtype):
         kind = {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)
         raise invalid(f"Cannot convert JSON value: {value} to {kind} without loss of precision.")
     return value
+
+
+def _is_lossy(value: float, dtype: tf.DType) -> bool:
+    """Say whether a number is not to be had in a dtype: not each whole one, or too large."""
+    if isinstance(value, int):
+        return abs(value) > _WHOLE.get(dtype, 2**53 - 1)
+    return math.isfinite(value) and abs(value) > dtype.max
 
 
 # ------------------------------------------------------------------- a response

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pipelines.errors import reason
 from tfnlp.serving.batching import Batcher, Limits
 from tfnlp.serving.configuration import Wanted
 from tfnlp.serving.failures import Code, RequestError, invalid
@@ -241,11 +242,6 @@ class Repository:
         version.state = "AVAILABLE"
         log.info("serving %s version %d (%d warm-ups)", version.model, version.number, count)
 
-    async def drained(self) -> None:
-        """Wait until no request is at work."""
-        while any(v.users for versions in self._versions.values() for v in versions.values()):
-            await asyncio.sleep(0.02)
-
     def close(self) -> None:
         """Let the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -270,8 +266,7 @@ def _loaded(folder: Path) -> tuple[Servable, int]:
     except RequestError:
         raise
     except Exception as error:  # a damaged folder raises almost anything
-        first = str(error).strip().partition("\n")[0]
-        raise RequestError(Code.UNKNOWN, f"{type(error).__name__}: {first}") from error
+        raise RequestError(Code.UNKNOWN, f"{type(error).__name__}: {reason(error)}") from error
 
 
 def _files(folder: Path) -> Any:

@@ -127,8 +127,11 @@ class _Rpc:
                 raise invalid(
                     "All ModelSpecs in a MultiInferenceRequest must access the same model name."
                 )
+            read: set[str] = set()
+            asked: set[str] = set()
             for task in request.tasks:
                 version = self._version(task.model_spec, told)
+                _check_task(version, told.signature, asked, read)
                 found = response.results.add(model_spec=_spec(version, told.signature))
                 if task.method_name == inference.CLASSIFY:
                     result = await self._classified(version, told, examples)
@@ -207,6 +210,20 @@ class _Rpc:
             response.status.error_code = Code.OK
             return response
         raise AssertionError("aborted")
+
+
+def _check_task(version: Version, signature: str, asked: set[str], read: set[str]) -> None:
+    """Raise a RequestError where TF Serving would; notes what is asked, and the tensors read."""
+    assert version.servable is not None
+    definitions = version.servable.definitions
+    if signature in asked:
+        raise invalid(f"Duplicate evaluation of signature: {signature}")
+    if signature not in definitions:
+        raise invalid(f"Requested signature not found in model graph: {signature}")
+    asked.add(signature)
+    read.update(info.name for info in definitions[signature].inputs.values())
+    if len(read) > 1:  # signatures of TensorFlow 2 have each its own
+        raise invalid("Input tensor must be the same for all Signatures.")
 
 
 def _spec(version: Version, signature: str) -> model_pb2.ModelSpec:

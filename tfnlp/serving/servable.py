@@ -16,6 +16,7 @@ import tensorflow_text  # noqa: F401  (registers the ops that exported models us
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines.errors import reason
 from tfnlp.serving.failures import Code, RequestError, invalid
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -132,13 +133,13 @@ class Servable:
             outputs = self._loaded.signatures[signature](**given)
             return {name: tensor.numpy() for name, tensor in outputs.items()}
         except tf.errors.ResourceExhaustedError as error:
-            raise RequestError(Code.RESOURCE_EXHAUSTED, _first_line(error)) from error
+            raise RequestError(Code.RESOURCE_EXHAUSTED, reason(error)) from error
         except tf.errors.InvalidArgumentError as error:
-            raise invalid(_first_line(error)) from error
+            raise invalid(reason(error)) from error
         except (ValueError, TypeError) as error:
-            raise invalid(_first_line(error)) from error
+            raise invalid(reason(error)) from error
         except tf.errors.OpError as error:
-            raise RequestError(Code.INTERNAL, _first_line(error)) from error
+            raise RequestError(Code.INTERNAL, reason(error)) from error
 
     def warm_up(self, folder: Path) -> int:
         """Run the requests that lie beside the model; returns how many there were.
@@ -178,7 +179,3 @@ def _definitions(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
 
 def _spec(info: meta_graph_pb2.TensorInfo) -> tf.TensorSpec:
     return tf.TensorSpec(tf.TensorShape(info.tensor_shape), tf.as_dtype(info.dtype))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import grpc
 import uvicorn
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 from tfnlp.serving import rest, rpc
 from tfnlp.serving.batching import Limits
 from tfnlp.serving.configuration import Wanted
@@ -82,15 +83,20 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
     repository = Repository(find, options.limits, telemetry.batch)
     service = Service(repository, telemetry, options.token, options.timeout, options.most)
     server = _grpc_server(service, options)
-    web = _web_server(service, options)
-    running = asyncio.create_task(web.serve())
+    try:
+        web = _web_server(service, options)
+    except OSError as error:  # ssl.SSLError is one
+        raise UserError(
+            f"cannot use {options.certificate} and {options.key} for TLS: {error}"
+        ) from error
+    sock = _bound(options)
+    running = asyncio.create_task(web.serve([sock]))
     polling = None
     try:
-        grpc_port = await _listening(server, web, running, options)
+        grpc_port = await _listening(server, options)
         await _until(repository.refresh(), ending)
         scheme = "https" if options.certificate else "http"
-        rest_port = web.servers[0].sockets[0].getsockname()[1]
-        print(f"REST {scheme}://{_address(options.host, rest_port)}")
+        print(f"REST {scheme}://{_address(options.host, sock.getsockname()[1])}")
         print(f"gRPC {_address(options.host, grpc_port)}", flush=True)
         polling = asyncio.create_task(_poll(repository, options.poll))
         await ending.wait()
@@ -101,9 +107,13 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
             polling.cancel()
         web.should_exit = True
         # Both protocols refuse what is new at once, and wait for what they have.
-        await asyncio.gather(server.stop(options.grace), running, return_exceptions=True)
+        stopping = asyncio.gather(server.stop(options.grace), running, return_exceptions=True)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(repository.drained(), options.grace)
+            async with asyncio.timeout(options.grace):
+                while telemetry.active or web.server_state.tasks:
+                    await asyncio.sleep(0.05)
+        web.force_exit = True  # clients that are idle need not be waited for
+        await stopping
         repository.close()
 
 
@@ -134,8 +144,6 @@ def _web_server(service: Service, options: Options) -> _Web:
     """Make the HTTP server."""
     config = uvicorn.Config(
         rest.application(service),
-        host=options.host,
-        port=options.rest_port,
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -145,13 +153,32 @@ def _web_server(service: Service, options: Options) -> _Web:
         ssl_keyfile=options.key,
         timeout_graceful_shutdown=int(options.grace),
     )
+    config.load()  # reads the certificate
     return _Web(config)
 
 
-async def _listening(
-    server: grpc.aio.Server, web: _Web, running: asyncio.Task, options: Options
-) -> int:
-    """Bind both; returns gRPC's port."""
+def _bound(options: Options) -> socket.socket:
+    """Bind REST's address.
+
+    Raises:
+        UserError: it is taken, or not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.rest_port), family=family)
+    except OSError as error:
+        address = _address(options.host, options.rest_port)
+        raise UserError(
+            f"cannot listen on {address} for REST: {reason(error)} (use --host, --rest-port)"
+        ) from error
+
+
+async def _listening(server: grpc.aio.Server, options: Options) -> int:
+    """Start the gRPC server; returns its port.
+
+    Raises:
+        UserError: the address is taken, or the certificate is none.
+    """
     address = _address(options.host, options.grpc_port)
     try:
         if options.certificate and options.key:
@@ -162,13 +189,6 @@ async def _listening(
     except RuntimeError as error:
         raise UserError(f"cannot listen on {address} for gRPC (use --grpc-port)") from error
     await server.start()
-    while not web.started:
-        if running.done():
-            raise UserError(
-                f"cannot listen on {_address(options.host, options.rest_port)} for REST "
-                "(use --rest-port)"
-            )
-        await asyncio.sleep(0.01)
     return int(port)
 
 

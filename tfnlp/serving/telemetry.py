@@ -64,6 +64,7 @@ class Telemetry:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
+        self.active = 0  # requests at work
         self._registry = CollectorRegistry()
         disable_created_metrics()  # type: ignore[no-untyped-call]
         of_request = ["model_name", "API", "entrypoint"]
@@ -105,6 +106,7 @@ class Telemetry:
     async def told(self, request: Request) -> AsyncIterator[Request]:
         """Note a request when it ends, well or not."""
         self._active.inc()
+        self.active += 1
         try:
             yield request
         except RequestError as failure:
@@ -117,6 +119,7 @@ class Telemetry:
             raise
         finally:
             self._active.dec()
+            self.active -= 1
             self._note(request)
 
     def _note(self, request: Request) -> None:

@@ -1,0 +1,400 @@
+"""What the embedded server does while versions come and go, and when it is asked too much.
+
+It is asked over real sockets, in a process of its own; TF Serving is not, for these are its own.
+"""
+
+import contextlib
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+import requests
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
+
+PATIENCE = 60  # seconds until something must have happened
+
+
+class Adds(tf.Module):
+    """Adds a number; each request takes some time, if it is told to."""
+
+    def __init__(self, number: float, rounds: int = 0):
+        super().__init__()
+        self.number = tf.Variable(number)
+        self.rounds = rounds
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")], autograph=False)
+    def serve(self, x):
+        matrix = tf.eye(200) + tf.reduce_sum(x) * 0
+        if self.rounds:  # some 0.2 ms each
+            matrix = tf.while_loop(
+                lambda i, m: i < self.rounds, lambda i, m: (i + 1, m @ m), (0, matrix)
+            )[1]
+        return {"y": x + self.number + matrix[0, 0] * 0}
+
+
+def place(folder, version, number, rounds=0, warm_up=None):
+    """Put a version into a model's folder as an export does: whole."""
+    module = Adds(number, rounds)
+    aside = folder / f".new-{version}"
+    tf.saved_model.save(module, str(aside), {"serving_default": module.serve})
+    if warm_up:
+        (aside / "assets.extra").mkdir()
+        with tf.io.TFRecordWriter(str(aside / "assets.extra/tf_serving_warmup_requests")) as file:
+            request = predict_pb2.PredictRequest()
+            request.inputs[warm_up].CopyFrom(tf.make_tensor_proto([1.0]))
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            file.write(record.SerializeToString())
+    aside.rename(folder / str(version))
+
+
+class Running:
+    """A server in a process of its own."""
+
+    def __init__(self, models, *flags, log):
+        command = [sys.executable, "-m", "tfnlp.serve", str(models), "--poll", "0.1", *flags]
+        self.log = log
+        self.process = subprocess.Popen(
+            [*command, "--rest-port", "0", "--grpc-port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=log.open("wb"),
+            text=True,
+        )
+        said = [self.process.stdout.readline() for _ in range(2)]
+        assert said[1], log.read_text()
+        self.url = re.match(r"REST (\S+)", said[0])[1]
+        self.grpc = re.match(r"gRPC (\S+)", said[1])[1]
+
+    def ask(self, x=1.0, which="", **more):
+        body = {"instances": [x]}
+        return requests.post(f"{self.url}/v1/models/adds{which}:predict", json=body, **more)
+
+    def states(self):
+        told = requests.get(f"{self.url}/v1/models/adds").json()["model_version_status"]
+        return {int(t["version"]): t["state"] for t in told}
+
+    def lines(self):
+        return [json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{")]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Return what starts a server; it is stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(models, *flags):
+            running = Running(models, *flags, log=tmp_path / "server.log")
+            stack.callback(running.process.wait, 30)
+            stack.callback(running.process.terminate)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A folder of models with one, which adds 1."""
+    folder = tmp_path / "models"
+    (folder / "adds").mkdir(parents=True)
+    place(folder / "adds", 1, 1.0)
+    return folder
+
+
+def until(condition):
+    """Wait for something."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_new_version_takes_the_traffic_and_no_request_is_lost(serve, models):
+    server = serve(models)
+    assert server.ask().json() == {"predictions": [2.0]}
+    answers, stop = [], threading.Event()
+
+    def go_on():
+        with requests.Session() as session:
+            while not stop.is_set():
+                url = f"{server.url}/v1/models/adds:predict"
+                answers.append(session.post(url, json={"instances": [1.0]}))
+
+    clients = [threading.Thread(target=go_on) for _ in range(4)]
+    for client in clients:
+        client.start()
+    place(models / "adds", 2, 2.0, warm_up="x")
+    until(lambda: server.states() == {2: "AVAILABLE"})
+    until(lambda: answers[-1].json() == {"predictions": [3.0]})
+    stop.set()
+    for client in clients:
+        client.join()
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["predictions"][0] for answer in answers} == {2.0, 3.0}
+
+
+@pytest.mark.parametrize("damage", ["graph", "weights", "warm-up"])
+def test_a_broken_version_is_refused_and_the_old_one_serves(serve, models, damage):
+    server = serve(models)
+    if damage == "warm-up":
+        place(models / "adds", 2, 2.0, warm_up="no such input")
+    else:
+        place(models, 2, 2.0)
+        part = "saved_model.pb" if damage == "graph" else "variables/variables.data-00000-of-00001"
+        (models / "2" / part).write_bytes(b"broken")
+        (models / "2").rename(models / "adds" / "2")
+    until(lambda: server.states().get(2) == "END")
+    assert server.ask().json() == {"predictions": [2.0]}
+    assert server.states() == {1: "AVAILABLE", 2: "END"}
+    told = requests.get(f"{server.url}/v1/models/adds/versions/2").json()
+    assert told["model_version_status"][0]["status"]["error_message"]
+    assert requests.get(f"{server.url}/readyz").status_code == 200
+    # Mended, it is taken.
+    shutil.rmtree(models / "adds" / "2")
+    place(models / "adds", 2, 2.0)
+    until(lambda: server.states() == {2: "AVAILABLE"})
+    assert server.ask().json() == {"predictions": [3.0]}
+
+
+def test_a_model_that_is_added_and_one_that_is_taken_away(serve, models):
+    server = serve(models)
+    (models / "more").mkdir()
+    place(models / "more", 7, 7.0)
+    url = f"{server.url}/v1/models/more"
+    until(lambda: requests.get(url).status_code == 200)
+    until(lambda: "AVAILABLE" in requests.get(url).text)
+    assert requests.post(f"{url}:predict", json={"instances": [1]}).json() == {"predictions": [8.0]}
+    shutil.rmtree(models / "more")
+    until(lambda: requests.get(url).status_code == 404)
+    assert server.ask().status_code == 200
+
+
+def test_the_folder_that_is_away_for_a_while_stops_nothing_loaded(serve, models):
+    server = serve(models)
+    models.rename(models.with_name("away"))
+    until(lambda: "there is no folder" in server.log.read_text())
+    assert server.ask().json() == {"predictions": [2.0]}
+
+
+def test_policies_and_labels(serve, models, tmp_path):
+    place(models / "adds", 2, 2.0)
+    place(models / "adds", 3, 3.0)
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "adds" base_path: "{models}/adds" '
+        'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 3 } }'
+        ' version_labels { key: "stable" value: 1 } } }'
+    )
+    server = serve(config)
+    assert server.states() == {1: "AVAILABLE", 3: "AVAILABLE"}
+    assert server.ask(which="/labels/stable").json() == {"predictions": [2.0]}
+    assert server.ask().json() == {"predictions": [4.0]}
+    assert server.ask(which="/versions/2").status_code == 404
+    # Another configuration, by gRPC.
+    request = model_management_pb2.ReloadConfigRequest()
+    wanted = request.config.model_config_list.config.add(
+        name="adds", base_path=str(models / "adds"), model_platform="tensorflow"
+    )
+    wanted.model_version_policy.all.SetInParent()
+    wanted.version_labels["stable"] = 2
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        assert stub.HandleReloadConfigRequest(request).status.error_code == 0
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = "adds"
+        told = stub.GetModelStatus(status).model_version_status
+        assert [each.version for each in told] == [3, 2, 1]
+    assert server.ask(which="/labels/stable").json() == {"predictions": [3.0]}
+
+
+def test_too_many_requests_are_refused_at_once(serve, models):
+    shutil.rmtree(models / "adds" / "1")
+    place(models / "adds", 1, 1.0, rounds=2000)
+    server = serve(models, "--queue", "4", "--batch-size", "1", "--threads", "1")
+    with ThreadPoolExecutor(24) as pool:
+        found = [answer.result() for answer in [pool.submit(server.ask) for _ in range(24)]]
+    codes = [answer.status_code for answer in found]
+    assert codes.count(200) >= 5
+    assert set(codes) == {200, 429}
+    assert server.ask().status_code == 200
+
+
+def test_requests_that_wait_are_answered_together(serve, models):
+    shutil.rmtree(models / "adds" / "1")
+    place(models / "adds", 1, 1.0, rounds=500)
+    server = serve(models, "--threads", "1")
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda x: server.ask(x).json()["predictions"], range(64)))
+    assert found == [[x + 1.0] for x in range(64)]
+    text = requests.get(f"{server.url}/monitoring/prometheus/metrics").text
+    assert ':tensorflow:serving:request_count{model_name="adds",status="OK"} 64.0' in text
+    batches = re.search(r"batching_session:requests_count\{model_name=\"adds\"\} (\S+)", text)
+    assert float(batches[1]) < 64
+
+
+def test_a_request_with_too_little_time(serve, models):
+    shutil.rmtree(models / "adds" / "1")
+    place(models / "adds", 1, 1.0, rounds=4000)
+    server = serve(models, "--timeout", "0.1")
+    answer = server.ask()
+    assert answer.status_code == 504
+    assert "within 0.1 s" in answer.json()["error"]
+
+
+def test_the_end_waits_for_the_answers(serve, models):
+    shutil.rmtree(models / "adds" / "1")
+    place(models / "adds", 1, 1.0, rounds=6000)
+    server = serve(models)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(server.ask) for _ in range(4)]
+        until(lambda: "active_requests 4.0" in metrics(server))
+        server.process.send_signal(signal.SIGTERM)
+        assert [answer.result().status_code for answer in asked] == [200] * 4
+    assert server.process.wait(30) == 0
+
+
+def metrics(server):
+    return requests.get(f"{server.url}/monitoring/prometheus/metrics").text
+
+
+def test_a_token_and_tls(serve, models, tmp_path):
+    certificate, key, token = (tmp_path / name for name in ("cert.pem", "key.pem", "token"))
+    subprocess.run(
+        (
+            f"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -keyout {key} -out {certificate} "
+            "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+        ).split(),
+        check=True,
+        capture_output=True,
+    )
+    token.write_text("secret\n")
+    flags = ("--tls-certificate", str(certificate), "--tls-key", str(key))
+    server = serve(models, *flags, "--token-file", str(token))
+    assert server.url.startswith("https://")
+    assert server.ask(verify=certificate).status_code == 401
+    wrong = server.ask(verify=certificate, headers={"Authorization": "Bearer wrong"})
+    assert wrong.status_code == 401
+    right = server.ask(verify=certificate, headers={"Authorization": "Bearer secret"})
+    assert right.json() == {"predictions": [2.0]}
+    assert requests.get(f"{server.url}/healthz", verify=certificate).status_code == 200
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "adds"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0]))
+    with grpc.secure_channel(server.grpc, credentials) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Predict(request)
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        shown = [("authorization", "Bearer secret")]
+        assert stub.Predict(request, metadata=shown).outputs["y"].float_val == [2.0]
+    assert "secret" not in server.log.read_text()
+
+
+def test_large_bodies(serve, models):
+    server = serve(models, "--max-body", "1")
+    url = f"{server.url}/v1/models/adds:predict"
+    for data in (b"0" * 2**21, iter([b"0" * 2**20] * 50)):  # announced, and in chunks
+        with contextlib.suppress(requests.ConnectionError):  # it need not hear us out
+            answer = requests.post(url, data=data)
+            assert answer.status_code == 400
+            assert "larger than 1048576 bytes" in answer.json()["error"]
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "adds"
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([1.0] * 2**19))
+    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert server.ask().status_code == 200
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.binary(max_size=200) | st.fixed_dictionaries(
+    {},
+    optional={
+        "instances": JSON,
+        "inputs": JSON,
+        "examples": JSON,
+        "context": JSON,
+        "signature_name": JSON,
+    },
+).map(lambda value: json.dumps(value).encode())
+
+
+def test_whatever_it_is_sent_it_answers_and_lives(serve, models):
+    server = serve(models, "--quiet")
+    session = requests.Session()
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(BODIES, st.sampled_from(["predict", "classify", "regress", "predict?x", "PREDICT", ""]))
+    def send(body, method):
+        answer = session.post(f"{server.url}/v1/models/adds:{method}", data=body)
+        told = answer.json()
+        assert answer.status_code == 200 or (answer.status_code == 400 and told["error"])
+
+    send()
+    assert server.ask().json() == {"predictions": [2.0]}
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_the_log_tells_of_each_request(serve, models):
+    server = serve(models)
+    server.ask()
+    server.ask("a")
+    until(lambda: len(server.lines()) == 2)
+    good, bad = server.lines()
+    assert good["status"] == "OK"
+    assert good["version"] == 1
+    assert good["rows"] == 1
+    assert bad["status"] == "INVALID_ARGUMENT"
+    assert "not of expected type" in bad["error"]
+
+
+def test_mistakes_of_the_command(tmp_path, models):
+    def error(*args):
+        command = [sys.executable, "-m", "tfnlp.serve", *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "there is no" in error(tmp_path / "nothing")
+    assert "single SavedModel" in error(models / "adds" / "1")
+    wrong = tmp_path / "models.config"
+    wrong.write_text("models {")
+    assert "no models.config" in error(wrong)
+    assert "must be above 0" in error(models, "--queue", "0")
+    assert "no port" in error(models, "--rest-port", "70000")
+    assert "TLS takes both" in error(models, "--tls-key", wrong)
+    pem = ("--tls-key", wrong, "--tls-certificate", wrong)
+    assert "for TLS" in error(models, *pem)
+    taken = Running(models, log=tmp_path / "log")
+    try:
+        port = taken.url.rpartition(":")[2]
+        assert "--rest-port" in error(models, "--rest-port", port, "--grpc-port", "0")
+        port = taken.grpc.rpartition(":")[2]
+        assert "use --grpc-port" in error(models, "--rest-port", "0", "--grpc-port", port)
+    finally:
+        taken.process.terminate()
+        taken.process.wait(30)
