@@ -1,6 +1,6 @@
 """Write WikiText-2, or its first lines, as text files: whole splits take hours on two cores.
 
-python benchmarks/wikitext.py wikitext --train 250 --validation 80 --test 720
+python benchmarks/wikitext.py wikitext --train 250 --validation 80
 """
 
 from __future__ import annotations
