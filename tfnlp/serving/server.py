@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +18,10 @@ import grpc
 import uvicorn
 
 from pipelines.errors import UserError, reason
-from tfnlp.serving import rest, rpc
+from tfnlp.serving import inference, rest, rpc
 from tfnlp.serving.batching import Limits
 from tfnlp.serving.configuration import Wanted
+from tfnlp.serving.failures import RequestError
 from tfnlp.serving.repository import Repository
 from tfnlp.serving.service import Service
 from tfnlp.serving.telemetry import Telemetry
@@ -98,6 +101,8 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
         scheme = "https" if options.certificate else "http"
         print(f"REST {scheme}://{_address(options.host, sock.getsockname()[1])}")
         print(f"gRPC {_address(options.host, grpc_port)}", flush=True)
+        print(_next_step(repository, f"{scheme}://{_address(options.host, sock.getsockname()[1])}"))
+        sys.stdout.flush()
         polling = asyncio.create_task(_poll(repository, options.poll))
         await ending.wait()
         log.info("ending: no new requests; those at work are answered")
@@ -115,6 +120,20 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
         web.force_exit = True  # clients that are idle need not be waited for
         await stopping
         repository.close()
+
+
+def _next_step(repository: Repository, url: str) -> str:
+    """Say what to do now."""
+    if not repository.models():
+        return "there is no model yet: one that is put there is served within seconds"
+    step = f"    open {url} in a browser"
+    for name in repository.models():
+        with contextlib.suppress(RequestError):
+            inputs = inference.signature_of(repository.version(name), "serving_default").inputs
+            if inputs and all(spec.dtype.name == "string" for spec in inputs.values()):
+                body = json.dumps({"instances": [dict.fromkeys(sorted(inputs), "some text")]})
+                return f"{step}, or\n    curl -d '{body}' {url}/v1/models/{name}:predict"
+    return step
 
 
 async def _until(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None:
