@@ -91,6 +91,25 @@ def test_outputs_that_are_not_by_rows_are_asked_for_alone():
     assert ask(Total(), [texts("a"), texts("b")]) == [[b"a"], [b"b"]]
 
 
+def test_columns_that_differ_in_length_take_no_rows_of_others():
+    class Pairs(Model):
+        def run(self, inputs):
+            self.batches.append(list(inputs["text"]))
+            self.free.wait(10)
+            if len(inputs["text"]) != len(inputs["other"]):
+                raise invalid("lengths differ")
+            return {"upper": inputs["text"] + inputs["other"]}
+
+    def pair(first, second):
+        return {"text": texts(*first)["text"], "other": texts(*second)["text"]}
+
+    model = Pairs()
+    model.run, run = lambda inputs: run({"other": inputs["text"], **inputs}), model.run
+    found = ask(model, [pair("ab", "c"), pair("d", "ef"), pair("g", "h")])
+    assert [type(answer) for answer in found] == [RequestError, RequestError, list]
+    assert found[2] == [b"gh"]
+
+
 def test_a_signature_that_is_not_by_rows_is_never_put_together():
     model = Model()
     ask(model, [texts("a"), texts("b")], together=False)

@@ -86,14 +86,16 @@ class Batcher:
         Raises:
             RequestError: the model fails, or too many wait.
         """
-        rows = len(next(iter(inputs.values()))) if self._together else 1
+        sizes = {len(array) for array in inputs.values()} if self._together else {1}
+        rows = max(sizes)
         if self._rows + rows > self._limits.queue and self._rows:
             raise RequestError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{self._rows} rows wait already, of {self._limits.queue} that may; try again",
             )
         asked = _Asked(inputs, rows, asyncio.get_running_loop().create_future())
-        kind = _kind(inputs) if self._together else None
+        # Columns that differ in length would take their neighbours' rows: asked alone.
+        kind = (_kind(inputs) if len(sizes) == 1 else object()) if self._together else None
         self._waiting.setdefault(kind, deque()).append(asked)
         self._rows += rows
         self._start()
