@@ -17,8 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from tfnlp import task as tasks
+
 if TYPE_CHECKING:
     from pipelines.splits import Splits
+    from tfnlp.config import Experiment
     from tfnlp.experiment import Data, Model
     from tfnlp.task import Report
 
@@ -145,8 +148,17 @@ def tables(found: Report) -> None:
         warn(text)
 
 
-def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) -> None:
-    """Print where everything is and the commands that come next."""
+def next_steps(
+    run: Path, metrics: Mapping[str, Any], experiment: Experiment, example: Sequence[str]
+) -> None:
+    """Print where everything is and the commands that come next.
+
+    Args:
+        run: its folder.
+        metrics: what is in its metrics.json.
+        experiment: what was run.
+        example: a text for every input of the model.
+    """
     line(f"TensorBoard log: {run}")
     line(f"    tensorboard --logdir {run.parent.parent}")
     saved = metrics.get("saved_model")
@@ -154,15 +166,18 @@ def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) ->
         line(f"    python -m tfnlp.export {run}")
         return
     model = Path(saved)
-    texts = shlex.join(text if len(text) <= 200 else f"{text[:199]}…" for text in example)
+    texts = " ".join(_quoted(t if len(t) <= 200 else f"{t[:199]}…") for t in example)
     line(f"SavedModel: {model}")
     line(f"    python -m tfnlp.predict {model.parent} {texts}")
+    line(f"    python -m tfnlp.serve {model.parent.parent}")
     backbone = run / "model" / "backbone"
-    if backbone.is_dir():  # of such a model the backbone is what is wanted
-        line(f"Backbone: {backbone}")
-        line(f"    python -m tfnlp.train --train FILE --backbone {backbone}")
-    else:
+    writes = tasks.load(experiment.task).generate is not None
+    if writes or not backbone.is_dir():  # else the backbone is what is wanted
         line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
+    if backbone.is_dir():
+        line(f"Backbone: {backbone}")
+        again = f"--task {experiment.task} " if writes else ""  # it is not for others than such
+        line(f"    python -m tfnlp.train {again}--train FILE --backbone {backbone}")
     line(
         f"    docker run -p 8501:8501 -v $PWD/{model.parent}:/models/{model.parent.name} "
         f"-e MODEL_NAME={model.parent.name} tensorflow/serving"
@@ -170,3 +185,8 @@ def next_steps(run: Path, metrics: Mapping[str, Any], example: Sequence[str]) ->
         else f"    tensorflow_model_server --rest_api_port=8501 --model_name={model.parent.name} "
         f"--model_base_path={model.parent}"
     )
+
+
+def _quoted(text: str) -> str:
+    """Quote a text for a shell, in double quotes where single ones would have to be escaped."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import keras
 import keras_hub
+import numpy as np
 
 from pipelines import discover
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
 from tfnlp import config
 from tfnlp import task as tasks
 from tfnlp.backbones import families, saving
@@ -24,11 +25,30 @@ def save(model: Model, run: Path) -> None:
     The network is ``model.keras``, or, where it is KerasHub's own, the folder ``backbone``, in
     KerasHub's layout: the model format of Keras 3.15 loses an embedding that is also the output
     layer of a model within a model.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
     """
     aside = run / "new-model"
-    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        _write(model, aside)
+        shutil.rmtree(run / "model", ignore_errors=True)
+        os.replace(aside, run / "model")
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"cannot keep the trained model in {run}: {reason(error)} (its checkpoints are kept; "
+            "free space there, then go on with --resume)"
+        ) from error
+
+
+def _write(model: Model, aside: Path) -> None:
+    """Write what :func:`save` keeps."""
     (aside / "tokenizer").mkdir(parents=True)
     network, context = model.network, model.context
+    copies = 2 if model.task.keep else 1
+    _ask_for_room(aside, copies * sum(4 * int(np.prod(w.shape)) for w in network.weights))
     if context.facts.get("form", "encoder") == "encoder":
         # saved anew, it leaves its optimizer behind
         keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
@@ -48,8 +68,16 @@ def save(model: Model, run: Path) -> None:
     config.write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.keep:
         model.task.keep(context, model.experiment.backbone, network, aside)
-    shutil.rmtree(run / "model", ignore_errors=True)
-    os.replace(aside, run / "model")
+
+
+def _ask_for_room(folder: Path, size: int) -> None:
+    """Raise OSError if there is no room for so many bytes: HDF5 crashes on a disk that fills up."""
+    if not hasattr(os, "posix_fallocate"):  # as on macOS
+        return
+    place = folder / "room"
+    with place.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size + 2**20)
+    place.unlink()
 
 
 def load(run: Path) -> Model:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
+from collections.abc import Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 
     from pipelines.splits import Splits
     from tfnlp.experiment import Data, Model
-    from tfnlp.task import Report
+    from tfnlp.task import Report, Task
     from tfnlp.tensorboard import Log
+
+_LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
 
 
 def main(argv: list[str]) -> int:
@@ -71,16 +75,17 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
 
     chief = distribution.chief(strategy)
     show.out.quiet = show.err.quiet = not chief
+    task = tasks.load(experiment.task)
     run = runs.last_run(experiment) if resume and chief else None
     if distribution.agree(strategy, run is not None and (run / "metrics.json").exists()):
         if run is not None:
             show.line(f"{run} has ended already; there is nothing to resume")
-            show.next_steps(run, runs.read_json(run / "metrics.json"), [])
+            example = _example(experiment, task, task.sample(experiment.options)[0])
+            show.next_steps(run, runs.read_json(run / "metrics.json"), experiment, example)
             shutil.rmtree(run / "checkpoints", ignore_errors=True)
         return
     if resume and run is None:
         show.line("there is no run of this name to resume; starting one")
-    task = tasks.load(experiment.task)
     splits = steps.read_splits(experiment, task)
     with strategy.scope():
         model = steps.prepare(experiment, splits.train)
@@ -95,6 +100,7 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
     show.plan(model, splits, train, run)
     before = runs.read_json(run / "before.json")
     if before is None:
+        show.line("judging the untrained model first, to compare with")
         before = judging.evaluate(model, splits.validation).metrics
         runs.write_json(run / "before.json", before)
     bar = show.Progress(len(train.plan), experiment.training.epochs)
@@ -150,9 +156,7 @@ def _finish(
     added: Report | None,
 ) -> None:
     """Judge the trained model, export it and say what comes next."""
-    from pipelines.kinds import as_request
     from tfnlp import cards, export, judging, runs, show
-    from tfnlp import experiment as steps
 
     after = judging.evaluate(model, splits.validation)
     report = judging.evaluate(model, splits.test) if splits.test else after
@@ -174,10 +178,22 @@ def _finish(
     reports = {"validation": after, "test": report if splits.test else None}
     log.finish(model, reports, splits.validation)
     runs.write_json(run / "metrics.json", metrics)
-    inputs = steps.columns(model.experiment, model.task, targets=False)
     judged = splits.test or splits.validation
-    names = sorted(column.name for column in inputs)  # the order in which predict reads texts
-    show.next_steps(run, metrics, [as_request(judged.columns[name][0]) for name in names])
+    examples = [
+        _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
+        for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)
+    ]
+    short = (e for e in examples if all(len(text) <= 100 and "\n" not in text for text in e))
+    show.next_steps(run, metrics, model.experiment, next(short, examples[0]))
+
+
+def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> list[str]:
+    """Return a row's inputs as texts, in the order in which predict reads them."""
+    from pipelines.kinds import as_request
+    from tfnlp.experiment import columns
+
+    names = sorted(column.name for column in columns(experiment, task, targets=False))
+    return [as_request(row[name]) for name in names]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from types import SimpleNamespace
 
 import keras
 import keras_hub
@@ -11,6 +14,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2 as schema
 
+from pipelines.errors import UserError
+from tfnlp import storage
 from tfnlp.backbones import entry, loading, saving
 
 IDS = np.array([[2, 5, 6, 3, 0], [2, 7, 1, 4, 3]], "int32")
@@ -110,3 +115,19 @@ def test_keras_hub_layout(layers, tmp_path):
     hub.BertBackbone(8, **SIZES).save_to_preset(str(tmp_path / "source"))
     hub.BertTokenizer(vocabulary=SPECIAL, lowercase=True).save_to_preset(str(tmp_path / "source"))
     check(str(tmp_path / "source"), tmp_path, layers=layers)
+
+
+def test_a_full_disk_keeps_the_old_model(tmp_path, monkeypatch):
+    def full(file, start, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    (tmp_path / "model").mkdir()
+    model = SimpleNamespace(
+        network=keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(3)]),
+        context=None,
+        task=SimpleNamespace(keep=None),
+    )
+    with pytest.raises(UserError, match=r"cannot keep .*: No space left on device .*--resume"):
+        storage.save(model, tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["model"]

@@ -1,6 +1,7 @@
 """What encoders, decoders and causal models are given of a source and a target."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as some
 
 from pipelines import batching, prompts, tokenizer, vocabularies
 from pipelines.errors import UserError
-from pipelines.rows import Rows
+from pipelines.rows import Rows, read
 from tfnlp import config, experiment, findings, generation, projector, text_to_text, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry
@@ -93,6 +94,18 @@ def test_a_causal_model_learns_the_answer_alone(spanish):
     for row in range(2):
         count = int(asked["prompt_lengths"][row])
         assert asked["prompt"].numpy()[row, :count].tolist() == ids[row, :count].tolist()
+
+
+def test_a_file_of_chats_holds_turns_and_their_answers(tmp_path):
+    said = ["Hi!", "Hello.", "How are you?", "Fine."]
+    messages = [
+        {"role": r, "content": t} for r, t in zip(["user", "assistant"] * 2, said, strict=True)
+    ]
+    file = tmp_path / "chats.jsonl"
+    file.write_text(json.dumps({"messages": messages}) + "\n")
+    task = tasks.load("dialogue")
+    columns = task.inputs(task.options()) + task.targets(task.options())
+    assert read(file, columns).columns == {"history": [said[:3]], "response": [said[3]]}
 
 
 def test_long_conversations_lose_their_first_turns_and_long_documents_their_end(english):

@@ -16,7 +16,9 @@ from tfnlp.text_to_text import TextToText
 HISTORY = Column(
     "history", "turns", "the turns so far, the last to be answered", ("context", "prompt", "text")
 )
-RESPONSE = Column("response", "text", "the next turn", ("answer", "reply", "completion"))
+RESPONSE = Column(
+    "response", "text", "the next turn", ("answer", "reply", "completion"), of="history"
+)
 
 
 @dataclass(frozen=True)
