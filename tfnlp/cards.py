@@ -7,6 +7,7 @@ Source: Mitchell et al. 2019, "Model cards for model reporting"
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
         "## How to ask it",
         "",
         "```",
-        f"curl -d '{body}' http://localhost:8501/v1/models/{experiment.name}:predict",
+        f"curl -d {shlex.quote(body)} http://localhost:8501/v1/models/{experiment.name}:predict",
         "```",
         *_settings(model),
         "",
