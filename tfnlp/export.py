@@ -9,19 +9,17 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, reason
 from pipelines.kinds import as_request
-from tfnlp import commands, runs
+from tfnlp import commands, runs, serving_ops
 from tfnlp.options import Parser
 from tfnlp.saved_model import INPUTS, SETTINGS
 
 if TYPE_CHECKING:
     import tensorflow as tf
-    from tensorflow.core.protobuf import saved_model_pb2
 
     from pipelines.rows import Column
     from tfnlp.experiment import Model
@@ -77,7 +75,7 @@ def write(
         parent.mkdir(parents=True, exist_ok=True)
         tf.saved_model.save(module, str(aside), signatures)
         _name_methods(aside)
-        _check_ops(aside)
+        serving_ops.check(aside, SERVING_VERSION)
         beside(aside)
         return _place(aside, parent)
     except (OSError, tf.errors.OpError) as error:
@@ -149,11 +147,11 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
         ways["regress"] = (regress, examples)
     module = tf.Module(name="tfnlp")
     module.weights = [weight.value for weight in network.weights]
+    # Concrete, or saving would trace them all once more. A tokenizer makes its resources by that.
     signatures = {
-        key: tf.function(call, spec, autograph=False) for key, (call, spec) in ways.items()
+        key: tf.function(call, spec, autograph=False).get_concrete_function()
+        for key, (call, spec) in ways.items()
     }
-    for function in signatures.values():
-        function.get_concrete_function()  # a tokenizer makes its resources when first used
     module.resources = context.resources
     return module, signatures
 
@@ -161,45 +159,12 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
 def _name_methods(folder: Path) -> None:
     """Give classify and regress the method names that TF Serving asks for."""
     path = folder / "saved_model.pb"
-    saved = _read_graph(folder)
+    saved = serving_ops.read(folder)
     signatures = saved.meta_graphs[0].signature_def
     for key in ("classify", "regress"):
         if key in signatures:
             signatures[key].method_name = f"tensorflow/serving/{key}"
     path.write_bytes(saved.SerializeToString(deterministic=True))
-
-
-def _check_ops(folder: Path) -> None:
-    """Raise UserError if the graph has what TF Serving of SERVING_VERSION does not run."""
-    listed = resources.files("tfnlp").joinpath(f"serving_ops_{SERVING_VERSION}.txt")
-    known = {row for row in listed.read_text("utf-8").split("\n") if not row.startswith("#")}
-    graph = _read_graph(folder).meta_graphs[0].graph_def
-    functions = {function.signature.name for function in graph.library.function}
-    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
-    for node in nodes:
-        # XLA's ops are known to the stock server, but ask for a compiler that it has not.
-        if (node.op not in known or node.op.startswith("Xla")) and node.op not in functions:
-            raise UserError(
-                f"the model's graph has the op {node.op!r} (node {node.name!r}), which TF Serving "
-                f"{SERVING_VERSION} does not run; write the task's encode and decode without it"
-            )
-    compiled = [*nodes, *graph.library.function]
-    for node in compiled:
-        if node.attr["_XlaMustCompile"].b:
-            name = getattr(node, "name", None) or node.signature.name
-            raise UserError(
-                f"the model's graph has the XLA-compiled function {name!r}, which TF Serving's "
-                "stock server does not run on CPU; build it without jit_compile"
-            )
-
-
-def _read_graph(folder: Path) -> saved_model_pb2.SavedModel:
-    """Read ``saved_model.pb``."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel()
-    saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    return saved
 
 
 def _write_warmup(folder: Path, model: Model) -> None:

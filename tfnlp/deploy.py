@@ -1,0 +1,163 @@
+"""python -m tfnlp.deploy: files that serve models with TF Serving, in Docker and Kubernetes."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import UserError
+from tfnlp import commands, interrupts
+from tfnlp.deployment.versions import DEFAULT, PATCHES, Release
+from tfnlp.options import Parser
+
+if TYPE_CHECKING:
+    from tfnlp.deployment.checks import Findings
+    from tfnlp.deployment.models import Served
+    from tfnlp.deployment.plan import Plan
+
+PARAMETERS = "batching_params.pbtxt"  # in a version's folder
+
+
+def parser() -> Parser:
+    """Return the command's options."""
+    parser = Parser(
+        prog="python -m tfnlp.deploy",
+        description="Check SavedModels against a version of TF Serving, and write what serves them "
+        "with it:\nits configuration, Docker Compose for CPU and GPU, Kubernetes manifests, and a "
+        "README with the\ncommands. Nothing is run, and the models are only read.",
+        epilog="""examples:
+  python -m tfnlp.deploy saved_models/trec
+  python -m tfnlp.deploy trec en-es --out deploy/ --serving-version 2.19 --cpus 4
+  python -m tfnlp.deploy trec en-es --max-batch-size en-es=4 --batching-in-models""",
+    )
+    add = parser.add_argument
+    add(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help="SavedModel: a folder of versions, one version, or a name in saved_models/",
+    )
+    add("--out", type=Path, default=Path("deploy"), metavar="FOLDER", help="where to (deploy)")
+    add(
+        "--serving-version",
+        default=DEFAULT,
+        metavar="VERSION",
+        help=f"of TF Serving: {min(PATCHES, key=_number)} to {max(PATCHES, key=_number)}, or a "
+        f"patch of one ({DEFAULT})",
+    )
+    add("--name", help="of the deployment (the model's, or tf-serving for several)")
+    add("--cpus", type=int, default=2, help="cores of a container (2)")
+    add(
+        "--max-batch-size",
+        action="append",
+        default=[],
+        metavar="[MODEL=]ROWS",
+        help="rows answered together and in a request, at most (32)",
+    )
+    add(
+        "--batching-in-models",
+        action="store_true",
+        help=f"write {PARAMETERS} into each version's folder, and have the server use it",
+    )
+    add("--no-batching", action="store_true", help="answer each request by itself")
+    add(
+        "--force",
+        action="store_true",
+        help="if the folder is there with other files, keep it as FOLDER.before-N",
+    )
+    return parser
+
+
+def _number(version: str) -> list[int]:
+    """Return a version as numbers."""
+    return [int(part) for part in version.split(".")]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check the models, and write the folder.
+
+    Raises:
+        UserError: a mistake in the arguments, a model that cannot be served, or a folder that
+            cannot be written.
+    """
+    release = Release.of(args.serving_version)
+    if not 1 <= args.cpus <= 256:
+        raise UserError(f"--cpus {args.cpus} must be from 1 to 256")
+    if args.no_batching and (args.batching_in_models or args.max_batch_size):
+        raise UserError("--no-batching leaves nothing for --max-batch-size, --batching-in-models")
+    from tfnlp.deployment import folder, models, plan, readme, render
+
+    served = [models.read(model) for model in args.models]
+    _check_names(served)
+    planned = plan.Plan(
+        app=plan.app_name(args.name, served),
+        release=release,
+        models=served,
+        cpus=args.cpus,
+        most={} if args.no_batching else plan.most_rows(args.max_batch_size, served),
+        in_models=args.batching_in_models,
+    )
+    found = _checked(planned)
+    texts = render.files(planned, args.out, readme.checked(found, release.minor))
+    folder.in_the_way(args.out, args.force)
+    with interrupts.caught("") as signals, signals.held():  # all is written, or nothing
+        if planned.in_models:
+            for model in served:
+                parameters = render.batching_params(planned, model)
+                folder.into_model(model.path / PARAMETERS, parameters, args.force)
+        kept = folder.place(texts, args.out, args.force)
+    _tell(planned, found, args.out, kept)
+
+
+def _check_names(served: Sequence[Served]) -> None:
+    """Raise UserError if two models have the same name."""
+    names = [model.name for model in served]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"two models are called {twice[0]!r}; requests could not tell them apart")
+
+
+def _checked(planned: Plan) -> dict[str, Findings]:
+    """Check every model; raises UserError if one cannot be served."""
+    from tfnlp.deployment import checks
+
+    batching = bool(planned.most)
+    found = {m.name: checks.check(m, planned.release, batching) for m in planned.models}
+    errors = [f"{name}: {text}" for name, each in found.items() for text in each.errors]
+    if errors:
+        further = f" (and {len(errors) - 1} more: {'; '.join(errors[1:])})" * (len(errors) > 1)
+        raise UserError(f"TF Serving {planned.release.minor} would not serve {errors[0]}{further}")
+    return found
+
+
+def _tell(planned: Plan, found: Mapping[str, Findings], out: Path, kept: Path | None) -> None:
+    """Print what was checked and written, and what to do next."""
+    for model in planned.models:
+        print(f"{model.name} version {model.version}, for TF Serving {planned.release.minor}:")
+        for text in found[model.name].passed:
+            print(f"  ok: {text}")
+        for text in found[model.name].warnings:
+            print(f"  warning: {text}")
+    if planned.in_models:
+        print(f"wrote {PARAMETERS} into {len(planned.models)} version folders")
+    if kept:
+        print(f"kept the folder that was there as {kept}")
+    print(f"wrote {out} (nothing was started: what it does in TF Serving is for you to see)")
+    print(
+        f"next: cd {shlex.quote(str(out))} && docker compose up -d, then the requests in its "
+        "README.md"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns its exit status."""
+    run(parser().parse(list(argv)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(commands.run(main))

@@ -1,0 +1,1 @@
+"""Files that deploy SavedModels with TF Serving, and checks of the models beforehand."""
