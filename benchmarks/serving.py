@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -192,11 +193,10 @@ def installed(python: Path | None) -> Path:
 def measured(contenders: list[Contender], given: argparse.Namespace, texts: list[str]) -> None:
     """Load all in turn, several times, and print medians."""
     loads: list[tuple[str, Callable]] = [
-        (f"{n} clients", lambda c, n=n: closed(c, n, given.seconds, texts)) for n in given.clients
+        ("1 client" if n == 1 else f"{n} clients", partial(closed, clients=n))
+        for n in given.clients
     ]
-    loads += [
-        (f"{r:g} a second", lambda c, r=r: opened(c, r, given.seconds, texts)) for r in given.rates
-    ]
+    loads += [(f"{rate:g} a second", partial(opened, rate=rate)) for rate in given.rates]
     for contender in contenders:
         asyncio.run(closed(contender, 8, 5, texts))  # warms up
     print("| load | server | answers/s | p50 ms | p95 ms | p99 ms |")
@@ -205,7 +205,8 @@ def measured(contenders: list[Contender], given: argparse.Namespace, texts: list
         found: dict[str, list[dict]] = {contender.name: [] for contender in contenders}
         for _ in track(range(given.repeats), name, transient=True):
             for contender in contenders:
-                found[contender.name].append(asyncio.run(load(contender)))
+                run = load(contender, seconds=given.seconds, texts=texts)
+                found[contender.name].append(asyncio.run(run))
         for server, runs in found.items():
             middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
             times = " | ".join(f"{middle[key]:.1f}" for key in ("p50", "p95", "p99"))

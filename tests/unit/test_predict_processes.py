@@ -80,6 +80,8 @@ def test_a_stopped_run_leaves_the_old_output(sent):
         [*COMMAND, "length", "--output", "out.jsonl"],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # The tests themselves may run in the background, where SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin is not None
     process.stdin.write(b"a text\n" * 5000)
