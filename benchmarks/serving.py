@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 import numpy as np
@@ -52,14 +53,13 @@ class Contender:
     client: Callable[[], _Client]
 
 
-class _Client:
+class _Client(Protocol):
     """Sends requests one after the other."""
 
-    async def send(self, text: str) -> None:
-        raise NotImplementedError
+    async def send(self, text: str) -> None: ...
 
 
-class _Http(_Client):
+class _Http:
     """HTTP/1.1 over one connection: a library would take longer than what is measured."""
 
     def __init__(self, port: int, path: str, body: Callable[[str], object]) -> None:
@@ -83,7 +83,7 @@ class _Http(_Client):
             raise RuntimeError(f"{told!r} {answer!r}")
 
 
-class _Grpc(_Client):
+class _Grpc:
     """gRPC over a channel of its own."""
 
     def __init__(self, address: str, model: str, column: str) -> None:
