@@ -191,6 +191,25 @@ def test_the_folder_that_is_away_for_a_while_stops_nothing_loaded(serve, models)
     models.rename(models.with_name("away"))
     until(lambda: "there is no folder" in server.log.read_text())
     assert server.ask().json() == {"predictions": [2.0]}
+    time.sleep(0.5)
+    assert server.log.read_text().count("there is no folder") == 1
+    models.with_name("away").rename(models)
+    place(models / "adds", 2, 2.0)
+    until(lambda: server.states() == {2: "AVAILABLE"})
+
+
+def test_who_asks_for_other_models_and_gives_up_leaves_none_half_loaded(serve, models):
+    server = serve(models)
+    place(models / "adds", 2, 2.0)
+    request = model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(name="other", base_path=str(models / "adds"))
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as late:
+            stub.HandleReloadConfigRequest(request, timeout=0.02)
+    assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    url = f"{server.url}/v1/models/other"
+    until(lambda: "AVAILABLE" in requests.get(url).text)
 
 
 def test_policies_and_labels(serve, models, tmp_path):

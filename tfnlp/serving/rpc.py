@@ -6,6 +6,7 @@ Source: tensorflow_serving/apis/prediction_service.proto, model_service.proto
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -203,7 +204,8 @@ class _Rpc:
             wanted = configuration.wanted(request.config)
             repository = self.service.repository
             repository.replace(lambda: wanted)
-            await repository.refresh()
+            # Who asked may give up; a version must not be left half loaded for that.
+            await asyncio.shield(asyncio.create_task(repository.refresh()))
             for model in wanted:
                 repository.version(model.name)  # raises if none could be loaded
             response = model_management_pb2.ReloadConfigResponse()

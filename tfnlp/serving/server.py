@@ -223,9 +223,14 @@ def _address(host: str, port: int) -> str:
 
 async def _poll(repository: Repository, seconds: float) -> None:
     """Look for new versions again and again."""
+    before = ""
     while True:
         await asyncio.sleep(seconds)
+        said = ""
         try:
             await repository.refresh()
-        except UserError as error:  # the folder is away: what is loaded goes on serving
-            log.error("%s", error)
+        except (UserError, OSError) as error:  # the folder is away: what is loaded goes on serving
+            said = str(error)
+        if said and said != before:  # once, not with each look
+            log.error("%s", said)
+        before = said
