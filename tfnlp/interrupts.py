@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from types import FrameType
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -53,6 +58,19 @@ class Signals:
             self._held = False
         if self.noted:
             raise Interrupted(self.noted, self.message)
+
+    def holding(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Return a function in which a signal is only noted, and raised at its end.
+
+        An exception in the middle of a call of TensorFlow may be lost there, or end the process.
+        """
+
+        @wraps(function)
+        def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with self.held():
+                return function(*args, **kwargs)
+
+        return called
 
 
 @contextmanager

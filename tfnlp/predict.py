@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,7 +17,7 @@ from pipelines.formats import Format, format_of, opened
 from pipelines.kinds import value_of
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from pipelines.startup import quiet_start
-from tfnlp import outputs, remote, saved_model, streaming
+from tfnlp import interrupts, outputs, remote, saved_model, streaming
 from tfnlp.predict_options import parser
 from tfnlp.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
 from tfnlp.settings import DEFAULT, Settings
@@ -53,11 +54,15 @@ def run(args: argparse.Namespace) -> None:
     live = _live(args, way, told, known)
     tally = Tally()
     with ExitStack() as stack:
+        signals = stack.enter_context(interrupts.caught(""))
         file = None if args.texts else stack.enter_context(_input(args.input))
         input_form = None if args.texts else _input_form(args)
         output = stack.enter_context(outputs.opened(args.output))
         saved = load()
         model = saved.model(way, told) if args.signature or args.set else saved.model()
+        if not remote.is_address(args.model):
+            saved = replace(saved, call=signals.holding(saved.call))
+            model = replace(model, answer=signals.holding(model.answer))
         records: Iterable[Record] = (
             _argument_records(args.texts, model)
             if file is None or input_form is None
@@ -257,9 +262,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _say(f"error: {error}")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         _say("interrupted; nothing was changed" if args.output else "interrupted")
-        return 130
+        return 128 + getattr(stop, "signum", signal.SIGINT)
     return 0
 
 
