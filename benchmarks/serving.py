@@ -25,9 +25,9 @@ from typing import Protocol
 
 import grpc
 import numpy as np
+import peers
 from rich.progress import track
 
-from pipelines.packages import cache_root
 from pipelines.sources import load_dataset
 from pipelines.startup import quiet_start
 
@@ -36,8 +36,6 @@ with quiet_start():
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
     from tfnlp.backbones import loading
-
-PEERS = ("torch>=2.9", "transformers>=5", "fastapi", "uvicorn", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -179,17 +177,6 @@ def peer(python: Path, labels: int, folder: Path, port: int) -> Iterator[int]:
         process.terminate()
 
 
-def installed(python: Path | None) -> Path:
-    """Return the Python of the peers' environment; make it if there is none."""
-    if python:
-        return python
-    folder = cache_root() / "peers"
-    if not (folder / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "-q", *PEERS], check=True)
-    return folder / "bin" / "python"
-
-
 def measured(contenders: list[Contender], given: argparse.Namespace, texts: list[str]) -> None:
     """Load all in turn, several times, and print medians."""
     loads: list[tuple[str, Callable]] = [
@@ -222,10 +209,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
-        "--peer-python", type=Path, help="of an environment with " + " ".join(PEERS)
+        "--peer-python", type=Path, help="of an environment with " + " ".join(peers.PACKAGES)
     )
     given = parser.parse_args()
-    python = installed(given.peer_python)
+    python = peers.installed(given.peer_python)
     texts = load_dataset("trec", ["test"])["test"].columns["text"]
     name = given.model.resolve().name
     print(f"{os.cpu_count()} cores, {len(texts)} questions of TREC, one a request\n")

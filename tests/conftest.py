@@ -1,4 +1,20 @@
-"""The options of the tests; pytest asks for them before it looks into the folders."""
+"""What all tests share: their options, and a processor of which all have the abilities."""
+
+import pytest
+
+from tfnlp import precision
+
+
+@pytest.fixture(autouse=True, scope="session")
+def processor():
+    """Multiply in float32 on every machine, so that tests can compare digits.
+
+    Yields what says what the processor really can.
+    """
+    really = precision.cpu_has_bfloat16
+    precision.cpu_has_bfloat16 = lambda: False
+    yield really
+    precision.cpu_has_bfloat16 = really
 
 
 def pytest_addoption(parser):

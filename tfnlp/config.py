@@ -116,8 +116,8 @@ class Training:
     patience: int = option(
         2, "epochs without a better validation score before training stops [epochs]", minimum=1
     )
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = option(
-        "float32", "Keras dtype policy of the model"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
+        "auto", "Keras dtype policy; auto: float32, with products in bfloat16 where the machine can"
     )
     deterministic: bool = option(
         False, "same seed, same machine: bit-for-bit the same weights (slower on GPU)"

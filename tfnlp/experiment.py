@@ -19,7 +19,7 @@ from pipelines import batching, splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from pipelines.tokenizer import Tokenizer
-from tfnlp import distribution, optimizers
+from tfnlp import distribution, optimizers, precision
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
@@ -124,7 +124,8 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     Raises:
         UserError: the rows cannot be learned from, or the backbone does not fit the options.
     """
-    keras.config.set_dtype_policy(experiment.training.precision)
+    policy = precision.start(experiment.training.precision, training=True)
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(experiment.seed)
     task = tasks.load(experiment.task)
     facts = task.learn(train, experiment.options)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfnlp.config import Optimizer
@@ -67,15 +68,25 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class LayerwiseAdamW(keras.optimizers.Adam):
-    """AdamW whose learning rate is scaled for each variable, the weight decay with it.
+class AdamW(keras.optimizers.Adam):
+    """AdamW in one pass over each variable, or over the rows of an embedding that a batch touched.
+
+    Keras writes the update as a dozen operations that each go through the memory of all weights;
+    TensorFlow has one kernel for them, whose numbers are those of `keras.optimizers.AdamW`.
+
+    Gradients of embeddings come as ``tf.IndexedSlices``. Rows that a batch does not touch keep
+    their weights and moments, where AdamW would let the moments fade, move the weights by what is
+    left of them and decay them. So a row that every batch touches is updated as ever, a rare one
+    is not moved by batches that it was not in.
 
     Args:
-        scale: a variable's path -> what its learning rate is multiplied with.
+        scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
         decay: decoupled weight decay.
 
-    Source: Howard and Ruder 2018, "ULMFiT", section 3.2, discriminative fine-tuning
-        (https://arxiv.org/abs/1801.06146).
+    Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"
+        (https://arxiv.org/abs/1711.05101); learning rates by layer: Howard and Ruder 2018,
+        "ULMFiT", section 3.2 (https://arxiv.org/abs/1801.06146); rows: tensorflow-addons'
+        LazyAdam.
     """
 
     def __init__(self, *, scale: Callable[[str], float], decay: float, **kwargs: Any) -> None:
@@ -90,13 +101,62 @@ class LayerwiseAdamW(keras.optimizers.Adam):
         skip = re.compile("|".join(UNDECAYED))
         self._decays = [0.0 if skip.search(v.path) else self._decay for v in variables]
 
+    def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
+        """Clip by the norm of the whole gradient, in which a row that comes twice counts once."""
+        if not self.global_clipnorm:
+            return grads
+        clipped, _ = tf.clip_by_global_norm([_summed(g) for g in grads], self.global_clipnorm)
+        return list(clipped)
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable from its gradient."""
+        """Update one variable, or the rows of it that the gradient has."""
         place = self._get_variable_index(variable)
-        rate = ops.cast(learning_rate, variable.dtype) * self._scales[place]
-        if self._decays[place]:
-            self.assign_sub(variable, variable * self._decays[place] * rate)
-        super().update_step(gradient, variable, rate)
+        rate = tf.cast(learning_rate, variable.dtype) * self._scales[place]
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        powers = self.beta_1**step, self.beta_2**step
+        decay = self._decays[place] * rate if self._decays[place] else None
+        # A replica's own, where there are replicas.
+        held = [v.handle for v in (variable, self._momentums[place], self._velocities[place])]
+        if isinstance(gradient, tf.IndexedSlices):
+            self._update_rows(_summed(gradient), held, rate, powers, decay)
+            return
+        if decay is not None:
+            self.assign_sub(variable, variable * decay)
+        tf.raw_ops.ResourceApplyAdam(
+            **dict(zip(("var", "m", "v"), held, strict=True)),
+            beta1_power=powers[0],
+            beta2_power=powers[1],
+            lr=rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+    def _update_rows(
+        self, gradient: tf.IndexedSlices, held: Sequence[Any], rate: Any, powers: Any, decay: Any
+    ) -> None:
+        """Update rows of a variable and of its moments; no row may come twice."""
+        rows, values = gradient.indices, gradient.values
+        old, m, v = (
+            tf.raw_ops.ResourceGather(resource=one, indices=rows, dtype=values.dtype)
+            for one in held
+        )
+        m += (values - m) * (1 - self.beta_1)
+        v += (tf.square(values) - v) * (1 - self.beta_2)
+        new = old if decay is None else old - old * decay
+        new -= m * (rate * tf.sqrt(1 - powers[1]) / (1 - powers[0])) / (tf.sqrt(v) + self.epsilon)
+        for one, updates in zip(held, (new, m, v), strict=True):
+            tf.raw_ops.ResourceScatterUpdate(resource=one, indices=rows, updates=updates)
+
+
+def _summed(gradient: Any) -> Any:
+    """Add up what a gradient has of a row that comes several times; others stay as they are."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(rows))
+    return tf.IndexedSlices(values, rows, gradient.dense_shape)
 
 
 def adamw(
@@ -121,12 +181,8 @@ def adamw(
         "global_clipnorm": settings.clip_norm or None,
         "gradient_accumulation_steps": settings.accumulate if settings.accumulate > 1 else None,
     }
-    if settings.layer_decay < 1.0:
-        scale = _depth_scale(settings.layer_decay, blocks)
-        return LayerwiseAdamW(scale=scale, decay=settings.weight_decay, **common)
-    optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
-    optimizer.exclude_from_weight_decay(var_names=list(UNDECAYED))
-    return optimizer
+    scale = _depth_scale(settings.layer_decay, blocks)
+    return AdamW(scale=scale, decay=settings.weight_decay, **common)
 
 
 def _depth_scale(

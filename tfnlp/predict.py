@@ -18,11 +18,13 @@ from pipelines.kinds import value_of
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from pipelines.startup import quiet_start
 from tfnlp import interrupts, outputs, remote, saved_model, streaming
+from tfnlp.precision import Precision
 from tfnlp.predict_options import parser
 from tfnlp.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
 from tfnlp.settings import DEFAULT, Settings
 
 STDIN = "<stdin>"
+_AT_ONCE = 2  # batches: while one waits for its slowest thread, the other has work for the rest
 COLUMN_FLAG = "--column {name}=HEADER"
 
 
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         return
     args.on_bad_row = args.on_bad_row or "error"
     form = outputs.form_of(args.output, args.format)
-    place, known, load = _place(args.model)
+    place, known, load = _place(args.model, args.precision)
     way, told = _way(args, place, known)
     live = _live(args, way, told, known)
     tally = Tally()
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             advance = stack.enter_context(outputs.progress(file, args.output))
             write = outputs.writer(form, output, model.inputs)
-            at_once = args.requests if remote.is_address(args.model) else 1
+            at_once = args.requests if remote.is_address(args.model) else _AT_ONCE
             for chunk in answered(records, model, args.batch_size, at_once):
                 write(chunk)
                 output.flush()
@@ -90,13 +92,13 @@ def run(args: argparse.Namespace) -> None:
         _say("no rows to answer")
 
 
-def _place(model: str) -> tuple[str, Settings, Callable[[], Saved]]:
+def _place(model: str, kind: Precision) -> tuple[str, Settings, Callable[[], Saved]]:
     """Return where a model is, what it may be told, and what makes it ready."""
     if remote.is_address(model):
         saved = remote.opened(model)
         return model, saved.settings, lambda: saved
     folder = find_model(model)
-    return str(folder), settings_of(folder), lambda: saved_model.opened(folder)
+    return str(folder), settings_of(folder), lambda: saved_model.opened(folder, kind)
 
 
 def _way(args: argparse.Namespace, place: str, known: Settings) -> tuple[str, dict[str, str]]:

@@ -117,6 +117,13 @@ PREFIX.bad.jsonl.""",
         help="texts the model is asked at a time [rows] (default: %(default)s)",
     )
     add(
+        "--precision",
+        choices=("auto", "float32"),
+        default="auto",
+        help="float32, or auto: with products in bfloat16 where the processor has them (default: "
+        "%(default)s)",
+    )
+    add(
         "--requests",
         metavar="N",
         type=_positive,

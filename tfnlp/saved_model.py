@@ -14,7 +14,8 @@ from pipelines.errors import UserError, reason
 from pipelines.kinds import joined
 from pipelines.rows import Column, Record
 from pipelines.startup import quiet_start
-from tfnlp import settings
+from tfnlp import precision, settings
+from tfnlp.precision import Precision
 from tfnlp.settings import Settings
 
 if TYPE_CHECKING:
@@ -183,8 +184,12 @@ class Saved:
         return Model(request.columns, answer)
 
 
-def opened(folder: Path) -> Saved:
+def opened(folder: Path, kind: Precision = "auto") -> Saved:
     """Load a SavedModel.
+
+    Args:
+        folder: the SavedModel's.
+        kind: in which precision this process multiplies.
 
     Raises:
         UserError: it cannot be loaded.
@@ -193,6 +198,7 @@ def opened(folder: Path) -> Saved:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
 
+        precision.start(kind, training=False)
         tf.constant("")  # looks for devices
 
     try:

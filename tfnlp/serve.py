@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.errors import UserError, reason
-from tfnlp import commands
+from tfnlp import commands, precision
 from tfnlp.options import Parser
 
 TOKEN = "TFNLP_TOKEN"
@@ -53,6 +53,12 @@ answered; a version that cannot be loaded is refused, and the old one goes on.""
     add("--timeout", type=float, default=60.0, help="for an answer, at most [s] (60)")
     add("--grace", type=float, default=30.0, help="for requests at work at the end [s] (30)")
     add("--max-body", type=float, default=32.0, help="of a request, at most [MiB] (32)")
+    add(
+        "--precision",
+        choices=("auto", "float32"),
+        default="auto",
+        help="float32, or auto: with products in bfloat16 where the processor has them (auto)",
+    )
     add("--tls-certificate", type=Path, metavar="PEM", help="certificate, for https and gRPC")
     add("--tls-key", type=Path, metavar="PEM", help="its key")
     add(
@@ -84,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
         from tfnlp.serving import configuration, server
         from tfnlp.serving.batching import Limits
 
+        precision.start(args.precision, training=False)
     find = configuration.read if args.models.is_file() else configuration.find
     if not find(args.models) and args.models.is_file():
         raise UserError(f"{args.models} lists no model")

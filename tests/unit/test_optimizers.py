@@ -75,24 +75,64 @@ def test_the_learning_rate_falls_by_layer():
             np.testing.assert_allclose(change[path], -rate, rtol=1e-4)
 
 
-def test_a_layer_decay_of_one_is_keras_adamw():
+def test_the_numbers_are_those_of_keras_adamw():
     ours, theirs = network(), network()
-    settings = {"learning_rate": 0.01, "weight_decay": 0.1, "warmup": 0.3, "schedule": "linear"}
     gradients = {v.path: np.random.default_rng(1).normal(size=v.shape) for v in ours.weights}
-    scaled = optimizers.LayerwiseAdamW(
-        scale=lambda path: 1.0,
-        decay=0.1,
-        learning_rate=optimizers.WarmupDecay(0.01, 3, 10),
-        global_clipnorm=1.0,
+    settings = {"learning_rate": 0.01, "weight_decay": 0.1, "warmup": 0.3, "schedule": "linear"}
+    keras_adamw = keras.optimizers.AdamW(
+        optimizers.WarmupDecay(0.01, 3, 10), weight_decay=0.1, global_clipnorm=1.0
     )
-    plain = optimizers.adamw(config.Optimizer(**settings), 10, ())
-    assert type(plain) is keras.optimizers.AdamW
-    for optimizer, model in ((scaled, ours), (plain, theirs)):
+    keras_adamw.exclude_from_weight_decay(var_names=list(optimizers.UNDECAYED))
+    made = optimizers.adamw(config.Optimizer(**settings), 10, ())
+    for optimizer, model in ((made, ours), (keras_adamw, theirs)):
         for _ in range(6):
             pairs = [(tf.constant(gradients[v.path], "float32"), v) for v in model.weights]
             optimizer.apply_gradients(pairs)
     for a, b in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+def embedded(words: list[list[int]], dense: bool) -> tuple[np.ndarray, np.ndarray, list]:
+    """Train an embedding of 6 rows on words; returns it before and after, and its moments."""
+    keras.utils.set_random_seed(5)
+    layer = keras.layers.Embedding(6, 3, name="words")
+    layer.build()
+    before = layer.embeddings.numpy()
+    settings = {"learning_rate": 0.1, "weight_decay": 0.2, "warmup": 0.0, "schedule": "constant"}
+    optimizer = optimizers.adamw(config.Optimizer(**settings, clip_norm=0.5), 10, ())
+    optimizer.build([layer.embeddings])
+
+    @tf.function
+    def learn(batch):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(batch) * tf.constant([1.0, -2.0, 3.0]))
+        gradient = tape.gradient(loss, layer.embeddings.value)
+        assert isinstance(gradient, tf.IndexedSlices)
+        optimizer.apply_gradients(
+            [(tf.convert_to_tensor(gradient) if dense else gradient, layer.embeddings)]
+        )
+
+    for batch in words:
+        learn(tf.constant(batch))
+    moments = [v.numpy() for v in optimizer.variables if v.path.endswith(("momentum", "velocity"))]
+    return before, layer.embeddings.numpy(), moments
+
+
+def test_rows_that_every_batch_touches_are_updated_as_ever():
+    """Also a row that comes twice: its gradients are added up before they are clipped."""
+    words = [[0, 1, 2, 3, 4, 5, 2, 2], [5, 4, 3, 2, 1, 0, 0, 5]]
+    (_, rows, moments), (_, whole, wanted) = embedded(words, False), embedded(words, True)
+    np.testing.assert_allclose(rows, whole, rtol=1e-4)
+    for found, expected in zip(moments, wanted, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_rows_that_no_batch_touches_stay_as_they_are():
+    before, after, moments = embedded([[1, 3, 3], [3, 1, 1], [1, 1, 3]], False)
+    changed = [row for row in range(6) if (before[row] != after[row]).any()]
+    assert changed == [1, 3]
+    for moment in moments:
+        assert sorted(set(np.nonzero(moment)[0])) == [1, 3]
 
 
 def test_the_whole_gradient_is_clipped():

@@ -19,6 +19,7 @@ from pipelines import tokenizer as tokenizers
 from pipelines.errors import UserError
 from pipelines.tokenizer import Tokenizer
 from tfnlp.backbones import entry, families
+from tfnlp.backbones.encoder import Encoder
 from tfnlp.backbones.families import ENCODERS, Kind
 
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
@@ -193,6 +194,8 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
     activation = config.get("hidden_act", config.get("activation"))
     epsilon = config.get("layer_norm_eps")
     for layer in network._flatten_layers(include_self=False):
+        if type(layer) is keras_hub.layers.TransformerEncoder:
+            layer.__class__ = Encoder
         if activation == "gelu" and isinstance(layer, keras_hub.layers.TransformerEncoder):
             layer.activation = keras.activations.gelu
             layer._feedforward_intermediate_dense.activation = keras.activations.gelu

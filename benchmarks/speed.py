@@ -1,0 +1,222 @@
+"""Time, memory and quality beside Transformers and ONNX Runtime, on the same cores.
+
+python benchmarks/speed.py [training] [answers] [tokens] [start] [growth] [arithmetic]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import peers
+import speed_growth
+import speed_parts
+from rich.progress import track
+
+from pipelines.startup import quiet_start
+from tfnlp import arguments
+from tfnlp.options import Parser
+
+HERE = Path(__file__).parent
+Job = Callable[[int], dict[str, Any]]
+
+
+def command(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Run a command; returns the seconds it took and the most memory it held [MB]."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=folder, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} ended with {os.waitstatus_to_exitcode(status)}")
+    return {"seconds": time.perf_counter() - begun, "megabytes": usage.ru_maxrss / 1024}
+
+
+def peer(python: Path, job: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Run a job of speed_peer.py."""
+    line = [str(python), str(HERE / "speed_peer.py"), job, json.dumps(dict(given))]
+    quiet = {**os.environ, "TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
+    begun = time.perf_counter()
+    done = subprocess.run(line, capture_output=True, text=True, env=quiet)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {**told, "seconds": time.perf_counter() - begun}
+
+
+def in_turn(jobs: Mapping[str, Job], repeats: int, what: str) -> dict[str, dict[str, float]]:
+    """Run all jobs in turn, several times; returns the medians of what each told."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in jobs}
+    for repeat in track(range(repeats), what, transient=True):
+        for name, job in jobs.items():
+            found[name].append(job(repeat))
+    return {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for name, runs in found.items()
+    }
+
+
+def table(title: str, found: Mapping[str, Mapping[str, float]], shown: Mapping[str, str]) -> None:
+    """Print a Markdown table: a line a contender, a column a figure and its format."""
+    print(f"\n**{title}**\n\n| | {' | '.join(shown)} |\n|{' --- |' * (len(shown) + 1)}")
+    for name, figures in found.items():
+        cells = [form.format(figures.get(key.partition(" [")[0], 0)) for key, form in shown.items()]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def written(dataset: str, folder: Path) -> dict[str, str]:
+    """Write the rows of a data set's splits as JSONL, for both sides."""
+    from tfnlp import experiment as steps
+    from tfnlp import task as tasks
+
+    flags = ["--task", "classification", "--dataset", dataset]
+    experiment, _ = arguments.parse(flags, Parser(prog="speed"))
+    found = steps.read_splits(experiment, tasks.load("classification"))
+    paths = {}
+    for name in ("train", "validation", "test"):
+        columns = getattr(found, name).columns
+        rows = zip(columns["text"], columns["label"], strict=True)
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        paths[name] = str(folder / f"{dataset}-{name}.jsonl")
+        Path(paths[name]).write_text("\n".join(lines) + "\n", "utf-8")
+    return paths
+
+
+SETTINGS = {
+    # Who takes what; the first is the same on both sides.
+    "same settings": (
+        {"batch_size": 32, "learning_rate": 1e-4, "bf16": False, "grouped": False},
+        ["--batch-size", "32", "--learning-rate", "1e-4"],
+    ),
+    "each side's best": (
+        {"batch_size": 32, "learning_rate": 1e-4, "bf16": True, "grouped": True},
+        ["--batch-size", "64", "--learning-rate", "2e-4", "--freeze-embeddings"],
+    ),
+}
+
+
+def training(python: Path, dataset: str, epochs: int, repeats: int, folder: Path) -> None:
+    """Train on both sides, whole commands, another seed each time."""
+    from tfnlp.backbones import loading
+
+    paths, weights = written(dataset, folder), str(loading.find("minilm-l6-en"))
+    for how, (theirs, flags) in SETTINGS.items():
+
+        def ours(repeat: int, flags: Sequence[str] = flags) -> dict[str, Any]:
+            name = f"{dataset}-{time.time_ns()}"
+            given = [f"--{split}={path}" for split, path in paths.items()]
+            given += ["--name", name, "--epochs", str(epochs), "--seed", str(repeat + 1)]
+            told = command(["tfnlp.train", "--task", "classification", *given, *flags], folder)
+            (file,) = folder.glob(f"tensorboard_logs/{name}/*/metrics.json")
+            test = json.loads(file.read_text("utf-8"))["test"]
+            return {**told, "accuracy": test["accuracy"]}
+
+        def transformers(repeat: int, settings: Mapping[str, Any] = theirs) -> dict[str, Any]:
+            given = {**paths, "weights": weights, "folder": str(folder / "peer"), **settings}
+            return peer(python, "train", {**given, "epochs": epochs, "seed": repeat + 1})
+
+        found = in_turn({"tfnlp": ours, "Transformers": transformers}, repeats, how)
+        ratio = found["Transformers"]["seconds"] / found["tfnlp"]["seconds"]
+        shown = {"seconds": "{:.1f}", "accuracy": "{:.4f}", "megabytes": "{:.0f}"}
+        title = f"{dataset}, {epochs} epochs, whole command, {how}: {ratio:.2f} times as fast"
+        table(title, found, shown)
+
+
+def answers(python: Path, repeats: int, folder: Path) -> None:
+    """Answer the test rows of R52 by the same weights on all sides."""
+    paths = written("reuters-r52", folder)
+    train = [f"--{split}={path}" for split, path in paths.items()]
+    command(
+        ["tfnlp.train", "--task", "classification", "--name", "r52", *train, "--epochs=1"], folder
+    )
+    (run,) = folder.glob("tensorboard_logs/r52/*")
+    given = speed_parts.kept(run, paths, folder)
+    peer(python, "export", given)
+    saved = str(folder / "saved_models" / "r52")
+    jobs: dict[str, Job] = {
+        "tfnlp.predict": lambda _: speed_parts.apart("answers", saved, paths["test"]),
+        "tfnlp.predict --precision float32": lambda _: speed_parts.apart(
+            "answers", saved, paths["test"], "float32"
+        ),
+        "ONNX Runtime": lambda _: peer(python, "onnx", given),
+        "Transformers pipeline": lambda _: peer(python, "pipeline", given),
+    }
+    found = in_turn(jobs, repeats, "answers")
+    found["Transformers pipeline"] |= {"accuracy": float("nan"), "one": float("nan")}
+    shown = {"rate": "{:.1f}", "one": "{:.2f}", "accuracy": "{:.4f}", "megabytes": "{:.0f}"}
+    table("R52's test rows: texts/s, a text alone [ms], accuracy, peak memory [MB]", found, shown)
+
+
+def tokens(python: Path, repeats: int, folder: Path) -> None:
+    """Tokenize R52's test rows on one core."""
+    from tfnlp.backbones import loading
+
+    paths, weights = written("reuters-r52", folder), str(loading.find("minilm-l6-en"))
+    os.sched_setaffinity(0, {0})
+    for size in (32, 1024):
+        given = {**paths, "weights": weights, "batch_size": size}
+        jobs: dict[str, Job] = {
+            "tfnlp": lambda _, size=size: speed_parts.apart("tokens", paths["test"], str(size)),
+            "Hugging Face tokenizers": lambda _, given=given: peer(python, "tokens", given),
+        }
+        found = in_turn(jobs, repeats, "tokens")
+        table(f"Tokens/s of R52 on one core, batches of {size}", found, {"rate": "{:,.0f}"})
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def start(python: Path, repeats: int, folder: Path) -> None:
+    """Time from a command's start to its help, and to the first step of training."""
+    jobs: dict[str, Job] = {
+        "tfnlp.train to its first step": lambda _: speed_parts.apart("first_step"),
+        "tfnlp.train --help": lambda _: command(["tfnlp.train", "--help"], folder),
+        "tfnlp.predict --help": lambda _: command(["tfnlp.predict", "--help"], folder),
+    }
+    table("Start", in_turn(jobs, repeats, "start"), {"seconds": "{:.2f}"})
+
+
+def main() -> None:
+    """Print tables as Markdown; draw the growth."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts = ("training", "answers", "tokens", "start", "growth", "arithmetic")
+    parser.add_argument("parts", nargs="*", default=[], metavar="PART", help=", ".join(parts))
+    parser.add_argument("--dataset", default="trec", help="of training")
+    parser.add_argument("--epochs", type=int, default=4, help="of training")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("speed"), help="folder of the plots")
+    parser.add_argument("--peer-python", type=Path, help="of an environment with the peers")
+    given = parser.parse_args()
+    chosen = given.parts or parts
+    if unknown := set(chosen) - set(parts):
+        parser.error(f"no part {unknown.pop()}; there are: {', '.join(parts)}")
+    with quiet_start():
+        import tensorflow  # noqa: F401
+    python = peers.installed(given.peer_python)
+    print(f"{os.cpu_count()} cores, {speed_parts.processor()}; medians of {given.repeats}")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if "training" in chosen:
+            training(python, given.dataset, given.epochs, given.repeats, folder)
+        if "answers" in chosen:
+            answers(python, given.repeats, folder)
+        if "tokens" in chosen:
+            tokens(python, given.repeats, folder)
+        if "start" in chosen:
+            start(python, given.repeats, folder)
+        if "growth" in chosen:
+            speed_growth.growth(given.output)
+        if "arithmetic" in chosen:
+            speed_growth.arithmetic(given.repeats)
+
+
+if __name__ == "__main__":
+    main()

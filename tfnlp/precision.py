@@ -1,0 +1,63 @@
+"""In which precision a process multiplies matrices.
+
+A CPU with AVX512-BF16 or AMX multiplies bfloat16 matrices two to four times as fast as float32
+ones. There, TensorFlow's graph optimizer gives products bfloat16 factors when a graph is run;
+sums, norms, softmax, weights, gradients' sums and the optimizer stay float32, and so does what is
+saved and exported. A GPU of compute capability 8 or more trains by Keras's policy
+``mixed_bfloat16``.
+
+Source: TensorFlow's ``auto_mixed_precision_onednn_bfloat16``
+    (https://www.tensorflow.org/api_docs/python/tf/config/optimizer/set_experimental_options).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Precision: TypeAlias = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+
+_FLAGS = {"avx512_bf16", "amx_bf16"}  # as Linux names them
+_OPTION = "auto_mixed_precision_onednn_bfloat16"
+_KEPT = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"
+# What stays float32 although it stands between two products. Answers lose no digits of norms and
+# softmax; the rest is joined with the product before it. Training cannot join them, and bfloat16
+# sums are slower than float32 ones.
+_ANSWERING = "Mean,Rsqrt,Softmax,SquaredDifference,Sub,Sum"
+_TRAINING = (
+    f"Add,AddN,AddV2,BiasAdd,BiasAddGrad,Erf,Erfc,Inv,Log,Mul,RealDiv,Sqrt,Square,{_ANSWERING}"
+)
+
+
+def start(kind: Precision, *, training: bool) -> str:
+    """Set the precision of what this process runs from now on.
+
+    Args:
+        kind: ``auto`` is the fastest that costs no quality; the others are Keras's policies.
+        training: gradients are taken too.
+
+    Returns:
+        Keras's dtype policy that goes with it.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    on = kind == "auto" and not gpus and cpu_has_bfloat16()
+    os.environ[_KEPT] = _TRAINING if training else _ANSWERING
+    tf.config.optimizer.set_experimental_options({_OPTION: on})
+    if kind != "auto":
+        return kind
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    capable = [found.get("compute_capability", (0, 0)) >= (8, 0) for found in details]
+    return "mixed_bfloat16" if capable and all(capable) else "float32"
+
+
+def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Say whether this machine's processor multiplies bfloat16 matrices; False if unknown."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:  # not Linux
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return not _FLAGS.isdisjoint(flags.split())
