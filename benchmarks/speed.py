@@ -1,6 +1,6 @@
 """Time, memory and quality beside Transformers and ONNX Runtime, on the same cores.
 
-python benchmarks/speed.py [training] [answers] [tokens] [start] [growth] [arithmetic]
+python benchmarks/speed.py [training] [answers] [tokens] [start] [growth] [arithmetic] [parts]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import peers
 import speed_growth
 import speed_parts
+import speed_profile
 from rich.progress import track
 
 from pipelines.startup import quiet_start
@@ -93,42 +94,47 @@ def written(dataset: str, folder: Path) -> dict[str, str]:
 
 
 SETTINGS = {
-    # Who takes what; the first is the same on both sides.
-    "same settings": (
+    # What Transformers takes, and what tfnlp.
+    "same": (
         {"batch_size": 32, "learning_rate": 1e-4, "bf16": False, "grouped": False},
         ["--batch-size", "32", "--learning-rate", "1e-4"],
     ),
-    "each side's best": (
+    "best": (
         {"batch_size": 32, "learning_rate": 1e-4, "bf16": True, "grouped": True},
         ["--batch-size", "64", "--learning-rate", "2e-4", "--freeze-embeddings"],
     ),
 }
 
 
-def training(python: Path, dataset: str, epochs: int, repeats: int, folder: Path) -> None:
+def training(python: Path, given: argparse.Namespace, folder: Path) -> None:
     """Train on both sides, whole commands, another seed each time."""
     from tfnlp.backbones import loading
 
+    dataset, epochs = given.dataset, given.epochs
     paths, weights = written(dataset, folder), str(loading.find("minilm-l6-en"))
-    for how, (theirs, flags) in SETTINGS.items():
+    for how in given.settings:
+        theirs, flags = SETTINGS[how]
 
         def ours(repeat: int, flags: Sequence[str] = flags) -> dict[str, Any]:
             name = f"{dataset}-{time.time_ns()}"
-            given = [f"--{split}={path}" for split, path in paths.items()]
-            given += ["--name", name, "--epochs", str(epochs), "--seed", str(repeat + 1)]
-            told = command(["tfnlp.train", "--task", "classification", *given, *flags], folder)
+            files = [f"--{split}={path}" for split, path in paths.items()]
+            seed = ["--name", name, "--epochs", str(epochs), "--seed", str(repeat + 1)]
+            line = ["tfnlp.train", "--task", "classification", *files, *seed, *flags]
+            told = command(line, folder)
             (file,) = folder.glob(f"tensorboard_logs/{name}/*/metrics.json")
             test = json.loads(file.read_text("utf-8"))["test"]
             return {**told, "accuracy": test["accuracy"]}
 
         def transformers(repeat: int, settings: Mapping[str, Any] = theirs) -> dict[str, Any]:
-            given = {**paths, "weights": weights, "folder": str(folder / "peer"), **settings}
-            return peer(python, "train", {**given, "epochs": epochs, "seed": repeat + 1})
+            told = {**paths, "weights": weights, "folder": str(folder / "peer"), **settings}
+            return peer(python, "train", {**told, "epochs": epochs, "seed": repeat + 1})
 
-        found = in_turn({"tfnlp": ours, "Transformers": transformers}, repeats, how)
+        found = in_turn({"tfnlp": ours, "Transformers": transformers}, given.repeats, how)
         ratio = found["Transformers"]["seconds"] / found["tfnlp"]["seconds"]
         shown = {"seconds": "{:.1f}", "accuracy": "{:.4f}", "megabytes": "{:.0f}"}
-        title = f"{dataset}, {epochs} epochs, whole command, {how}: {ratio:.2f} times as fast"
+        title = (
+            f"{dataset}, {epochs} epochs, whole command, {how} settings: {ratio:.2f} times as fast"
+        )
         table(title, found, shown)
 
 
@@ -187,10 +193,11 @@ def start(python: Path, repeats: int, folder: Path) -> None:
 def main() -> None:
     """Print tables as Markdown; draw the growth."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ("training", "answers", "tokens", "start", "growth", "arithmetic")
+    parts = ("training", "answers", "tokens", "start", "growth", "arithmetic", "parts")
     parser.add_argument("parts", nargs="*", default=[], metavar="PART", help=", ".join(parts))
     parser.add_argument("--dataset", default="trec", help="of training")
     parser.add_argument("--epochs", type=int, default=4, help="of training")
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=Path("speed"), help="folder of the plots")
     parser.add_argument("--peer-python", type=Path, help="of an environment with the peers")
@@ -205,7 +212,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if "training" in chosen:
-            training(python, given.dataset, given.epochs, given.repeats, folder)
+            training(python, given, folder)
         if "answers" in chosen:
             answers(python, given.repeats, folder)
         if "tokens" in chosen:
@@ -216,6 +223,8 @@ def main() -> None:
             speed_growth.growth(given.output)
         if "arithmetic" in chosen:
             speed_growth.arithmetic(given.repeats)
+        if "parts" in chosen:
+            speed_profile.parts(given.repeats)
 
 
 if __name__ == "__main__":
