@@ -69,15 +69,10 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class AdamW(keras.optimizers.Adam):
-    """AdamW in one pass over each variable, or over the rows of an embedding that a batch touched.
+    """AdamW in one pass over each variable.
 
     Keras writes the update as a dozen operations that each go through the memory of all weights;
     TensorFlow has one kernel for them, whose numbers are those of `keras.optimizers.AdamW`.
-
-    Gradients of embeddings come as ``tf.IndexedSlices``. Rows that a batch does not touch keep
-    their weights and moments, where AdamW would let the moments fade, move the weights by what is
-    left of them and decay them. So a row that every batch touches is updated as ever, a rare one
-    is not moved by batches that it was not in.
 
     Args:
         scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
@@ -85,8 +80,7 @@ class AdamW(keras.optimizers.Adam):
 
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"
         (https://arxiv.org/abs/1711.05101); learning rates by layer: Howard and Ruder 2018,
-        "ULMFiT", section 3.2 (https://arxiv.org/abs/1801.06146); rows: tensorflow-addons'
-        LazyAdam.
+        "ULMFiT", section 3.2 (https://arxiv.org/abs/1801.06146).
     """
 
     def __init__(self, *, scale: Callable[[str], float], decay: float, **kwargs: Any) -> None:
@@ -109,45 +103,25 @@ class AdamW(keras.optimizers.Adam):
         return list(clipped)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable, or the rows of it that the gradient has."""
+        """Update one variable from its gradient."""
         place = self._get_variable_index(variable)
         rate = tf.cast(learning_rate, variable.dtype) * self._scales[place]
         step = tf.cast(self.iterations + 1, variable.dtype)
-        powers = self.beta_1**step, self.beta_2**step
-        decay = self._decays[place] * rate if self._decays[place] else None
-        # A replica's own, where there are replicas.
-        held = [v.handle for v in (variable, self._momentums[place], self._velocities[place])]
-        if isinstance(gradient, tf.IndexedSlices):
-            self._update_rows(_summed(gradient), held, rate, powers, decay)
-            return
-        if decay is not None:
-            self.assign_sub(variable, variable * decay)
+        if self._decays[place]:
+            self.assign(variable, variable * (1 - self._decays[place] * rate))
         tf.raw_ops.ResourceApplyAdam(
-            **dict(zip(("var", "m", "v"), held, strict=True)),
-            beta1_power=powers[0],
-            beta2_power=powers[1],
+            # A replica's own, where there are replicas.
+            var=variable.handle,
+            m=self._momentums[place].handle,
+            v=self._velocities[place].handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
             lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=tf.cast(gradient, variable.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
         )
-
-    def _update_rows(
-        self, gradient: tf.IndexedSlices, held: Sequence[Any], rate: Any, powers: Any, decay: Any
-    ) -> None:
-        """Update rows of a variable and of its moments; no row may come twice."""
-        rows, values = gradient.indices, gradient.values
-        old, m, v = (
-            tf.raw_ops.ResourceGather(resource=one, indices=rows, dtype=values.dtype)
-            for one in held
-        )
-        m += (values - m) * (1 - self.beta_1)
-        v += (tf.square(values) - v) * (1 - self.beta_2)
-        new = old if decay is None else old - old * decay
-        new -= m * (rate * tf.sqrt(1 - powers[1]) / (1 - powers[0])) / (tf.sqrt(v) + self.epsilon)
-        for one, updates in zip(held, (new, m, v), strict=True):
-            tf.raw_ops.ResourceScatterUpdate(resource=one, indices=rows, updates=updates)
 
 
 def _summed(gradient: Any) -> Any:
