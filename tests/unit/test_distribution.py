@@ -224,7 +224,7 @@ def test_two_workers_end_equal_and_a_killed_one_resumes(tmp_path):
 @pytest.mark.timeout(3000)
 def test_two_workers_compute_what_one_process_does(tmp_path):
     """Without dropout; 71 rows are 64 to train, in even batches, and 7 to validate."""
-    still = ["--dropout", "0", "--head-dropout", "0"]
+    still = ["--dropout", "0", "--head-dropout", "0", "--precision", "float32"]
     places = [tmp_path / "two", tmp_path / "one"]
     for place in places:
         place.mkdir()
