@@ -23,10 +23,9 @@ def apart(*arguments: str) -> dict[str, Any]:
     """Run a part in a process of its own; returns what it told."""
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
-    lines = done.stdout.splitlines()
-    if not lines:
+    if done.returncode:
         raise SystemExit(done.stderr)
-    told: dict[str, Any] = json.loads(lines[-1])
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {"seconds": time.perf_counter() - begun, **told}
 
 
@@ -122,7 +121,7 @@ def first_step() -> dict[str, Any]:
     class _First(BaseException):
         pass
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise _First
 
     run = train._run
