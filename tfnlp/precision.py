@@ -1,9 +1,9 @@
 """In which precision a process multiplies matrices.
 
-A CPU with AVX512-BF16 or AMX multiplies bfloat16 matrices about twice as fast as float32 ones. There, TensorFlow's graph optimizer gives products bfloat16 factors when a graph is run;
-sums, norms, softmax, weights, gradients' sums and the optimizer stay float32, and so does what is
-saved and exported. A GPU of compute capability 8 or more trains by Keras's policy
-``mixed_bfloat16``.
+A CPU with AVX512-BF16 or AMX multiplies bfloat16 matrices about twice as fast as float32 ones.
+There, TensorFlow's graph optimizer gives products bfloat16 factors when a graph is run; sums,
+norms, softmax, weights, gradients' sums and the optimizer stay float32, and so does what is saved
+and exported. A GPU of compute capability 8 or more trains by Keras's policy ``mixed_bfloat16``.
 
 Source: TensorFlow's ``auto_mixed_precision_onednn_bfloat16``
     (https://www.tensorflow.org/api_docs/python/tf/config/optimizer/set_experimental_options).
