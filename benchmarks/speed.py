@@ -180,7 +180,7 @@ def tokens(python: Path, repeats: int, folder: Path) -> None:
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
-def start(python: Path, repeats: int, folder: Path) -> None:
+def start(repeats: int, folder: Path) -> None:
     """Time from a command's start to its help, and to the first step of training."""
     jobs: dict[str, Job] = {
         "tfnlp.train to its first step": lambda _: speed_parts.apart("first_step"),
@@ -207,7 +207,8 @@ def main() -> None:
         parser.error(f"no part {unknown.pop()}; there are: {', '.join(parts)}")
     with quiet_start():
         import tensorflow  # noqa: F401
-    python = peers.installed(given.peer_python)
+    beside = {"training", "answers", "tokens"}.intersection(chosen)
+    python = peers.installed(given.peer_python) if beside else Path(sys.executable)
     print(f"{os.cpu_count()} cores, {speed_parts.processor()}; medians of {given.repeats}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -218,7 +219,7 @@ def main() -> None:
         if "tokens" in chosen:
             tokens(python, given.repeats, folder)
         if "start" in chosen:
-            start(python, given.repeats, folder)
+            start(given.repeats, folder)
         if "growth" in chosen:
             speed_growth.growth(given.output)
         if "arithmetic" in chosen:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import speed_parts
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 LENGTHS = (16, 32, 64, 128, 256, 512)
@@ -186,5 +187,5 @@ PARTS = {part.__name__: part for part in (rows, lengths, achieved)}
 if __name__ == "__main__":
     told = PARTS[sys.argv[1]](*map(int, sys.argv[2:]))
     if sys.argv[1] == "rows":
-        told["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        told["megabytes"] = speed_parts.peak()
     print(json.dumps(told))

@@ -6,7 +6,6 @@ Run by benchmarks/speed.py: python speed_parts.py PART ARGUMENT ...; prints one 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -29,6 +28,12 @@ def apart(*arguments: str) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - begun, **told}
 
 
+def peak() -> float:
+    """Return the most memory that this process held [MB]; getrusage counts its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 def processor() -> str:
     """Name the processor, and what matters of it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -40,12 +45,15 @@ def processor() -> str:
 def kept(run: Path, paths: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """Say what the peers need of a trained classifier: its encoder, head, labels and rows."""
     from tfnlp import storage
+    from tfnlp.backbones import saving
 
     model = storage.load(run)
+    source = model.experiment.backbone.name
+    saving.write(model.network, source, model.context.tokenizer, folder / "encoder")
     kernel, bias = model.network.layers[-1].get_weights()
     np.savez(folder / "head.npz", kernel=kernel, bias=bias)
     return {
-        "weights": str(run / "model" / "backbone"),
+        "weights": str(folder / "encoder"),
         "head": str(folder / "head.npz"),
         "onnx": str(folder / "model.onnx"),
         "labels": model.context.facts["labels"],
@@ -146,5 +154,5 @@ PARTS = {part.__name__: part for part in (answers, tokens, first_step)}
 
 if __name__ == "__main__":
     found = PARTS[sys.argv[1]](*sys.argv[2:])
-    found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["megabytes"] = peak()
     print(json.dumps(found))

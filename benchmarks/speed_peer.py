@@ -5,7 +5,6 @@ Each job prints one line of JSON.
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -186,5 +185,7 @@ JOBS = {job.__name__: job for job in (train, export, onnx, pipeline, tokens)}
 if __name__ == "__main__":
     told = JOBS[sys.argv[1]](json.loads(sys.argv[2]))
     told["seconds"] = time.perf_counter() - BEGUN
-    told["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    told["megabytes"] = float(peak.split()[1]) / 1024
     print(json.dumps(told))
