@@ -124,7 +124,7 @@ def first_step() -> dict[str, Any]:
     import os
     import tempfile
 
-    from tfnlp import train
+    from tfnlp import commands, train
 
     class _First(BaseException):
         pass
@@ -144,7 +144,8 @@ def first_step() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
-            train.main([])
+            sys.argv = ["train"]
+            commands.run(train.main)
         except _First:
             return {"seconds": time.perf_counter() - BEGUN}
     raise SystemExit("no batch was learned")
