@@ -12,6 +12,7 @@ from pathlib import Path
 BEGUN = time.perf_counter()
 
 import numpy as np  # noqa: E402
+from speed_parts import peak  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
 
 LENGTH = 128
@@ -185,7 +186,5 @@ JOBS = {job.__name__: job for job in (train, export, onnx, pipeline, tokens)}
 if __name__ == "__main__":
     told = JOBS[sys.argv[1]](json.loads(sys.argv[2]))
     told["seconds"] = time.perf_counter() - BEGUN
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = next(line for line in lines if line.startswith("VmHWM"))
-    told["megabytes"] = float(peak.split()[1]) / 1024
+    told["megabytes"] = peak()
     print(json.dumps(told))

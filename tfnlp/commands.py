@@ -19,7 +19,7 @@ def run(command: Callable[[list[str]], int]) -> int:
         after SIGINT or SIGTERM.
     """
     # Importing and tracing make millions of objects that all stay: looking through them for what
-    # could go, after each 700 as Python does, is a tenth of the time to the first step.
+    # could go, after each 700 as Python does, delays the first step (benchmarks/speed.py start).
     gc.set_threshold(100_000)
     try:
         return command(sys.argv[1:])
