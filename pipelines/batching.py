@@ -237,9 +237,12 @@ def batches(
     count = (len(epochs) * len(plan) - start) * len(parts)
     data = data.skip(start * len(parts)).apply(tf.data.experimental.assert_cardinality(count))
     # Both are in ops already; to let AutoGraph find that out takes seconds of a run.
-    return data.map(tf.autograph.experimental.do_not_convert(load)).prefetch(
-        4
-    )  # one thread beside training's is fast enough
+    # One thread beside training's is fast enough.
+    data = data.map(tf.autograph.experimental.do_not_convert(load)).prefetch(4)
+    # There is nothing to tune, and an iterator that is tuned sleeps up to a minute before it ends.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def pad(features: Mapping[str, tf.Tensor], width: tf.Tensor, pad_id: int) -> dict[str, tf.Tensor]:

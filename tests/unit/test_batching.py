@@ -181,3 +181,9 @@ def test_pad_pads_the_last_axis_token_ids_with_the_pad_id(shape):
     assert np.unique(padded["token_ids"][..., 3:]).tolist() == [7]
     assert np.unique(padded["padding_mask"][..., 3:]).tolist() == [0]
     assert np.unique(padded["token_ids"][..., :3]).tolist() == [1]
+
+
+def test_no_iterator_is_tuned():
+    # What tunes it sleeps for up to a minute, and an iterator ends only when that wakes up.
+    plan = batching.Plan(np.full(10, 5), 4, np.array([5]), seed=3)
+    assert batching.batches(numbers(10), plan, element, range(2)).options().autotune.enabled is False
