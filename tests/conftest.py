@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfnlp import precision
+from tfnlp import cores, precision
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -15,6 +15,12 @@ def processor():
     precision.cpu_has_bfloat16 = lambda: False
     yield really
     precision.cpu_has_bfloat16 = really
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads():
+    """Give each core a thread as tfnlp.train does, before any test has used TensorFlow."""
+    cores.start()
 
 
 def pytest_addoption(parser):

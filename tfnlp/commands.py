@@ -36,3 +36,5 @@ def run(command: Callable[[list[str]], int]) -> int:
     except KeyboardInterrupt as stop:
         print(f"stopped{f': {stop}' if str(stop) else ''}", file=sys.stderr)
         return 128 + getattr(stop, "signum", signal.SIGINT)
+    finally:
+        gc.freeze()  # nor does the end need to look through them: the process's memory goes as one

@@ -19,7 +19,7 @@ from pipelines import batching, splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from pipelines.tokenizer import Tokenizer
-from tfnlp import distribution, optimizers, precision
+from tfnlp import cores, distribution, optimizers, precision, streams
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
@@ -143,7 +143,7 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     if task.generate:
         facts |= writing_facts(backbone)
     context = Context(experiment.options, backbone.tokenizer, max_length, facts, target)
-    network = distribution.replicated(task.build(context, backbone.model))
+    network = streams.streamed(distribution.replicated(task.build(context, backbone.model)))
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
             f"--freeze-layers {settings.freeze_layers} is more than the "
@@ -301,11 +301,13 @@ def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.nda
     raw = batching.tensors(rows, inputs) if asked else None
     data = arrange(model, rows, shuffle=False, raw=raw)
     order, _ = data.plan.epoch(0)
-    found = []
     model.answer.get_concrete_function(batching.specs(data.raw))
-    for places in order:
+
+    def one(places: np.ndarray) -> dict[str, np.ndarray]:
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
-        found.append(fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()}))
+        return fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()})
+
+    found = cores.each(one, order)
     back = np.argsort(np.concatenate(order))
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
@@ -360,24 +362,32 @@ def fit(
         )
 
     held = dealt(validation, range(1))
-    # Keras makes its metrics' variables at the first batch; a checkpoint needs them before.
-    model.network.evaluate(held, steps=1, verbose=0)
 
     def rows(epoch: int, batch: int) -> list[int]:
         return [train.rows.numbers[i] for i in train.plan.epoch(epoch)[0][batch]]
 
     feed = supervised.Feed(partial(dealt, train), steps, rows, held, len(validation.plan))
-    return supervised.fit(
-        model.network,
-        objective,
-        feed,
-        epochs=training.epochs,
-        patience=training.patience,
-        folder=folder / "checkpoints",
-        minutes=training.checkpoint_minutes,
-        resume=resume,
-        callbacks=callbacks,
-    )
+    _make_metrics(model, validation)
+    with streams.used(model.network):
+        return supervised.fit(
+            model.network,
+            objective,
+            feed,
+            epochs=training.epochs,
+            patience=training.patience,
+            folder=folder / "checkpoints",
+            minutes=training.checkpoint_minutes,
+            resume=resume,
+            callbacks=callbacks,
+        )
+
+
+def _make_metrics(model: Model, data: Data) -> None:
+    """Make the metrics' variables, as Keras does at the first batch: a checkpoint has them too."""
+    batch = next(iter(batches(model, data, range(1))))
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    model.network.compute_metrics(x, y, model.network(x, training=False), weights)
+    model.network.reset_metrics()
 
 
 def calibrated(model: Model, validation: Data) -> Model:

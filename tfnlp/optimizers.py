@@ -69,10 +69,16 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class AdamW(keras.optimizers.Adam):
-    """AdamW in one pass over each variable.
+    """AdamW in one pass over each variable, and of an embedding over the rows that were read.
 
     Keras writes the update as a dozen operations that each go through the memory of all weights;
     TensorFlow has one kernel for them, whose numbers are those of `keras.optimizers.AdamW`.
+
+    Of an embedding it updates those rows that the batch's tokens have: the others are half of a
+    small model's weights. AdamW would move a row by a tenth of its step at once and by the rest
+    over the batches that follow, whether they have its token or not; here it takes the whole step
+    at once, and decays when it is read. A gradient that is accumulated over batches, or comes from
+    a tied output layer too, is for all rows, and they are updated as AdamW does.
 
     Args:
         scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
@@ -96,17 +102,26 @@ class AdamW(keras.optimizers.Adam):
         self._decays = [0.0 if skip.search(v.path) else self._decay for v in variables]
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
-        """Clip by the norm of the whole gradient, in which a row that comes twice counts once."""
+        """Clip by the norm of the whole gradient, in which a row that comes twice counts once.
+
+        Keras calls this before each round of updates, so what they share is computed here.
+        """
+        step = tf.cast(self.iterations + 1, "float32")
+        self._powers = self.beta_1**step, self.beta_2**step
         if not self.global_clipnorm:
             return grads
         clipped, _ = tf.clip_by_global_norm([_summed(g) for g in grads], self.global_clipnorm)
         return list(clipped)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable from its gradient."""
+        """Update one variable, of float32, from its gradient."""
         place = self._get_variable_index(variable)
-        rate = tf.cast(learning_rate, variable.dtype) * self._scales[place]
-        step = tf.cast(self.iterations + 1, variable.dtype)
+        rate = tf.cast(learning_rate, variable.dtype)
+        if self._scales[place] != 1:
+            rate *= self._scales[place]
+        if isinstance(gradient, tf.IndexedSlices):
+            self._update_rows(gradient, variable, place, rate)
+            return
         if self._decays[place]:
             self.assign(variable, variable * (1 - self._decays[place] * rate))
         tf.raw_ops.ResourceApplyAdam(
@@ -114,14 +129,33 @@ class AdamW(keras.optimizers.Adam):
             var=variable.handle,
             m=self._momentums[place].handle,
             v=self._velocities[place].handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
+            beta1_power=self._powers[0],
+            beta2_power=self._powers[1],
             lr=rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
             grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
         )
+
+    def _update_rows(
+        self, gradient: tf.IndexedSlices, variable: Any, place: int, rate: Any
+    ) -> None:
+        """Update the rows (R,) of a variable (V, H) that a gradient (R, H) is for."""
+        gradient = gradient if self.global_clipnorm else _summed(gradient)
+        rows, slope = gradient.indices, tf.cast(gradient.values, variable.dtype)
+        handles = variable.handle, self._velocities[place].handle
+        weight, square = (
+            tf.raw_ops.ResourceGather(resource=handle, indices=rows, dtype=slope.dtype)
+            for handle in handles
+        )
+        square += (tf.square(slope) - square) * (1 - self.beta_2)
+        weight *= 1 - self._decays[place] * rate
+        weight -= rate * tf.sqrt(1 - self._powers[1]) * slope / (tf.sqrt(square) + self.epsilon)
+        for handle, value in zip(handles, (weight, square), strict=True):
+            tf.raw_ops.ResourceScatterUpdate(resource=handle, indices=rows, updates=value)
+        # From the first scatter on TensorFlow would copy the whole embedding for each reader.
+        tf.raw_ops.DisableCopyOnRead(resource=variable.handle)
 
 
 def _summed(gradient: Any) -> Any:

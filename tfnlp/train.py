@@ -57,9 +57,11 @@ def _run(experiment: Experiment, resume: bool) -> None:
     """Take an experiment from its rows to its SavedModel."""
     import tensorflow as tf
 
-    from tfnlp import distribution
+    from tfnlp import cores, distribution
 
     training = experiment.training
+    if training.distribute == "none":
+        cores.start()
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.strategy(training.distribute, training.batch_size)

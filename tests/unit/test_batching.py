@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,9 +101,28 @@ def test_epochs_and_seeds_differ_and_no_seed_keeps_the_order():
 def test_widths_cover_every_row(lengths, buckets):
     widths = batching.widths(lengths, buckets)
     assert widths[-1] == lengths.max()
-    assert len(widths) <= buckets + np.log2(len(lengths)) + 1
+    assert len(widths) <= buckets
     assert (np.diff(widths) > 0).all()
     assert set(widths) <= set(lengths)
+
+
+@given(st.lists(st.integers(2, 12), min_size=1, max_size=30).map(np.array), st.integers(1, 4))
+def test_no_other_widths_pad_less(lengths, buckets):
+    def cells(widths):
+        return sum(widths[np.searchsorted(widths, lengths)])
+
+    kinds = np.unique(lengths)
+    few = min(buckets, len(kinds))
+    others = [np.array([*chosen, kinds[-1]]) for chosen in combinations(kinds[:-1], few - 1)]
+    assert cells(batching.widths(lengths, buckets)) == min(cells(other) for other in others)
+
+
+def test_widths_of_more_lengths_than_can_be_weighed():
+    lengths = np.arange(2, 6000)
+    widths = batching.widths(lengths)
+    assert len(widths) == batching.BUCKETS
+    assert widths[-1] == 5999
+    assert np.diff(widths).max() < 2 * np.diff(widths).min()
 
 
 def numbers(count: int) -> dict[str, tf.Tensor]:
@@ -186,4 +207,5 @@ def test_pad_pads_the_last_axis_token_ids_with_the_pad_id(shape):
 def test_no_iterator_is_tuned():
     # What tunes it sleeps for up to a minute, and an iterator ends only when that wakes up.
     plan = batching.Plan(np.full(10, 5), 4, np.array([5]), seed=3)
-    assert batching.batches(numbers(10), plan, element, range(2)).options().autotune.enabled is False
+    data = batching.batches(numbers(10), plan, element, range(2))
+    assert data.options().autotune.enabled is False

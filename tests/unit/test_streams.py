@@ -1,0 +1,84 @@
+"""Parts of a batch beside each other give what the whole batch gives."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfnlp import cores, streams
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(1)
+    names = ("token_ids", "padding_mask")
+    inputs = {name: keras.Input([None], dtype="int32", name=name) for name in names}
+    states = keras.layers.Embedding(9, 4)(inputs["token_ids"])
+    states = states * keras.ops.cast(inputs["padding_mask"], "float32")[..., None]
+    outputs = keras.layers.Dense(3)(keras.layers.LayerNormalization()(states))
+    return streams.Streamed(inputs, {"tokens": outputs, "first": outputs[:, 0]})
+
+
+def learned(network, parts, batch):
+    """Return outputs and gradients, computed as fit does."""
+    network.streams = parts
+
+    @tf.function(reduce_retracing=True)
+    def step(batch):
+        with tf.GradientTape() as tape:
+            outputs = network(batch, training=True)
+            loss = tf.reduce_sum(outputs["tokens"] ** 2) + tf.reduce_sum(outputs["first"])
+        return outputs, [tf.convert_to_tensor(g) for g in tape.gradient(loss, network.weights)]
+
+    found = step(batch)
+    network.streams = 1
+    return found
+
+
+@settings(deadline=None, max_examples=10)
+@given(rows=st.integers(1, 7), tokens=st.integers(1, 5), parts=st.integers(2, 4))
+def test_outputs_and_gradients_are_those_of_the_whole(network, rows, tokens, parts):
+    random = np.random.default_rng(rows)
+    batch = {
+        "token_ids": tf.constant(random.integers(0, 9, (rows, tokens)), tf.int32),
+        "padding_mask": tf.constant(random.integers(0, 2, (rows, tokens)), tf.int32),
+    }
+    found, wanted = learned(network, parts, batch), learned(network, 1, batch)
+    for a, b in zip(tf.nest.flatten(found), tf.nest.flatten(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_is_whole_again_after_training(network):
+    inside = []
+
+    def broken_off():
+        with streams.used(network):
+            inside.append(network.streams)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert inside == [cores.count()]
+    assert network.streams == 1
+
+
+@pytest.mark.parametrize("given", [1, 2])
+def test_there_are_as_many_parts_as_cores(given):
+    code = (
+        "import os; places = sorted(os.sched_getaffinity(0)); "
+        f"os.sched_setaffinity(0, places[:{given}]); from tfnlp import cores; "
+        "cores.start(); print(min(len(places), cores.count()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == given
+
+
+def test_each_keeps_the_order_and_stops_at_an_error():
+    assert cores.each(lambda i: i * i, range(50)) == [i * i for i in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        cores.each(lambda i: 1 // i, [1, 0, 2])
