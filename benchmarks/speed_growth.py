@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import speed_parts
+from speed_step import learner
 
 ROWS = (1_000, 10_000, 100_000, 1_000_000)
 LENGTHS = (16, 32, 64, 128, 256, 512)
@@ -119,70 +120,50 @@ def lengths(*widths: int) -> dict[str, Any]:
 
 def _step(rows: int, width: int, kind: str) -> float:
     """Return the median time of a training step of MiniLM [s]."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
-
-    from tfnlp import optimizers, precision
-    from tfnlp.backbones import loading
-    from tfnlp.config import Optimizer
-    from tfnlp.heads import pooled
-
-    keras.config.set_dtype_policy(precision.start(kind, training=True))  # type: ignore[arg-type]
-    backbone = loading.load("minilm-l6-en")
-    output = keras.layers.Dense(6, dtype="float32")
-    model = pooled.head(backbone.model, output, pooling="mean", dropout=0.1)
-    optimizer = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    model.optimizer.build(model.trainable_variables)
-    choose = np.random.default_rng(0)
-    ids = tf.constant(choose.integers(1000, 20000, (rows, width)), tf.int32)
-    ones = tf.ones_like(ids)
-    x = {"token_ids": ids, "segment_ids": ones * 0, "padding_mask": ones}
-    data = tf.data.Dataset.from_tensors((x, tf.zeros(rows, tf.int64))).repeat()
-    model.make_train_function()
-    step = model.train_function
-    iterator, taken = iter(data), []
-    for _ in range(13):
-        begun = time.perf_counter()
-        float(step(iterator)["loss"])
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken[3:])
+    step = learner(rows, width, kind)
+    return statistics.median([step() for _ in range(13)][3:])
 
 
 def arithmetic(repeats: int) -> None:
     """Print what a step achieves beside a plain product of matrices, in the same run [GFLOP/s]."""
-    found = [_apart("achieved") for _ in range(repeats)]
+    parts = {
+        "a product of 2048 x 2048 matrices, float32": ("product", 0),
+        "the same, bfloat16": ("product", 1),
+        "a training step, --precision float32": ("trained", 0),
+        "a training step, --precision auto": ("trained", 1),
+    }
+    found: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(repeats):
+        for name, part in parts.items():
+            found[name].append(_apart(*part)["rate"])
     print("\n**Arithmetic of a training step of 32 rows of 16 tokens**\n")
     print("| | GFLOP/s |\n| --- | --- |")
-    for name in found[0]:
-        print(f"| {name} | {statistics.median(told[name] for told in found):.0f} |")
+    for name, rates in found.items():
+        print(f"| {name} | {statistics.median(rates):.0f} |")
 
 
-def achieved() -> dict[str, Any]:
-    """Time products and steps [GFLOP/s]."""
+def product(half: int) -> dict[str, Any]:
+    """Time products [GFLOP/s]."""
     import tensorflow as tf
 
-    def product(dtype: tf.DType) -> float:
-        x, y = (tf.cast(tf.random.normal([2048, 2048]), dtype) for _ in range(2))
-        multiply = tf.function(lambda: tf.reduce_sum(tf.matmul(x, y)))
+    dtype = tf.bfloat16 if half else tf.float32
+    x, y = (tf.cast(tf.random.normal([2048, 2048]), dtype) for _ in range(2))
+    multiply = tf.function(lambda: tf.reduce_sum(tf.matmul(x, y)))
+    multiply()
+    begun = time.perf_counter()
+    for _ in range(10):
         multiply()
-        begun = time.perf_counter()
-        for _ in range(10):
-            multiply()
-        return 10 * 2 * 2048**3 / (time.perf_counter() - begun) / 1e9
+    return {"rate": 10 * 2 * 2048**3 / (time.perf_counter() - begun) / 1e9}
 
+
+def trained(half: int) -> dict[str, Any]:
+    """Time training steps [GFLOP/s]."""
     # 10.6 million weights multiply each token: forward, and twice backward.
     work = 32 * 16 * 10.6e6 * 2 * 3 / 1e9
-    return {
-        "a product of 2048 x 2048 matrices, float32": product(tf.float32),
-        "the same, bfloat16": product(tf.bfloat16),
-        "a training step, --precision float32": work / _step(32, 16, "float32"),
-        "a training step, --precision auto": work / _step(32, 16, "auto"),
-    }
+    return {"rate": work / _step(32, 16, "auto" if half else "float32")}
 
 
-PARTS = {part.__name__: part for part in (rows, lengths, achieved)}
+PARTS = {part.__name__: part for part in (rows, lengths, product, trained)}
 
 if __name__ == "__main__":
     told = PARTS[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -29,13 +30,15 @@ class Streamed(keras.Model):
         # Traced once for all parts, which are of any size.
         part = tf.function(lambda given: whole(given, training=training), autograph=False)
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
-        cuts = [rows * i // self.streams for i in range(self.streams + 1)]
-        found = [part(_rows(inputs, start, stop)) for start, stop in pairwise(cuts)]
-        return tf.nest.map_structure(lambda *outputs: tf.concat(outputs, 0), *found)
-
-
-def _rows(tensors: Any, start: Any, stop: Any) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor[start:stop], tensors)
+        # No part may be empty, so the last row comes again where rows are too few.
+        count = tf.maximum(rows, self.streams)
+        places = tf.minimum(tf.range(count), rows - 1)
+        cuts = [count * i // self.streams for i in range(self.streams + 1)]
+        found = [
+            part(tf.nest.map_structure(partial(tf.gather, indices=places[start:stop]), inputs))
+            for start, stop in pairwise(cuts)
+        ]
+        return tf.nest.map_structure(lambda *outputs: tf.concat(outputs, 0)[:rows], *found)
 
 
 def streamed(network: keras.Model) -> keras.Model:

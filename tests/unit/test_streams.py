@@ -21,6 +21,8 @@ def network():
     states = keras.layers.Embedding(9, 4)(inputs["token_ids"])
     states = states * keras.ops.cast(inputs["padding_mask"], "float32")[..., None]
     outputs = keras.layers.Dense(3)(keras.layers.LayerNormalization()(states))
+    # Of no rows, this reshape could not tell the tokens.
+    outputs = keras.layers.Lambda(lambda x: tf.reshape(x, [tf.shape(x)[0], -1, 3]))(outputs)
     return streams.Streamed(inputs, {"tokens": outputs, "first": outputs[:, 0]})
 
 

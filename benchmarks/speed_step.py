@@ -1,0 +1,70 @@
+"""A training step of MiniLM with a classifier, for speed_profile.py and speed_growth.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def learner(
+    rows: int,
+    width: int,
+    kind: str = "auto",
+    *,
+    layer: str = "tfnlp",
+    optimizer: str = "tfnlp",
+    apart: bool = True,
+) -> Callable[[], float]:
+    """Return what trains on a batch and tells the seconds it took.
+
+    Args:
+        rows: of the batch.
+        width: tokens of each row.
+        kind: tfnlp's precision, or ``xla``.
+        layer: whose transformer layer, ``tfnlp`` or ``keras``.
+        optimizer: whose AdamW, ``tfnlp`` or ``keras``.
+        apart: a part of the batch on each core, where tfnlp does so.
+    """
+    import keras
+    import keras_hub
+    import numpy as np
+    import tensorflow as tf
+
+    from tfnlp import cores, optimizers, precision, streams
+    from tfnlp.backbones import loading
+    from tfnlp.backbones.encoder import Encoder
+    from tfnlp.config import Optimizer
+    from tfnlp.heads import pooled
+
+    if apart:
+        cores.start()
+    xla = kind == "xla"
+    policy = precision.start("float32" if xla else kind, training=True)  # type: ignore[arg-type]
+    keras.config.set_dtype_policy(policy)
+    backbone = loading.load("minilm-l6-en")
+    for each in backbone.model._flatten_layers():
+        if layer == "keras" and type(each) is Encoder:
+            each.__class__ = keras_hub.layers.TransformerEncoder
+    output = keras.layers.Dense(6, dtype="float32")
+    model = streams.streamed(pooled.head(backbone.model, output, pooling="mean", dropout=0.1))
+    model.streams = cores.count()
+    made: Any = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
+    if optimizer == "keras":
+        made = keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(made, loss, jit_compile=xla)
+    model.optimizer.build(model.trainable_variables)
+    ids = tf.constant(np.random.default_rng(0).integers(1000, 20000, (rows, width)), tf.int32)
+    ones = tf.ones_like(ids)
+    x = {"token_ids": ids, "segment_ids": ones * 0, "padding_mask": ones}
+    iterator = iter(tf.data.Dataset.from_tensors((x, tf.zeros(rows, tf.int64))).repeat())
+    model.make_train_function()
+    learn = model.train_function
+
+    def taken() -> float:
+        begun = time.perf_counter()
+        float(learn(iterator)["loss"])
+        return time.perf_counter() - begun
+
+    return taken
