@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import peers
 import speed_growth
 import speed_parts
 import speed_profile
+from matplotlib.figure import Figure
 from rich.progress import track
 
 from pipelines.startup import quiet_start
@@ -67,12 +69,30 @@ def in_turn(jobs: Mapping[str, Job], repeats: int, what: str) -> dict[str, dict[
     }
 
 
-def table(title: str, found: Mapping[str, Mapping[str, float]], shown: Mapping[str, str]) -> None:
-    """Print a Markdown table: a line a contender, a column a figure and its format."""
+def table(
+    title: str,
+    found: Mapping[str, Mapping[str, float]],
+    shown: Mapping[str, str],
+    picture: Path,
+) -> None:
+    """Print a Markdown table, a line a contender, a column a figure and its format; draw it."""
     print(f"\n**{title}**\n\n| | {' | '.join(shown)} |\n|{' --- |' * (len(shown) + 1)}")
     for name, figures in found.items():
         cells = [form.format(figures.get(key.partition(" [")[0], 0)) for key, form in shown.items()]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(figsize=(2 + 3 * len(shown), 1 + 0.4 * len(found)), layout="constrained")
+    side_by_side = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, (key, form) in zip(side_by_side, shown.items(), strict=True):
+        values = [figures.get(key.partition(" [")[0], math.nan) for figures in found.values()]
+        bars = axes.barh(list(found), values)
+        labels = ["" if math.isnan(value) else form.format(value) for value in values]
+        axes.bar_label(bars, labels, label_type="center", color="white")
+        axes.set(title=key)
+    figure.axes[0].invert_yaxis()  # the first contender on top
+    figure.suptitle(title)
+    figure.savefig(picture, dpi=120)
+    print(f"\ndrawn: {picture}")
 
 
 def written(dataset: str, folder: Path) -> dict[str, str]:
@@ -135,10 +155,10 @@ def training(python: Path, given: argparse.Namespace, folder: Path) -> None:
         title = (
             f"{dataset}, {epochs} epochs, whole command, {how} settings: {ratio:.2f} times as fast"
         )
-        table(title, found, shown)
+        table(title, found, shown, given.output / f"training-{dataset}-{how}.png")
 
 
-def answers(python: Path, repeats: int, folder: Path) -> None:
+def answers(python: Path, given: argparse.Namespace, folder: Path) -> None:
     """Answer the test rows of R52 by the same weights on all sides."""
     paths = written("reuters-r52", folder)
     train = [f"--{split}={path}" for split, path in paths.items()]
@@ -146,48 +166,51 @@ def answers(python: Path, repeats: int, folder: Path) -> None:
         ["tfnlp.train", "--task", "classification", "--name", "r52", *train, "--epochs=1"], folder
     )
     (run,) = folder.glob("tensorboard_logs/r52/*")
-    given = speed_parts.kept(run, paths, folder)
-    peer(python, "export", given)
+    kept = speed_parts.kept(run, paths, folder)
+    peer(python, "export", kept)
     saved = str(folder / "saved_models" / "r52")
     jobs: dict[str, Job] = {
         "tfnlp.predict": lambda _: speed_parts.apart("answers", saved, paths["test"]),
         "tfnlp.predict --precision float32": lambda _: speed_parts.apart(
             "answers", saved, paths["test"], "float32"
         ),
-        "ONNX Runtime": lambda _: peer(python, "onnx", given),
-        "Transformers pipeline": lambda _: peer(python, "pipeline", given),
+        "ONNX Runtime": lambda _: peer(python, "onnx", kept),
+        "Transformers pipeline": lambda _: peer(python, "pipeline", kept),
     }
-    found = in_turn(jobs, repeats, "answers")
+    found = in_turn(jobs, given.repeats, "answers")
     found["Transformers pipeline"] |= {"accuracy": float("nan"), "one": float("nan")}
     shown = {"rate": "{:.1f}", "one": "{:.2f}", "accuracy": "{:.4f}", "megabytes": "{:.0f}"}
-    table("R52's test rows: texts/s, a text alone [ms], accuracy, peak memory [MB]", found, shown)
+    title = "R52's test rows: texts/s, a text alone [ms], accuracy, peak memory [MB]"
+    table(title, found, shown, given.output / "answers.png")
 
 
-def tokens(python: Path, repeats: int, folder: Path) -> None:
+def tokens(python: Path, given: argparse.Namespace, folder: Path) -> None:
     """Tokenize R52's test rows on one core."""
     from tfnlp.backbones import loading
 
     paths, weights = written("reuters-r52", folder), str(loading.find("minilm-l6-en"))
     os.sched_setaffinity(0, {0})
     for size in (32, 1024):
-        given = {**paths, "weights": weights, "batch_size": size}
+        job = {**paths, "weights": weights, "batch_size": size}
         jobs: dict[str, Job] = {
             "tfnlp": lambda _, size=size: speed_parts.apart("tokens", paths["test"], str(size)),
-            "Hugging Face tokenizers": lambda _, given=given: peer(python, "tokens", given),
+            "Hugging Face tokenizers": lambda _, job=job: peer(python, "tokens", job),
         }
-        found = in_turn(jobs, repeats, "tokens")
-        table(f"Tokens/s of R52 on one core, batches of {size}", found, {"rate": "{:,.0f}"})
+        found = in_turn(jobs, given.repeats, "tokens")
+        title = f"Tokens/s of R52 on one core, batches of {size}"
+        table(title, found, {"rate": "{:,.0f}"}, given.output / f"tokens-{size}.png")
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
 
 
-def start(repeats: int, folder: Path) -> None:
+def start(given: argparse.Namespace, folder: Path) -> None:
     """Time from a command's start to its help, and to the first step of training."""
     jobs: dict[str, Job] = {
         "tfnlp.train to its first step": lambda _: speed_parts.apart("first_step"),
         "tfnlp.train --help": lambda _: command(["tfnlp.train", "--help"], folder),
         "tfnlp.predict --help": lambda _: command(["tfnlp.predict", "--help"], folder),
     }
-    table("Start", in_turn(jobs, repeats, "start"), {"seconds": "{:.2f}"})
+    found = in_turn(jobs, given.repeats, "start")
+    table("Start", found, {"seconds": "{:.2f}"}, given.output / "start.png")
 
 
 def main() -> None:
@@ -215,11 +238,11 @@ def main() -> None:
         if "training" in chosen:
             training(python, given, folder)
         if "answers" in chosen:
-            answers(python, given.repeats, folder)
+            answers(python, given, folder)
         if "tokens" in chosen:
-            tokens(python, given.repeats, folder)
+            tokens(python, given, folder)
         if "start" in chosen:
-            start(given.repeats, folder)
+            start(given, folder)
         if "growth" in chosen:
             speed_growth.growth(given.output)
         if "arithmetic" in chosen:
