@@ -260,13 +260,9 @@ def batches(
 
 
 def pad(features: Mapping[str, tf.Tensor], width: tf.Tensor, pad_id: int) -> dict[str, tf.Tensor]:
-    """Pad the last axis of every feature to ``width``: token ids with the pad id, others with 0.
-
-    Of features that come padded already, as packed blocks do, what is over is cut.
-    """
+    """Pad the last axis of every feature to ``width``: token ids with the pad id, others with 0."""
     padded = {}
     for name, value in features.items():
-        value = value[..., :width]
         missing = tf.cast(width, tf.int32) - tf.shape(value)[-1]
         edges = [[0, 0]] * (value.shape.rank - 1) + [[0, tf.maximum(missing, 0)]]
         padded[name] = tf.pad(value, edges, constant_values=pad_id if name == "token_ids" else 0)

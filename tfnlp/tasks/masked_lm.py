@@ -90,6 +90,8 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     if "token_ids" in raw:
         ids = raw["token_ids"]
         padding_mask = tf.cast(ids != tokenizer.pad_id, tf.int32)
+        longest = tf.reduce_max(tf.reduce_sum(padding_mask, 1))  # blocks come padded
+        ids, padding_mask = ids[:, :longest], padding_mask[:, :longest]
         ids, labels = masking.mask(
             tokenizer, ids, raw["seed"], rate=options.mask_rate, whole_words=options.whole_words
         )
