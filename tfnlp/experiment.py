@@ -143,7 +143,9 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     if task.generate:
         facts |= writing_facts(backbone)
     context = Context(experiment.options, backbone.tokenizer, max_length, facts, target)
-    network = streams.streamed(distribution.replicated(task.build(context, backbone.model)))
+    network = distribution.replicated(task.build(context, backbone.model))
+    if not task.pack:  # of hidden pieces a model gives as many as the batch's richest block has
+        network = streams.streamed(network)
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
             f"--freeze-layers {settings.freeze_layers} is more than the "
