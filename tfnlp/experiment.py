@@ -387,9 +387,8 @@ def fit(
 def _make_metrics(model: Model, data: Data) -> None:
     """Make the metrics' variables, as Keras does at the first batch: a checkpoint has them too."""
     row = {name: column[:1] for name, column in data.raw.items()}
-    one = element(model, row, tf.constant(data.plan.widths[-1]))
-    x, y, weights = keras.utils.unpack_x_y_sample_weight(one)
-    model.network.compute_metrics(x, y, model.network(x, training=False), weights)
+    x, y, *weights = element(model, row, tf.constant(data.plan.widths[-1]))
+    model.network.compute_metrics(x, y, model.network(x, training=False), *weights)
     model.network.reset_metrics()
 
 
