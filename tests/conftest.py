@@ -9,12 +9,12 @@ from tfnlp import cores, precision
 def processor():
     """Multiply in float32 on every machine, so that tests can compare digits.
 
-    Yields what says what the processor really can.
+    Yields what says what the processor is really quick at.
     """
-    really = precision.cpu_has_bfloat16
-    precision.cpu_has_bfloat16 = lambda: False
+    really = precision.bfloat16_is_faster
+    precision.bfloat16_is_faster = lambda: False
     yield really
-    precision.cpu_has_bfloat16 = really
+    precision.bfloat16_is_faster = really
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,7 +1,8 @@
 """In which precision a process multiplies matrices.
 
-A CPU with AVX512-BF16 or AMX multiplies bfloat16 matrices about twice as fast as float32 ones.
-There, TensorFlow's graph optimizer gives products bfloat16 factors when a graph is run; sums,
+A CPU of AMD with AVX512-BF16, or one with AMX, multiplies bfloat16 matrices about twice as fast as
+float32 ones. (Intel's without AMX, as some virtual machines have them, take twice as long.) There,
+TensorFlow's graph optimizer gives products bfloat16 factors when a graph is run; sums,
 norms, softmax, weights, gradients' sums and the optimizer stay float32, and so does what is saved
 and exported. A GPU of compute capability 8 or more trains by Keras's policy ``mixed_bfloat16``.
 
@@ -17,7 +18,6 @@ from typing import Literal, TypeAlias
 
 Precision: TypeAlias = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
-_FLAGS = {"avx512_bf16", "amx_bf16"}  # as Linux names them
 _OPTION = "auto_mixed_precision_onednn_bfloat16"
 _KEPT = "TF_AUTO_MIXED_PRECISION_GRAPH_REWRITE_INFERLIST_REMOVE"
 # What stays float32 although it stands between two products. Answers lose no digits of norms and
@@ -42,7 +42,7 @@ def start(kind: Precision, *, training: bool) -> str:
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    on = kind == "auto" and not gpus and cpu_has_bfloat16()
+    on = kind == "auto" and not gpus and bfloat16_is_faster()
     os.environ[_KEPT] = _TRAINING if training else _ANSWERING
     tf.config.optimizer.set_experimental_options({_OPTION: on})
     if kind != "auto":
@@ -52,11 +52,18 @@ def start(kind: Precision, *, training: bool) -> str:
     return "mixed_bfloat16" if capable and all(capable) else "float32"
 
 
-def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Say whether this machine's processor multiplies bfloat16 matrices; False if unknown."""
+def bfloat16_is_faster(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Say whether this machine multiplies bfloat16 matrices faster than float32; False if unknown.
+
+    It goes by the processor's name and abilities, not by a measurement, which may come out another
+    way for the same run taken up again. ``benchmarks/speed.py arithmetic`` measures.
+    """
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:  # not Linux
         return False
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return not _FLAGS.isdisjoint(flags.split())
+    told = {
+        name.strip(): value.split() for name, _, value in (line.partition(":") for line in lines)
+    }
+    flags, vendor = told.get("flags", []), told.get("vendor_id", [])
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and vendor == ["AuthenticAMD"])

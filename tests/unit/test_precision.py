@@ -18,24 +18,26 @@ def _as_before(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "has"),
+    ("vendor", "flags", "faster"),
     [
-        ("fpu avx512f avx512_bf16 avx512_vnni", True),
-        ("fpu amx_bf16 amx_tile", True),
-        ("fpu avx2 avx512f avx512_vnni", False),
-        ("", False),
+        ("AuthenticAMD", "fpu avx512f avx512_bf16 avx512_vnni", True),
+        ("AuthenticAMD", "fpu avx2 avx512f avx512_vnni", False),
+        ("GenuineIntel", "fpu avx512f avx512_bf16 avx512_vnni", False),
+        ("GenuineIntel", "fpu avx512_bf16 amx_bf16 amx_tile", True),
+        ("", "", False),
     ],
 )
-def test_the_flags_of_a_processor(tmp_path, flags, has, processor):
+def test_the_flags_of_a_processor(tmp_path, vendor, flags, faster, processor):
     file = tmp_path / "cpuinfo"
-    file.write_text(f"processor : 0\nflags\t\t: {flags}\nprocessor : 1\n")
-    assert processor(file) is has
+    one = f"vendor_id\t: {vendor}\nflags\t\t: {flags}\n\n"
+    file.write_text(f"processor\t: 0\n{one}processor\t: 1\n{one}")
+    assert processor(file) is faster
     assert processor(tmp_path / "not-linux") is False
 
 
 def product(kind: str, able: bool, monkeypatch) -> tuple[np.ndarray, str]:
     """Multiply in a graph; returns the product's distance from the exact one, and the policy."""
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: able)
+    monkeypatch.setattr(precision, "bfloat16_is_faster", lambda: able)
     policy = precision.start(kind, training=False)
     random = np.random.default_rng(3)
     x, y = (tf.constant(random.normal(size=(64, 64)), tf.float32) for _ in range(2))
