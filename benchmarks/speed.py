@@ -1,6 +1,6 @@
 """Time, memory and quality beside Transformers and ONNX Runtime, on the same cores.
 
-python benchmarks/speed.py [training] [answers] [tokens] [start] [growth] [arithmetic] [parts]
+python benchmarks/speed.py [PART ...]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import peers
+import speed_dropped
 import speed_growth
 import speed_parts
 import speed_profile
@@ -216,7 +217,7 @@ def start(given: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     """Print tables as Markdown; draw the growth."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parts = ("training", "answers", "tokens", "start", "growth", "arithmetic", "parts")
+    parts = ("training", "answers", "tokens", "start", "growth", "arithmetic", "parts", "dropped")
     parser.add_argument("parts", nargs="*", default=[], metavar="PART", help=", ".join(parts))
     parser.add_argument("--dataset", default="trec", help="of training")
     parser.add_argument("--epochs", type=int, default=4, help="of training")
@@ -249,6 +250,10 @@ def main() -> None:
             speed_growth.arithmetic(given.repeats)
         if "parts" in chosen:
             speed_profile.parts(given.repeats)
+        if "dropped" in chosen:
+            line = ["tfnlp.train", "--limit", "200", "--epochs", "1", "--name", "short"]
+            command(line, folder)
+            speed_dropped.dropped(given.repeats, folder / "saved_models" / "short" / "1")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ def learner(
     layer: str = "tfnlp",
     optimizer: str = "tfnlp",
     apart: bool = True,
+    executed: int = 1,
 ) -> Callable[[], float]:
     """Return what trains on a batch and tells the seconds it took.
 
@@ -25,6 +26,7 @@ def learner(
         layer: whose transformer layer, ``tfnlp`` or ``keras``.
         optimizer: whose AdamW, ``tfnlp`` or ``keras``.
         apart: a part of the batch on each core, where tfnlp does so.
+        executed: steps in one execution, as Keras calls it.
     """
     import keras
     import keras_hub
@@ -53,7 +55,7 @@ def learner(
     if optimizer == "keras":
         made = keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(made, loss, jit_compile=xla)
+    model.compile(made, loss, jit_compile=xla, steps_per_execution=executed)
     model.optimizer.build(model.trainable_variables)
     ids = tf.constant(np.random.default_rng(0).integers(1000, 20000, (rows, width)), tf.int32)
     ones = tf.ones_like(ids)
