@@ -281,11 +281,8 @@ def batches(
     of: int = 1,
 ) -> tf.data.Dataset:
     """Return the batches of some epochs, or some parts of each batch (see pipelines.batching)."""
-
-    def prepare_batch(raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
-        return element(model, raw, width)
-
-    return batching.batches(data.raw, data.plan, prepare_batch, epochs, start, parts, of)
+    prepared = partial(element, model)
+    return batching.batches(data.raw, data.plan, prepared, epochs, start, parts, of)
 
 
 def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
