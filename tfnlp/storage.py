@@ -16,6 +16,7 @@ from pipelines.errors import UserError, reason
 from tfnlp import config
 from tfnlp import task as tasks
 from tfnlp.backbones import families, saving
+from tfnlp.backbones.undrawn import undrawn
 from tfnlp.experiment import Model
 
 
@@ -98,11 +99,13 @@ def load(run: Path) -> Model:
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
     context = tasks.load_context(folder, experiment.options, facts)
     if not (folder / "model.keras").exists():
-        backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
+        with undrawn():
+            backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
         return Model(experiment, task, context, task.build(context, backbone))
     import tfnlp.heads  # the heads' layers must be known by name
 
     for name in discover.names(tfnlp.heads.__name__):
         discover.load(tfnlp.heads.__name__, name, "head")
-    network = keras.models.load_model(folder / "model.keras", compile=False)
+    with undrawn():
+        network = keras.models.load_model(folder / "model.keras", compile=False)
     return Model(experiment, task, context, network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -274,3 +275,27 @@ def test_listing_the_catalog_loads_no_tensorflow():
     assert done.returncode == 0, done.stderr
     for name in entry.names():
         assert name in done.stdout
+
+
+def test_no_weight_is_drawn_that_a_file_replaces(monkeypatch):
+    drawn = []
+
+    def counted(*arguments, **named):
+        drawn.append(named["shape"])
+        return truncated(*arguments, **named)
+
+    truncated = keras.random.truncated_normal
+    where = "keras.src.initializers.random_initializers.random.truncated_normal"
+    monkeypatch.setattr(where, counted)
+    keras.utils.set_random_seed(3)
+    backbone = loading.load("minilm-l6-en")
+    assert not drawn
+    later = keras.initializers.TruncatedNormal()((2, 3))
+    keras.utils.set_random_seed(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "undrawn", contextlib.nullcontext)
+        other = loading.load("minilm-l6-en")
+    assert len(drawn) > 1
+    for ours, theirs in zip(backbone.model.weights, other.model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # so all are the file's
+    np.testing.assert_array_equal(keras.initializers.TruncatedNormal()((2, 3)), later)

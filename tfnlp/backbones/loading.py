@@ -21,6 +21,7 @@ from pipelines.tokenizer import Tokenizer
 from tfnlp.backbones import entry, families
 from tfnlp.backbones.encoder import Encoder
 from tfnlp.backbones.families import ENCODERS, Kind
+from tfnlp.backbones.undrawn import undrawn
 
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
 SCRATCH = "scratch"
@@ -75,7 +76,8 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
     try:
-        network = keras_hub.models.Backbone.from_preset(str(folder), **options)
+        with undrawn():
+            network = keras_hub.models.Backbone.from_preset(str(folder), **options)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
             f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
