@@ -266,7 +266,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse(argv)
     from pipelines.startup import quiet_start
 
-    with quiet_start():
+    with quiet_start("keras_hub"):
         import dataclasses
 
         from tfnlp import cards, storage

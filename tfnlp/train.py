@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
 
     with interrupts.caught("; the same command with --resume goes on"):
         print("starting TensorFlow", file=sys.stderr)
-        with quiet_start():
+        with quiet_start("keras_hub"):
             import tensorflow as tf
 
             from tfnlp import experiment as steps  # noqa: F401

@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--min-score {given.min_score} is not between 0 and 1")
     from pipelines.startup import quiet_start
 
-    with quiet_start():
+    with quiet_start("keras_hub"):
         from tfnlp import storage
     models = {}
     for name, task in (("entities", "ner"), ("relations", "relation_extraction")):

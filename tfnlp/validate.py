@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     from pipelines.startup import quiet_start
 
     print("starting TensorFlow", file=sys.stderr)
-    with quiet_start():
+    with quiet_start("keras_hub"):
         import tensorflow as tf
 
         from tfnlp import experiment as steps  # noqa: F401

@@ -1,0 +1,48 @@
+"""How TensorFlow and its kin are imported."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.startup import _NEEDLESS, quiet_start
+
+_STARTED = """
+import sys
+from pipelines.startup import quiet_start
+with quiet_start("keras_hub"):
+    found = [name for name in {needless} if name in sys.modules]
+print({{"keras_hub", "tensorflow"}} <= sys.modules.keys(), found)
+import matplotlib, rouge_score, sklearn.metrics
+print(sklearn.metrics.accuracy_score([1], [1]))
+"""
+
+
+def test_keras_imports_nothing_needless_that_can_be_imported_afterwards():
+    line = [sys.executable, "-c", _STARTED.format(needless=_NEEDLESS)]
+    told = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert told.stdout == "True []\n1.0\n"
+
+
+def test_what_was_imported_before_stays():
+    import sklearn
+
+    with quiet_start():
+        import tensorflow  # noqa: F401
+    assert sys.modules["sklearn"] is sklearn
+
+
+def test_what_native_code_said_is_shown_after_a_failure(capfd, monkeypatch):
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(ZeroDivisionError):
+        _said("why\n", 0)
+    assert capfd.readouterr().err == "why\n"
+    _said("chatter\n", 1)
+    assert not capfd.readouterr().err
+
+
+def _said(text, number):
+    with quiet_start():
+        os.write(2, text.encode())
+        assert 1 / number
