@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # What Keras and KerasHub import where it is installed, for their scikit-learn wrappers, galleries
-# of images and ROUGE, none of which tfnlp uses: a third of the imports' time, and 110 MB.
+# of images and ROUGE, none of which tfnlp uses: it costs every command time and memory.
 _NEEDLESS = ("sklearn", "matplotlib", "rouge_score")
 
 

@@ -83,7 +83,7 @@ def _dense(layer: Any, x: Any, units: int) -> Any:
 
 @tf.custom_gradient
 def _swap(x: Any) -> Any:
-    """Exchange axes 1 and 2, as whole numbers: what oneDNN does to floats takes .1 ms each time."""
+    """Exchange axes 1 and 2, as whole numbers: for oneDNN is slow to begin with floats."""
     kind = {2: tf.int16, 4: tf.int32, 8: tf.int64}[x.dtype.size]
     moved = tf.bitcast(tf.transpose(tf.bitcast(x, kind), [0, 2, 1, 3]), x.dtype)
     return moved, _swap
