@@ -21,7 +21,7 @@ from pipelines.startup import quiet_start
 with quiet_start():
     import tensorflow as tf
 
-    from pipelines import prompts
+    from pipelines.encoding import prompts
     from tfnlp import config, experiment, export
     from tfnlp import task as tasks
     from tfnlp.backbones import families

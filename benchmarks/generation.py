@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from pipelines.columns import joined
 from pipelines.errors import UserError
-from pipelines.kinds import joined
 from pipelines.rows import Record, Rows
 from pipelines.sources import load_dataset
 from pipelines.splits import evenly

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.packages import cache_root
+from pipelines.registry.packages import cache_root
 
 PACKAGES = (
     "torch>=2.9",

@@ -78,8 +78,9 @@ def rows(count: int) -> dict[str, Any]:
     """Count, plan and encode an epoch of so many synthetic rows."""
     import tensorflow as tf
 
-    from pipelines import batching, segments
-    from pipelines import tokenizer as tokenizers
+    from pipelines import batching
+    from pipelines.encoding import segments
+    from pipelines.tokenizers import tokenizer as tokenizers
     from tfnlp.backbones import loading
 
     tokenizer = tokenizers.load(loading.find("minilm-l6-en"))

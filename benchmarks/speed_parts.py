@@ -99,8 +99,8 @@ def tokens(test: str, size: str) -> dict[str, Any]:
     with quiet_start():
         import tensorflow as tf
 
-        from pipelines import segments
-        from pipelines import tokenizer as tokenizers
+        from pipelines.encoding import segments
+        from pipelines.tokenizers import tokenizer as tokenizers
         from tfnlp.backbones import loading
 
     tokenizer = tokenizers.load(loading.find("minilm-l6-en"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.kinds import joined
+from pipelines.columns import joined
 from pipelines.rows import Column, Rows
 
 BUCKETS = 16

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
+from pipelines.columns import CHATS, value_of
+from pipelines.columns import Column as Column
 from pipelines.errors import UserError
-from pipelines.formats import Format, format_of, opened, raw_rows
-from pipelines.kinds import CHATS, value_of
-from pipelines.kinds import Column as Column
-from pipelines.raw import RawRow
-from pipelines.writers import json_text, replacing
+from pipelines.files.formats import Format, format_of, opened, raw_rows
+from pipelines.files.raw import RawRow
+from pipelines.files.writers import json_text, replacing
 
 OnBadRow = Literal["error", "skip", "quarantine"]
 
@@ -38,7 +38,7 @@ class Rows:
 
     Attributes:
         source: where they come from, as shown in messages (a path, or ``trec[train]``).
-        columns: by the task's column name, N values each, by kind (`pipelines.kinds.Column`).
+        columns: by the task's column name, N values each, by kind (`pipelines.columns.Column`).
         numbers: N row numbers in the source; the first data row is 1.
         bad: the rows left out, with their reasons.
     """
@@ -63,7 +63,7 @@ class Record:
 
     Attributes:
         number: its number in the source; the first data row is 1.
-        values: by the task's column name, by kind (`pipelines.kinds.Column`).
+        values: by the task's column name, by kind (`pipelines.columns.Column`).
         fields: every column of the file, as it stands there.
     """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines import discover
 from pipelines.errors import UserError
-from pipelines.packages import cache_root, locked
+from pipelines.registry.packages import cache_root, locked
 from pipelines.rows import BadRow, Rows
 
 Reader = Callable[[Any], Any]  # a value as TFDS gives it -> a row's value

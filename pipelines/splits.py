@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.columns import Column, value_of
 from pipelines.errors import UserError
-from pipelines.kinds import Column, value_of
 from pipelines.rows import BadRow, OnBadRow, Rows, duplicates, find_columns, read
 from pipelines.sources import load_dataset
 

@@ -32,7 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import prompts
+from pipelines.encoding import prompts
 from pipelines.errors import UserError
 from tfnlp import checkpoints, decoding, generation, interrupts
 from tfnlp.heads import discriminator

@@ -28,9 +28,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.errors import UserError
-from pipelines.formats import Format
+from pipelines.files.formats import Format
+from pipelines.files.writers import json_text
 from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
-from pipelines.writers import json_text
 from tfnlp import outputs, saved_model
 from tfnlp.beam_places import Output, opened, reachable
 from tfnlp.saved_model import CHUNK, Answers, Model, answered

@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipelines.errors import UserError, reason
-from pipelines.formats import Format, format_of
+from pipelines.files.formats import Format, format_of
 from tfnlp.saved_model import find_model
 
 SERVERS = ("http://", "https://", "grpc://", "grpcs://")
@@ -204,7 +204,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def opened(path: str) -> BinaryIO:
-    """Open a file, decompressed unless `pipelines.formats` gunzips it.
+    """Open a file, decompressed unless `pipelines.files.formats` gunzips it.
 
     Raises:
         UserError: it cannot be read.

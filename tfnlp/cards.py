@@ -11,8 +11,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.columns import as_request
 from pipelines.errors import UserError
-from pipelines.kinds import as_request
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.experiment import Model, columns

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import track
 
+from pipelines.columns import as_request
 from pipelines.errors import UserError
-from pipelines.kinds import as_request
+from pipelines.files.writers import json_text
 from pipelines.rows import Column, Rows
 from pipelines.startup import quiet_start
-from pipelines.writers import json_text
 from tfnlp import arguments, commands, config, runs, task
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, add_flags, make, option, unknown_key

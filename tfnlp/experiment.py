@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipelines import batching, splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp import cores, distribution, optimizers, precision, streams
 from tfnlp import task as tasks
 from tfnlp.backbones import loading

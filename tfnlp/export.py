@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.columns import as_request
 from pipelines.errors import UserError, reason
-from pipelines.kinds import as_request
 from tfnlp import commands, runs, serving_ops
 from tfnlp.options import Parser
 from tfnlp.saved_model import INPUTS, SETTINGS

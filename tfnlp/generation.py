@@ -218,7 +218,7 @@ def _cached(context: Context, network: keras.Model) -> Network:
 
 def ends(context: Context) -> Stop:
     """Say what ends an answer."""
-    from pipelines import prompts
+    from pipelines.encoding import prompts
     from tfnlp.decoding import Stop
 
     tokenizer = context.writes

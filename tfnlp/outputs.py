@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.errors import UserError
+from pipelines.files.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
 from pipelines.rows import Record
-from pipelines.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
 
 Chunk: TypeAlias = Sequence[tuple[Record, dict[str, Any]]]
 

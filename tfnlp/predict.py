@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from pipelines.columns import value_of
 from pipelines.errors import UserError
-from pipelines.formats import Format, format_of, opened
-from pipelines.kinds import value_of
+from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from pipelines.startup import quiet_start
 from tfnlp import interrupts, outputs, remote, saved_model, streaming

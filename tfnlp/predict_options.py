@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pipelines.formats import FORMATS
+from pipelines.files.formats import FORMATS
 from tfnlp.saved_model import SAVED_MODELS
 
 

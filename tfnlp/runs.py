@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.writers import finite
+from pipelines.files.writers import finite
 from tfnlp import config
 from tfnlp.config import Experiment
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.columns import joined
 from pipelines.errors import UserError, reason
-from pipelines.kinds import joined
 from pipelines.rows import Column, Record
 from pipelines.startup import quiet_start
 from tfnlp import precision, settings

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines.columns import FLOAT32_MAX
 from pipelines.errors import UserError
-from pipelines.kinds import FLOAT32_MAX
 
 ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several would do
 DEFAULT = "serving_default"  # the model's own way to write

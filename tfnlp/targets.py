@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pipelines.kinds import Column
+from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
 from tfnlp.findings import Findings, histogram
 from tfnlp.task import Table

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.figure import Figure
 
-    from pipelines.tokenizer import Tokenizer
+    from pipelines.tokenizers.tokenizer import Tokenizer
     from tfnlp.config import Backbone
 
 Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
@@ -84,7 +84,7 @@ def load_context(folder: Path, options: Any, facts: dict[str, Any]) -> Context:
         options: the task's.
         facts: as they were saved.
     """
-    from pipelines import tokenizer
+    from pipelines.tokenizers import tokenizer
 
     other = folder / "target_tokenizer"
     target = tokenizer.load(other) if other.exists() else None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.figure import Figure
 
-    from pipelines.tokenizer import Tokenizer
+    from pipelines.tokenizers.tokenizer import Tokenizer
 
 _DRAWN = 2  # rows whose attention is drawn
 _SHORTEST_DRAWN, _LONGEST_DRAWN = 6, 40  # tokens
@@ -90,7 +90,7 @@ class TextToText:
         Returns:
             What is learned, or None to write with the backbone's.
         """
-        from pipelines import vocabularies
+        from pipelines.tokenizers import vocabularies
 
         texts = list(rows.columns[self.target.name])
         if tokenizer is None:
@@ -116,7 +116,7 @@ class TextToText:
             return self._encode_causal(context, raw)
         import tensorflow as tf
 
-        from pipelines import sequences
+        from pipelines.encoding import sequences
 
         source, writes = raw[self.source.name], context.writes
         read = sequences.history if self.source.kind == "turns" else sequences.source
@@ -137,7 +137,7 @@ class TextToText:
         """Put the source into the chat template, and in training the target behind it."""
         import tensorflow as tf
 
-        from pipelines import prompts
+        from pipelines.encoding import prompts
 
         tokenizer = context.tokenizer
         form = prompts.template(tokenizer, context.facts.get("chat"))
@@ -274,7 +274,7 @@ def continued(
     """
     import tensorflow as tf
 
-    from pipelines.masking import NOTHING
+    from pipelines.encoding.masking import NOTHING
 
     whole = tf.concat([prompt, answer], 1)
     nothing = tf.ragged.map_flat_values(lambda ids: tf.fill(tf.shape(ids), NOTHING), prompt)
@@ -288,7 +288,7 @@ def labels_as_wide(features: Tensors, offsets: Tensors) -> tf.Tensor:
     """Return the labels, as wide as the ids that they follow were made."""
     import tensorflow as tf
 
-    from pipelines.masking import NOTHING
+    from pipelines.encoding.masking import NOTHING
 
     labels = offsets["labels"]
     ids = features["decoder_ids" if "decoder_ids" in features else "token_ids"]
@@ -352,7 +352,7 @@ def decode(
     """
     import tensorflow as tf
 
-    from pipelines import masking
+    from pipelines.encoding import masking
 
     labels = offsets["labels"]
     there = labels != masking.NOTHING

@@ -53,7 +53,7 @@ def encode(
         int32 (B, T) each, or (B, W, T) when the options ask for windows; and ``lost``, int64
         (B,), the tokens that were cut from each row.
     """
-    from pipelines import segments
+    from pipelines.encoding import segments
 
     options = context.options
     texts = [raw[column.name] for column in inputs(options)]

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching
-from pipelines.kinds import as_request
+from pipelines.columns import as_request
 from pipelines.rows import BadRow, Rows
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp import experiment as steps
 from tfnlp.config import Experiment
 from tfnlp.experiment import Model
@@ -150,7 +150,7 @@ def _advice(tokens: int, options: Any, limit: int, cut: bool) -> str:
     # In a pair the first text stands in each window; some tasks know no windows.
     if not hasattr(options, "windows") or getattr(options, "pair", True):
         return f"more than the backbone's --max-length {limit}"
-    # As pipelines.segments lays windows, two special tokens in each.
+    # As pipelines.encoding.segments lays windows, two special tokens in each.
     span = limit - 2
     step = max(span - options.overlap, 1)
     return f"--max-length {limit} --windows {1 - (limit - tokens) // step}"

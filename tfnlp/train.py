@@ -191,7 +191,7 @@ def _finish(
 
 def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> list[str]:
     """Return a row's inputs as texts, in the order in which predict reads them."""
-    from pipelines.kinds import as_request
+    from pipelines.columns import as_request
     from tfnlp.experiment import columns
 
     names = sorted(column.name for column in columns(experiment, task, targets=False))

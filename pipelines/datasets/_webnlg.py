@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from pipelines.datasets._squadshifts import PACKAGE, REQUEST
-from pipelines.packages import member
+from pipelines.registry.packages import member
 
 HOMEPAGE = "https://webnlg-challenge.loria.fr/"
 LICENSE = f"Package bigbench: Apache-2.0. Data: WebNLG, CC BY-NC-SA 4.0. {REQUEST}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "aclsum",

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 import yaml
 
 from pipelines.datasets._holdout import linked, split_of
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "chatterbot-corpus",

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from pipelines.datasets._holdout import split_of
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "chitchat-dataset",

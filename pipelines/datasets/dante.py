@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.conll import conllu_rows
 from pipelines.datasets._holdout import split_of
-from pipelines.packages import Package, member
+from pipelines.files.conll import conllu_rows
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "dante-corpora",

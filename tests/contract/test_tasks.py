@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import batching, discover
-from pipelines.kinds import as_request
+from pipelines.columns import as_request
 from pipelines.rows import Rows
 from tfnlp import cards, config, experiment, export, judging, storage
 from tfnlp import task as tasks

@@ -13,10 +13,11 @@ from jinja2 import Template
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 
-from pipelines import chat, tokenizer
-from pipelines.bytepair import BytePair
-from pipelines.packages import member
+from pipelines.encoding import chat
+from pipelines.registry.packages import member
 from pipelines.sources import load_dataset
+from pipelines.tokenizers import tokenizer
+from pipelines.tokenizers.bytepair import BytePair
 from tfnlp.backbones import entry
 from tfnlp.backbones.catalog import smollm2_135m as smollm2
 

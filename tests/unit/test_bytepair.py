@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from pipelines import bytepair, tokenizer
-from pipelines.bytepair import ALPHABET, BytePair
 from pipelines.errors import UserError
+from pipelines.tokenizers import bytepair, tokenizer
+from pipelines.tokenizers.bytepair import ALPHABET, BytePair
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 TRICKY = [

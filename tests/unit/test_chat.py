@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import Template
 
-from pipelines import chat
+from pipelines.encoding import chat
 from pipelines.errors import UserError
 
 SMOLLM2 = (

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import conll
 from pipelines.errors import UserError
+from pipelines.files import conll
 from pipelines.rows import Column, read, stream
 
 SETTINGS = settings(deadline=None)  # the machine may be busy

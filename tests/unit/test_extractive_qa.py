@@ -11,11 +11,12 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import questions, sentencepiece, tokenizer
+from pipelines.encoding import questions
 from pipelines.errors import UserError
-from pipelines.packages import member
+from pipelines.registry.packages import member
 from pipelines.rows import Rows
-from pipelines.wordpiece import WordPiece
+from pipelines.tokenizers import sentencepiece, tokenizer
+from pipelines.tokenizers.wordpiece import WordPiece
 from tfnlp.backbones import entry
 from tfnlp.backbones.catalog import e5_small_multilingual as e5
 from tfnlp.heads import span

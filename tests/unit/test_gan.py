@@ -17,10 +17,10 @@ import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2 as schema
 from tensorflow.python.framework import config as framework_config
 
-from pipelines import prompts, sentences
-from pipelines import sentencepiece as pieces
+from pipelines.encoding import prompts, single_sentences
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from pipelines.tokenizers import sentencepiece as pieces
 from tfnlp import adversarial, checkpoints, config, interrupts, plane, strategy
 from tfnlp.backbones import loading
 from tfnlp.heads import causal
@@ -73,7 +73,7 @@ def rows_of(texts):
 
 def blocks(tokenizer, texts=TEXTS):
     start = prompts.document_id(tokenizer)
-    return sentences.rows(tokenizer, texts, LENGTH, start=start, end=tokenizer.end_id)
+    return single_sentences.rows(tokenizer, texts, LENGTH, start=start, end=tokenizer.end_id)
 
 
 def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, test=True, **options):

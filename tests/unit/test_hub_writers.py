@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from pipelines.kinds import as_request
+from pipelines.columns import as_request
 from pipelines.rows import Rows
 from tfnlp import config, experiment, export, storage
 from tfnlp import task as tasks

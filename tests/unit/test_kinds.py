@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import batching
+from pipelines.columns import Column, joined, value_of
 from pipelines.errors import UserError
-from pipelines.kinds import Column, joined, value_of
 from pipelines.rows import Rows, read
 
 SETTINGS = settings(deadline=None)  # the machine may be busy

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import packing, prompts, vocabularies
+from pipelines.encoding import packing, prompts
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from pipelines.tokenizers import vocabularies
 from tfnlp import config, experiment, judging
 from tfnlp import task as tasks
 from tfnlp.heads import vocabulary

@@ -5,8 +5,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import marked
-from pipelines.wordpiece import WordPiece
+from pipelines.encoding import marked
+from pipelines.tokenizers.wordpiece import WordPiece
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "$", "#", ".", "a", "b", "c", "d", "e"]
 PIECES += ["rome", "is", "on", "the", "ti", "##ber"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import masking
+from pipelines.encoding import masking
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import config, experiment, storage

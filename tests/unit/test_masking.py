@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from pipelines import masking, packing, sentencepiece
-from pipelines.wordpiece import WordPiece
+from pipelines.encoding import masking, packing
+from pipelines.tokenizers import sentencepiece
+from pipelines.tokenizers.wordpiece import WordPiece
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = tuple("abcdefghij")

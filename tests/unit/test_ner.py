@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from seqeval.metrics import classification_report
 from seqeval.metrics.sequence_labeling import get_entities
 
-from pipelines import batching, tagging, tokenizer, words
+from pipelines import batching
+from pipelines.encoding import tagging, words
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from pipelines.tokenizers import tokenizer
 from tfnlp import crf, spans
 from tfnlp.backbones import entry
 from tfnlp.heads import tokens

@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import packages
 from pipelines.errors import UserError
-from pipelines.packages import Package, cache_root, fetch, member
+from pipelines.registry import packages
+from pipelines.registry.packages import Package, cache_root, fetch, member
 
 
 def wheel(members: dict[str, bytes]) -> bytes:
@@ -270,7 +270,7 @@ def test_pips_config_file_is_read(index, tmp_path, monkeypatch):
 
 def test_two_processes_download_once(index):
     package = pinned(index.content)
-    code = f"from pipelines.packages import *; print(fetch({package!r}))"
+    code = f"from pipelines.registry.packages import *; print(fetch({package!r}))"
     runs = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(3)

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.columns import FLOAT32_MAX
 from pipelines.errors import UserError
-from pipelines.kinds import FLOAT32_MAX
 from pipelines.rows import BadRow, Column, Rows, duplicates, read, stream
 
 TEXT = Column("text", "text", "what to classify", aliases=("sentence", "review"))

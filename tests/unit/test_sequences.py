@@ -8,10 +8,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import segments, sequences
+from pipelines.columns import joined
+from pipelines.encoding import segments, sequences
 from pipelines.errors import UserError
-from pipelines.kinds import joined
-from pipelines.wordpiece import WordPiece
+from pipelines.tokenizers.wordpiece import WordPiece
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LETTERS = "abcdefghij"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from pipelines import tags
+from pipelines.files import tags
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 TYPES = st.sampled_from(["PER", "LOC", "GPE-LOC"])

@@ -9,9 +9,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pipelines import batching, prompts, tokenizer, vocabularies
+from pipelines import batching
+from pipelines.encoding import prompts
 from pipelines.errors import UserError
 from pipelines.rows import Rows, read
+from pipelines.tokenizers import tokenizer, vocabularies
 from tfnlp import config, experiment, findings, generation, projector, text_to_text, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from pipelines import sentencepiece, tokenizer
 from pipelines.errors import UserError
-from pipelines.packages import member
-from pipelines.wordpiece import LONGEST_WORD, SPECIAL, WordPiece
+from pipelines.registry.packages import member
+from pipelines.tokenizers import sentencepiece, tokenizer
+from pipelines.tokenizers.wordpiece import LONGEST_WORD, SPECIAL, WordPiece
 from tfnlp.backbones import entry
 from tfnlp.backbones.catalog import e5_small_multilingual as e5
 

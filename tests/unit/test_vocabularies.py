@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from pipelines import tokenizer, vocabularies
 from pipelines.errors import UserError
+from pipelines.tokenizers import tokenizer, vocabularies
 
 SPANISH = [
     "¿Qué tal, José?",

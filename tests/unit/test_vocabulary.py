@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pipelines import masking
+from pipelines.encoding import masking
 from tfnlp.backbones import loading
 from tfnlp.heads import vocabulary
 

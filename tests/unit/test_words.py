@@ -8,7 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import tokenizer, words
+from pipelines.encoding import words
+from pipelines.tokenizers import tokenizer
 from tfnlp.backbones import entry
 
 NAMES = ("minilm-l6-en", "e5-small-multilingual")

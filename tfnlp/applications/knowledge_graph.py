@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pipelines.errors import UserError
-from pipelines.formats import opened
+from pipelines.files.formats import opened
+from pipelines.files.writers import csv_writer, replacing
 from pipelines.rows import BadRow, Column, stream
-from pipelines.writers import csv_writer, replacing
 from tfnlp import commands
 from tfnlp.options import Parser
 from tfnlp.saved_model import SAVED_MODELS, answered, find_model, load

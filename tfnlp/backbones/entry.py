@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from pipelines import discover
 from pipelines.errors import UserError
-from pipelines.packages import Package, cache_root
+from pipelines.registry.packages import Package, cache_root
 
 CATALOG = "tfnlp.backbones.catalog"
 

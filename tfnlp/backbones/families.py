@@ -11,7 +11,7 @@ from keras_hub.models import CausalLM, Seq2SeqLM
 
 Kind: TypeAlias = Literal["encoder", "causal", "encoder-decoder"]
 
-# Encoders whose vocabulary pipelines.tokenizer reads: Hugging Face's model_type, KerasHub's class.
+# Encoders whose vocabularies we read: model_type of Hugging Face, and the class of KerasHub.
 ENCODERS = {
     "bert": "BertBackbone",
     "distilbert": "DistilBertBackbone",

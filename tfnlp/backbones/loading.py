@@ -14,10 +14,10 @@ import keras_hub
 from keras_hub.src.utils.preset_utils import get_preset_loader
 from safetensors import SafetensorError
 
-from pipelines import chat
-from pipelines import tokenizer as tokenizers
+from pipelines.encoding import chat
 from pipelines.errors import UserError
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers import tokenizer as tokenizers
+from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import entry, families
 from tfnlp.backbones.encoder import Encoder
 from tfnlp.backbones.families import ENCODERS, Kind
@@ -45,7 +45,7 @@ class Backbone:
         tokenizer: the vocabulary that belongs to the weights.
         hidden_size: H.
         max_length: the most tokens T that have a position.
-        chat: the strings of its chat template (`pipelines.chat`), if it has one.
+        chat: the strings of its chat template (`pipelines.encoding.chat`), if it has one.
     """
 
     name: str

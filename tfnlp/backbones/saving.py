@@ -15,7 +15,7 @@ from keras_hub.src.utils.transformers.preset_loader import TransformersPresetLoa
 from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 from safetensors.numpy import save_file
 
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import loading
 
 # Hugging Face's files of a vocabulary; KerasHub's are written by our own tokenizer.

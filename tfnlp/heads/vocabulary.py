@@ -17,7 +17,7 @@ import keras
 import keras_hub
 from keras import ops
 
-from pipelines import masking
+from pipelines.encoding import masking
 
 
 @keras.saving.register_keras_serializable("tfnlp")

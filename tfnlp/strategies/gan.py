@@ -132,7 +132,7 @@ def padded(stage: Stage, rows: Any) -> np.ndarray:
     """Return rows of token ids, int32 (N, T + 1), with the pad id where there is nothing."""
     import numpy as np
 
-    from pipelines.masking import NOTHING
+    from pipelines.encoding.masking import NOTHING
 
     ids = np.asarray(rows)
     return np.where(ids == NOTHING, stage.context.tokenizer.pad_id, ids).astype(np.int32)
@@ -142,13 +142,13 @@ def ids_of(stage: Stage, rows: Rows) -> np.ndarray:
     """Turn rows, of many those that stand evenly spaced, into token ids, int32 (N, T + 1)."""
     import numpy as np
 
-    from pipelines import prompts, sentences
+    from pipelines.encoding import prompts, single_sentences
 
     tokenizer = stage.context.tokenizer
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_HELD)).round())
     texts = rows.take(places.astype(int).tolist()).columns["text"]
     ends = {"start": prompts.document_id(tokenizer), "end": tokenizer.end_id}
-    return padded(stage, sentences.rows(tokenizer, texts, stage.context.max_length, **ends))
+    return padded(stage, single_sentences.rows(tokenizer, texts, stage.context.max_length, **ends))
 
 
 def held(stage: Stage, writer: Writer, rows: Rows) -> Held:

@@ -64,7 +64,7 @@ def target(
     """Return the labels as one-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
     import tensorflow as tf
 
-    from pipelines.labels import one_hot
+    from pipelines.encoding.labels import one_hot
 
     targets = one_hot(raw["label"], context.facts["labels"])
     weights = context.facts.get("class_weights")

@@ -91,7 +91,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
         [bytes], its token at each ``places``, int32 (B, W, T) or -1, and ``lost``, int64 (B,),
         the tokens cut from the question.
     """
-    from pipelines import questions
+    from pipelines.encoding import questions
 
     options = context.options
     return questions.encode(
@@ -111,7 +111,7 @@ def target(
 
     Both are 0, [CLS], where a window holds no answer, and -1 where the row has no such window.
     """
-    from pipelines import questions
+    from pipelines.encoding import questions
 
     return questions.positions(raw["answers/start"], raw["answers/end"], features, offsets), None
 
@@ -169,7 +169,7 @@ def decode(
         "Simple and effective multi-paragraph reading comprehension", section 3.3
         (https://arxiv.org/abs/1710.10723).
     """
-    from pipelines import questions
+    from pipelines.encoding import questions
 
     return questions.answers(
         raw["context"],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from pipelines.tokenizer import Tokenizer
+    from pipelines.tokenizers.tokenizer import Tokenizer
 
 TEXT = Column("text", "text", "the text", ("sentence", "content", "document"))
 PROMPT = Column("prompt", "text", "what is asked", ("instruction", "question", "input"))
@@ -69,7 +69,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 def vocabulary(rows: Rows, options: Options, tokenizer: Tokenizer | None) -> Tokenizer | None:
     """Learn the vocabulary of a model from scratch."""
-    from pipelines import vocabularies
+    from pipelines.tokenizers import vocabularies
 
     if options.pair:
         return PAIR.vocabulary(rows, options, tokenizer)
@@ -84,7 +84,8 @@ def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
     """
     import tensorflow as tf
 
-    from pipelines import batching, packing, prompts, sentences
+    from pipelines import batching
+    from pipelines.encoding import packing, prompts, single_sentences
 
     if context.options.pair:
         return batching.tensors(rows, (PROMPT, RESPONSE))
@@ -92,7 +93,7 @@ def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
     start = prompts.document_id(tokenizer)
     line = prompts.line_ids(tokenizer) if context.options.separator == "line" else [start]
     if context.options.unit == "row":
-        blocks = sentences.rows(tokenizer, texts, length, start=start, end=tokenizer.end_id)
+        blocks = single_sentences.rows(tokenizer, texts, length, start=start, end=tokenizer.end_id)
     else:
         blocks = packing.stream(tokenizer, texts, length, start=start, between=line)
     if not len(blocks):
@@ -110,7 +111,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
     """
     import tensorflow as tf
 
-    from pipelines import masking, prompts
+    from pipelines.encoding import masking, prompts
 
     if context.options.pair:
         return PAIR.encode(context, raw)

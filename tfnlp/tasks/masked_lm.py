@@ -66,7 +66,7 @@ def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
     """Pack the texts into ``token_ids``, int32 (N, T), blocks without padding."""
     import tensorflow as tf
 
-    from pipelines import packing
+    from pipelines.encoding import packing
 
     blocks = packing.pack(context.tokenizer, rows.columns["text"], context.max_length)
     if not len(blocks):
@@ -84,7 +84,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     """
     import tensorflow as tf
 
-    from pipelines import masking, packing
+    from pipelines.encoding import masking, packing
 
     tokenizer, options = context.tokenizer, context.options
     if "token_ids" in raw:
@@ -149,7 +149,7 @@ def decode(
     """
     import tensorflow as tf
 
-    from pipelines import masking
+    from pipelines.encoding import masking
 
     if "labels" in offsets:
         labels = offsets["labels"]

@@ -70,7 +70,7 @@ def target(
     """Return the labels as many-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
     import tensorflow as tf
 
-    from pipelines.labels import many_hot
+    from pipelines.encoding.labels import many_hot
 
     targets = many_hot(raw["labels"], context.facts["labels"])
     weights = context.facts.get("class_weights")

@@ -87,9 +87,9 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
 
     Returns:
         ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 (B, W, T); and where the words
-        are, in the text and in the windows: see pipelines.tagging.
+        are, in the text and in the windows: see pipelines.encoding.tagging.
     """
-    from pipelines import tagging
+    from pipelines.encoding import tagging
 
     return tagging.encode(
         context.tokenizer, raw["text"], context.max_length, context.options.overlap
@@ -102,7 +102,7 @@ def target(
     """Return of each word its tag, -1 beyond a row's words, window and place: int32 (B, N, 3)."""
     import tensorflow as tf
 
-    from pipelines import tagging
+    from pipelines.encoding import tagging
 
     spans = {name: raw[f"entities/{name}"] for name in ("start", "end", "label")}
     tags = tagging.tags(spans, offsets, context.facts["labels"])
@@ -142,7 +142,7 @@ def decode(
     """
     import tensorflow as tf
 
-    from pipelines import tagging
+    from pipelines.encoding import tagging
     from tfnlp import crf
     from tfnlp.heads import tokens
 
@@ -157,7 +157,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """F1 of whole spans, by type too, beside that of each word's usual tag; errors to look at."""
-    from pipelines import words
+    from pipelines.encoding import words
     from tfnlp.spans import judge
 
     lists = rows.columns["text"]

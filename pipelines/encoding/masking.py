@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 MASKED, RANDOM = 0.8, 0.1  # of the chosen: become the mask, become any piece; the rest stay
 NOTHING = -1  # the label of a token that is not to be guessed
@@ -73,7 +73,7 @@ def mask(
 
     Args:
         tokenizer: the vocabulary.
-        token_ids: int32 (B, T), blocks as ``pipelines.packing`` makes them.
+        token_ids: int32 (B, T), blocks as ``pipelines.encoding.packing`` makes them.
         seed: int64 (B,), what each block's choice is made from.
         rate: share of the ordinary tokens that is chosen.
         whole_words: choose all pieces of a word or none.

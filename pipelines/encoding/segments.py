@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 
 def special_tokens(tokenizer: Tokenizer, texts: int) -> int:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.bytepair import CONFIG, MERGES, VOCABULARY, BytePair
 from pipelines.errors import UserError
+from pipelines.tokenizers.bytepair import CONFIG, MERGES, VOCABULARY, BytePair
 
 
 def load(folder: Path) -> BytePair | None:

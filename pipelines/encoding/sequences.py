@@ -14,11 +14,11 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pipelines import segments
+from pipelines.columns import TURN_END
+from pipelines.encoding import segments
+from pipelines.encoding.masking import NOTHING
 from pipelines.errors import UserError
-from pipelines.kinds import TURN_END
-from pipelines.masking import NOTHING
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 
 def source(
@@ -52,7 +52,7 @@ def history(
 
     Args:
         tokenizer: the vocabulary.
-        texts: string (B,), one turn a line, as `pipelines.kinds.joined` writes them; blank lines
+        texts: string (B,), one turn a line, as `pipelines.columns.joined` writes them; blank lines
             are none.
         max_length: longest history, special tokens included [tokens].
 

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from pipelines import bytepair_files, sentencepiece
 from pipelines.errors import UserError
-from pipelines.wordpiece import WordPiece
+from pipelines.tokenizers import bytepair_files, sentencepiece
+from pipelines.tokenizers.wordpiece import WordPiece
 
 _SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 

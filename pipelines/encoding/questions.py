@@ -16,9 +16,9 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pipelines import windows
-from pipelines.segments import special_tokens
-from pipelines.tokenizer import Tokenizer
+from pipelines.encoding import windows
+from pipelines.encoding.segments import special_tokens
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 NEVER = -1e9  # as good as minus infinity, and the sum of two is still a float32
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO, get_args
 
-from pipelines import conll, squad
 from pipelines.errors import UserError
-from pipelines.raw import RawRow, encodable, header_and_rows, refuse_constant, undecodable
+from pipelines.files import conll, squad
+from pipelines.files.raw import RawRow, encodable, header_and_rows, refuse_constant, undecodable
 
 Format = Literal["csv", "tsv", "jsonl", "conll", "conllu", "squad", "text"]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from pipelines import tags
 from pipelines.errors import UserError
-from pipelines.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable
+from pipelines.files import tags
+from pipelines.files.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable
 
 _BLANK = " \t\r\n"
 _DOCUMENT = "-DOCSTART-"

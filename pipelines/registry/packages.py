@@ -30,7 +30,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from pipelines.errors import UserError
-from pipelines.package_index import RETRIES, Link, RefusedError, Registry, local_path, pip_settings
+from pipelines.registry.package_index import (
+    RETRIES,
+    Link,
+    RefusedError,
+    Registry,
+    local_path,
+    pip_settings,
+)
 
 _PIECE = 1 << 18  # bytes read at a time
 

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from pipelines.sentencepiece import SentencePiece
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.sentencepiece import SentencePiece
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 # What SentencePiece's own normalization takes for a space, and its sign for one.
 _SPACE = r"[\s\p{Z}\p{Cc}\x{200B}\x{FEFF}\x{2581}]+"

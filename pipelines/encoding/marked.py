@@ -14,7 +14,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from pipelines.tokenizer import Tokenizer
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 _CUT = "\U0010ffff"  # no character; where the parts of a text meet
 

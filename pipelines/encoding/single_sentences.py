@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.masking import NOTHING
-from pipelines.tokenizer import Tokenizer
+from pipelines.encoding.masking import NOTHING
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 
 def rows(

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from pipelines.errors import UserError
-from pipelines.sentencepiece import SentencePiece
+from pipelines.tokenizers.sentencepiece import SentencePiece
 
 ALPHABET = 500  # a language with fewer characters keeps them all
 COVERAGE = 0.9995  # of the characters of a text, in a language with more, such as Chinese

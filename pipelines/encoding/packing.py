@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from pipelines.masking import NOTHING
-from pipelines.tokenizer import Tokenizer
+from pipelines.encoding.masking import NOTHING
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 _TEXTS = 1024  # tokenized at a time
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from pipelines.errors import UserError
-from pipelines.raw import RawRow, encodable, refuse_constant, undecodable
+from pipelines.files.raw import RawRow, encodable, refuse_constant, undecodable
 
 _SHAPE = '{"data": [{"title": ..., "paragraphs": [{"context": ..., "qas": [...]}]}]}'
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
-from pipelines import sequences
-from pipelines.tokenizer import Tokenizer
+from pipelines.encoding import sequences
+from pipelines.tokenizers.tokenizer import Tokenizer
 
 # Around the turns of a model that knows no template: the answer follows on a line of its own.
 PLAIN: Mapping[str, Any] = {"begin": "", "user": ["", "\n"], "assistant": ["", "\n"]}
@@ -37,7 +37,7 @@ class Template:
 
 
 def template(tokenizer: Tokenizer, chat: Mapping[str, Any] | None) -> Template:
-    """Turn a template's strings, as `pipelines.chat` gives them, into tokens."""
+    """Turn a template's strings, as `pipelines.encoding.chat` gives them, into tokens."""
     chat = chat or PLAIN
 
     def around(role: str) -> tuple[np.ndarray, np.ndarray]:

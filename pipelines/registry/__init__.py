@@ -1,0 +1,1 @@
+"""Pinned files out of packages of the package index."""

@@ -1,0 +1,1 @@
+"""Tokenizers in TensorFlow ops, and the files that they are made from."""
