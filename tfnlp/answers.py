@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tfnlp import pictures
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table
 
 ASKING = r"\b(how many|how much|who|whom|whose|what|when|where|which|why|how)\b"
 ERRORS = 10  # rows of the table of errors

@@ -16,8 +16,7 @@ from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.experiment import Model, columns
-from tfnlp.reports import markdown
-from tfnlp.task import Table
+from tfnlp.report import Table, markdown
 
 
 def _room(model: Model) -> str:

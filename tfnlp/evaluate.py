@@ -22,8 +22,9 @@ from pipelines.startup import quiet_start
 from tfnlp import arguments, commands, config, runs, task
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
+from tfnlp.report import Report, Table
 from tfnlp.saved_model import SAVED_MODELS, find_model, load
-from tfnlp.task import Arrays, Report, Table, Task
+from tfnlp.task import Arrays, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -297,7 +298,7 @@ def _metrics(report: Report) -> Table:
 
 def _markdown(about: Mapping[str, Any], report: Report) -> str:
     """Return the report in Markdown."""
-    from tfnlp.reports import markdown
+    from tfnlp.report import markdown
 
     parts = [f"# Evaluation of {about['model']}", f"{about['rows']} rows of `{about['data']}`."]
     parts += [f"**Warning:** {text}" for text in report.warnings]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow
-from tfnlp.task import Table
+from tfnlp.report import Table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,7 +24,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import spearmanr
 
 from tfnlp import pictures
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table
 from tfnlp.variety import BY_CHARACTER, HAN, LONGEST, ngrams
 from tfnlp.variety import bleu_against as bleu_against
 from tfnlp.variety import distinct as distinct

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines import splits
 from pipelines.rows import Rows
 from tfnlp.experiment import Model, answer
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table
 
 _BEGUN = 8  # words of a text that a language model is shown
 

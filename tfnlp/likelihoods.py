@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfnlp import pictures
-from tfnlp.task import Report
+from tfnlp.report import Report
 
 
 def masked_lm(loss: np.ndarray, hidden: np.ndarray, right: np.ndarray) -> Report:

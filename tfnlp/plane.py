@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tfnlp import pictures, variety
-from tfnlp.task import Table
+from tfnlp.report import Table
 
 N_GRAM = 4  # of BLEU and self-BLEU
 _ORDER = 3  # of the model of n-grams

@@ -17,7 +17,7 @@ from sklearn import metrics
 
 from tfnlp import pictures
 from tfnlp.metrics import expected_calibration_error
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table
 
 
 def single_label(
@@ -227,14 +227,3 @@ def _unseen(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
         f"{len(strange)} {what}{plural} never seen in training, answered wrongly wherever given "
         f"(rows): {first}{more}"
     ]
-
-
-def markdown(table: Table) -> str:
-    """Return a table in Markdown, without its title."""
-
-    def line(cells: Sequence[Any]) -> str:
-        escaped = (" ".join(str(cell).replace("|", "\\|").split()) for cell in cells)
-        return f"| {' | '.join(escaped)} |"
-
-    rule = ["---"] * len(table.header)
-    return "\n".join([line(table.header), line(rule), *map(line, table.rows)])

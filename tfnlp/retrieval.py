@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from tfnlp import pictures
-from tfnlp.task import Report
+from tfnlp.report import Report
 
 _ROWS = 256  # searched for at a time
 _SPREAD = 2_000  # vectors between which all distances are measured

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.splits import Splits
     from tfnlp.config import Experiment
     from tfnlp.experiment import Data, Model
-    from tfnlp.task import Report
+    from tfnlp.report import Report
 
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tfnlp import pictures
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table
 
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], type
 

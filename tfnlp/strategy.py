@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import keras
 
     from tfnlp.config import Experiment
-    from tfnlp.task import Context, Report, Tensors
+    from tfnlp.report import Report
+    from tfnlp.task import Context, Tensors
 
 SUPERVISED = "supervised"
 

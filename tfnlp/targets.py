@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
 from tfnlp.findings import Findings, histogram
-from tfnlp.task import Table
+from tfnlp.report import Table
 
 
 def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
+from tfnlp.report import Report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
     import tensorflow as tf
-    from matplotlib.figure import Figure
 
     from pipelines.tokenizers.tokenizer import Tokenizer
     from tfnlp.config import Backbone
@@ -107,32 +107,6 @@ class Objective:
     metrics: list[Any]
     monitor: str
     mode: Literal["min", "max"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report: a title, headers, and rows of cells."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What an evaluation found.
-
-    Attributes:
-        metrics: name -> value; the first is the headline.
-        tables: shown in the terminal, the model card and TensorBoard.
-        figures: name -> picture, drawn when called.
-        warnings: sentences the user should read, such as labels never seen in training.
-    """
-
-    metrics: dict[str, float]
-    tables: list[Table] = field(default_factory=list)
-    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from tfnlp.config import Experiment
     from tfnlp.experiment import Data, Model
-    from tfnlp.task import Report, Table
+    from tfnlp.report import Report, Table
 
 # Sections whose options decide a run's result, and options in them that do not.
 COMPARED = ("task", "backbone", "optimizer", "training")

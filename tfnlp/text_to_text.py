@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import generation
 from tfnlp.generation import Options
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 
 if TYPE_CHECKING:
     import keras

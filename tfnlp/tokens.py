@@ -16,7 +16,8 @@ from tfnlp import experiment as steps
 from tfnlp.config import Experiment
 from tfnlp.experiment import Model
 from tfnlp.findings import Findings, counted, histogram
-from tfnlp.task import Context, Table, Task
+from tfnlp.report import Table
+from tfnlp.task import Context, Task
 
 TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 

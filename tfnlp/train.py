@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from pipelines.splits import Splits
     from tfnlp.experiment import Data, Model
-    from tfnlp.task import Report, Task
+    from tfnlp.report import Report
+    from tfnlp.task import Task
     from tfnlp.tensorboard import Log
 
 _LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command

@@ -17,8 +17,9 @@ from tfnlp import arguments, commands, findings, task
 from tfnlp.config import Experiment
 from tfnlp.findings import Findings, counted
 from tfnlp.options import Parser
+from tfnlp.report import Table
 from tfnlp.targets import describe
-from tfnlp.task import Table, Task
+from tfnlp.task import Task
 
 SPLITS = ("train", "validation", "test")
 

@@ -13,7 +13,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import spearmanr
 
 from tfnlp import generated, pictures
-from tfnlp.task import Report
+from tfnlp.report import Report
 
 SETTINGS = settings(deadline=None, max_examples=50)  # the machine may be busy
 ANY = st.text(max_size=40)

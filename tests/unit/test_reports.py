@@ -13,8 +13,8 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics
 
 from tfnlp import pictures
-from tfnlp.reports import markdown, multi_label, ordinal, regression, single_label
-from tfnlp.task import Report, Table
+from tfnlp.report import Report, Table, markdown
+from tfnlp.reports import multi_label, ordinal, regression, single_label
 
 SETTINGS = settings(deadline=None, max_examples=50)  # the machine may be busy
 NAMES = ["a", "b|c", "天气", "$5 to $9", "[red]", "two\nlines"]

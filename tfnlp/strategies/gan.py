@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from tfnlp.options import option
+from tfnlp.report import Report, Table
 from tfnlp.strategy import Outcome, Stage, Strategy
-from tfnlp.task import Report, Table
 
 if TYPE_CHECKING:
     import numpy as np

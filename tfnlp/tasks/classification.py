@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import single_label, texts
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -14,7 +14,8 @@ from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from tfnlp import generation, text_to_text
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Report, Task, Tensors
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Task, Tensors
 from tfnlp.text_to_text import TextToText
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
     import tensorflow as tf

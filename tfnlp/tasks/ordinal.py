@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 
 if TYPE_CHECKING:
     import keras

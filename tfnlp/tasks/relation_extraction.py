@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import single_label
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors, unseen_labels
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
 
 if TYPE_CHECKING:
     import keras

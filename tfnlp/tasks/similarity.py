@@ -15,7 +15,8 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp import texts
 from tfnlp.options import option
-from tfnlp.task import Arrays, Context, Objective, Report, Task, Tensors
+from tfnlp.report import Report
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 
 if TYPE_CHECKING:
     import keras
