@@ -16,7 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from pipelines.rows import Rows
-from pipelines.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start
 
 with quiet_start():
     import tensorflow as tf

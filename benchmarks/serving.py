@@ -29,7 +29,7 @@ import peers
 from rich.progress import track
 
 from pipelines.sources import load_dataset
-from pipelines.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start
 
 with quiet_start():
     import tensorflow as tf

@@ -26,9 +26,9 @@ import speed_profile
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from pipelines.startup import quiet_start
 from tfnlp import arguments
 from tfnlp.options import Parser
+from tfnlp.runtime.startup import quiet_start
 
 HERE = Path(__file__).parent
 Job = Callable[[int], dict[str, Any]]

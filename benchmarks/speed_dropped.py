@@ -103,7 +103,7 @@ def alone(model: str, how: str = "") -> dict[str, float]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401
 
-    from tfnlp import precision
+    from tfnlp.runtime import precision
 
     begun = time.perf_counter()
     precision.start("auto", training=False)

@@ -94,7 +94,7 @@ def answers(model: str, test: str, kind: str = "auto") -> dict[str, Any]:
 
 def tokens(test: str, size: str) -> dict[str, Any]:
     """Encode rows as the exported graph does: tokenize, cut, pad."""
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
     with quiet_start():
         import tensorflow as tf
@@ -124,7 +124,8 @@ def first_step() -> dict[str, Any]:
     import os
     import tempfile
 
-    from tfnlp import commands, train
+    from tfnlp import train
+    from tfnlp.runtime import exit_status
 
     class _First(BaseException):
         pass
@@ -145,7 +146,7 @@ def first_step() -> dict[str, Any]:
         os.chdir(folder)
         try:
             sys.argv = ["train"]
-            commands.run(train.main)
+            exit_status.run(train.main)
         except _First:
             return {"seconds": time.perf_counter() - BEGUN}
     raise SystemExit("no batch was learned")

@@ -33,14 +33,15 @@ def learner(
     import numpy as np
     import tensorflow as tf
 
-    from tfnlp import cores, optimizers, precision, streams
+    from tfnlp import optimizers, streams
     from tfnlp.backbones import loading
     from tfnlp.backbones.encoder import Encoder
     from tfnlp.config import Optimizer
     from tfnlp.heads import pooled
+    from tfnlp.runtime import precision, threads
 
     if apart:
-        cores.start()
+        threads.start()
     xla = kind == "xla"
     policy = precision.start("float32" if xla else kind, training=True)  # type: ignore[arg-type]
     keras.config.set_dtype_policy(policy)
@@ -50,7 +51,7 @@ def learner(
             each.__class__ = keras_hub.layers.TransformerEncoder
     output = keras.layers.Dense(6, dtype="float32")
     model = streams.streamed(pooled.head(backbone.model, output, pooling="mean", dropout=0.1))
-    model.streams = cores.count()
+    model.streams = threads.count()
     made: Any = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
     if optimizer == "keras":
         made = keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tfnlp import cores, precision
+from tfnlp.runtime import precision
+from tfnlp.runtime.threads import start
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -20,7 +21,7 @@ def processor():
 @pytest.fixture(autouse=True, scope="session")
 def threads():
     """Give each core a thread as tfnlp.train does, before any test has used TensorFlow."""
-    cores.start()
+    start()
 
 
 def pytest_addoption(parser):

@@ -6,8 +6,9 @@ import ast
 import sys
 from pathlib import Path
 
-from tfnlp import __version__, commands
+from tfnlp import __version__
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
 
 
 def main(argv: list[str]) -> int:
@@ -50,4 +51,4 @@ def _runs(statement: ast.stmt) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -34,9 +34,9 @@ import tensorflow as tf
 
 from pipelines.encoding import prompts
 from pipelines.errors import UserError
-from tfnlp import checkpoints, decoding, generation, interrupts
+from tfnlp import checkpoints, decoding, generation
 from tfnlp.heads import discriminator
-from tfnlp.interrupts import Interrupted
+from tfnlp.runtime.signals import Interrupted, caught
 from tfnlp.task import Context
 
 log = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ def train(
         UserError: a loss became NaN or infinite, or a checkpoint cannot be written.
     """
     settings, state = players.settings, State()
-    with interrupts.caught(f" after the last adversarial step; {GO_ON}") as signals, signals.held():
+    with caught(f" after the last adversarial step; {GO_ON}") as signals, signals.held():
         if resume:
             _load(players, state, folder)
         if not state.history:  # what likelihood alone gave

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
-from tfnlp import commands, interrupts
 from tfnlp.deployment.versions import DEFAULT, PATCHES, Release
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
+from tfnlp.runtime.signals import caught
 
 if TYPE_CHECKING:
     from tfnlp.deployment.checks import Findings
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     found = _checked(planned)
     texts = render.files(planned, args.out, readme.checked(found, release.minor))
     folder.in_the_way(args.out, args.force)
-    with interrupts.caught("") as signals, signals.held():  # all is written, or nothing
+    with caught("") as signals, signals.held():  # all is written, or nothing
         if planned.in_models:
             for model in served:
                 parameters = render.batching_params(planned, model)
@@ -160,4 +161,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -18,11 +18,12 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from pipelines.files.writers import json_text
 from pipelines.rows import Column, Rows
-from pipelines.startup import quiet_start
-from tfnlp import arguments, commands, config, runs, task
+from tfnlp import arguments, config, runs, task
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
 from tfnlp.report import Report, Table
+from tfnlp.runtime import exit_status
+from tfnlp.runtime.startup import quiet_start
 from tfnlp.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.task import Arrays, Task
 
@@ -264,13 +265,13 @@ def _unwritable(target: Path, error: OSError) -> UserError:
 
 def _write(target: Path, about: Mapping[str, Any], report: Report) -> None:
     """Write report.md, metrics.json and a PNG for each picture, in place of an earlier report."""
-    from tfnlp import pictures
+    from tfnlp.evaluation import plots
 
     aside, old = _aside(target, "new"), _aside(target, "old")
     try:
         aside.mkdir()
         for name, draw in report.figures.items():
-            pictures.save(draw(), aside / f"{name}.png")
+            plots.save(draw(), aside / f"{name}.png")
         tables = {
             table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows]
             for table in report.tables
@@ -313,4 +314,4 @@ def _markdown(about: Mapping[str, Any], report: Report) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

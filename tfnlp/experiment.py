@@ -19,10 +19,11 @@ from pipelines import batching, splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from pipelines.tokenizers.tokenizer import Tokenizer
-from tfnlp import cores, distribution, optimizers, precision, streams
+from tfnlp import distribution, optimizers, streams
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
+from tfnlp.runtime import precision, threads
 from tfnlp.saved_model import fold
 from tfnlp.strategies import supervised
 from tfnlp.task import Context, Objective, Task, Tensors
@@ -306,7 +307,7 @@ def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.nda
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
         return fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()})
 
-    found = cores.each(one, order)
+    found = threads.each(one, order)
     back = np.argsort(np.concatenate(order))
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError, reason
-from tfnlp import commands, runs, serving_ops
+from tfnlp import runs, serving_ops
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
 from tfnlp.saved_model import INPUTS, SETTINGS
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def main(argv: list[str]) -> int:
         "--saved-models", metavar="FOLDER", help="where it goes (default: as in the run)"
     )
     given = parser.parse(argv)
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
     with quiet_start("keras_hub"):
         import dataclasses
@@ -282,4 +283,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -206,10 +206,10 @@ def cached(context: Context, network: keras.Model) -> Network:
 
 def _cached(context: Context, network: keras.Model) -> Network:
     """Return a network as the loops ask for it."""
-    from tfnlp.heads import causal, decoder
+    from tfnlp.heads import causal_lm, decoder
 
     forms: dict[str, Callable[[keras.Model], Network]] = {
-        "causal": causal.Cached,
+        "causal": causal_lm.Cached,
         "encoder": decoder.Cached,
         "encoder-decoder": decoder.CachedHub,
     }

@@ -16,10 +16,11 @@ from pipelines.columns import value_of
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
-from pipelines.startup import quiet_start
-from tfnlp import interrupts, outputs, remote, saved_model, streaming
-from tfnlp.precision import Precision
+from tfnlp import outputs, remote, saved_model, streaming
 from tfnlp.predict_options import parser
+from tfnlp.runtime.precision import Precision
+from tfnlp.runtime.signals import caught
+from tfnlp.runtime.startup import quiet_start
 from tfnlp.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
 from tfnlp.settings import DEFAULT, Settings
 
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     live = _live(args, way, told, known)
     tally = Tally()
     with ExitStack() as stack:
-        signals = stack.enter_context(interrupts.caught(""))
+        signals = stack.enter_context(caught(""))
         file = None if args.texts else stack.enter_context(_input(args.input))
         input_form = None if args.texts else _input_form(args)
         output = stack.enter_context(outputs.opened(args.output))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pipelines.errors import UserError
-from pipelines.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start
 from tfnlp.saved_model import Saved
 from tfnlp.settings import Settings
 

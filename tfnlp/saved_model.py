@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pipelines.columns import joined
 from pipelines.errors import UserError, reason
 from pipelines.rows import Column, Record
-from pipelines.startup import quiet_start
-from tfnlp import precision, settings
-from tfnlp.precision import Precision
+from tfnlp import settings
+from tfnlp.runtime import precision
+from tfnlp.runtime.precision import Precision
+from tfnlp.runtime.startup import quiet_start
 from tfnlp.settings import Settings
 
 if TYPE_CHECKING:

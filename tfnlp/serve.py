@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.errors import UserError, reason
-from tfnlp import commands, precision
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status, precision
 
 TOKEN = "TFNLP_TOKEN"
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     import asyncio
     import logging
 
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tfnlp").setLevel(logging.INFO)
@@ -161,4 +161,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

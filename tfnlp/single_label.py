@@ -32,7 +32,7 @@ def calibrate(context: Context, rows: Rows, answers: Arrays, column: str) -> dic
     """Fit the temperature on the validation rows."""
     import numpy as np
 
-    from tfnlp.metrics import fit_temperature
+    from tfnlp.evaluation.calibration import fit_temperature
 
     names = np.array(context.facts["labels"], object)
     targets = np.array(rows.columns[column], object)[:, None] == names

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfnlp import cores
+from tfnlp.runtime import threads
 
 
 class Streamed(keras.Model):
@@ -43,7 +43,7 @@ class Streamed(keras.Model):
 
 def streamed(network: keras.Model) -> keras.Model:
     """Make a functional model fit for parts, where there are any; return others as they are."""
-    if cores.count() == 1 or network.distribute_strategy.num_replicas_in_sync > 1:
+    if threads.count() == 1 or network.distribute_strategy.num_replicas_in_sync > 1:
         return network
     return Streamed(network.input, network.output, name=network.name)
 
@@ -52,7 +52,7 @@ def streamed(network: keras.Model) -> keras.Model:
 def used(network: keras.Model) -> Iterator[None]:
     """Let a model take parts beside each other: in training, not in what is exported."""
     if isinstance(network, Streamed):
-        network.streams = cores.count()
+        network.streams = threads.count()
     try:
         yield
     finally:

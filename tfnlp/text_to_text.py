@@ -176,11 +176,11 @@ class TextToText:
 
     def report(self, context: Context, rows: Rows, answers: Arrays) -> Report:
         """Judge what was written by the references, beside what needs no model."""
-        from tfnlp import generated
+        from tfnlp.evaluation import generated_text
 
         judged = rows.take(answers["judged"].tolist()) if "judged" in answers else rows
         sources = judged.columns[self.source.name]
-        return generated.judge(
+        return generated_text.judge(
             [str(text) for text in answers["generated"]],
             [[text] for text in judged.columns[self.target.name]],
             [" | ".join(s) if isinstance(s, list) else s for s in sources],
@@ -207,7 +207,7 @@ class TextToText:
         import tensorflow as tf
 
         from pipelines import batching
-        from tfnlp import pictures
+        from tfnlp.evaluation import plots
         from tfnlp.heads import decoder
 
         drawn: dict[str, Callable[[], Figure]] = {}
@@ -223,7 +223,7 @@ class TextToText:
             read, wrote = context.tokenizer.pieces(), context.writes.pieces()
             across = [read[i] for i in features["token_ids"][0, :count].numpy()]
             down = [wrote[i] for i in labels]
-            draw = _drawer(pictures.attention, down, across, weights)
+            draw = _drawer(plots.attention, down, across, weights)
             drawn[f"attention_{len(drawn) + 1}"] = draw
             if len(drawn) == _DRAWN:
                 break
@@ -319,10 +319,10 @@ def spells(tokenizer: Tokenizer, texts: Sequence[str]) -> bool:
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the network: outputs are logits, (B, U, V) or (B, T, V)."""
-    from tfnlp.heads import causal, decoder
+    from tfnlp.heads import causal_lm, decoder
 
     if context.facts["form"] == "causal":
-        return causal.head(backbone)
+        return causal_lm.head(backbone)
     return decoder.head(
         backbone,
         vocabulary_size=context.writes.vocabulary_size,
@@ -334,10 +334,10 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
 
 def objective(context: Context) -> Objective:
     """Cross-entropy of the target's tokens."""
-    from tfnlp.heads import vocabulary
+    from tfnlp.heads.masked_lm import Accuracy, Crossentropy, Perplexity
 
-    loss = vocabulary.Crossentropy(context.options.label_smoothing)
-    metrics = [vocabulary.Perplexity(name="perplexity"), vocabulary.Accuracy(name="accuracy")]
+    loss = Crossentropy(context.options.label_smoothing)
+    metrics = [Perplexity(name="perplexity"), Accuracy(name="accuracy")]
     return Objective(loss, metrics, monitor="val_perplexity", mode="min")
 
 

@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfnlp import arguments, commands, interrupts
+from tfnlp import arguments
 from tfnlp.config import Experiment
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status, signals
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -40,9 +41,9 @@ def main(argv: list[str]) -> int:
         help="go on with the last run of this name, from its newest checkpoint",
     )
     experiment, own = arguments.parse(argv, parser)
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
-    with interrupts.caught("; the same command with --resume goes on"):
+    with signals.caught("; the same command with --resume goes on"):
         print("starting TensorFlow", file=sys.stderr)
         with quiet_start("keras_hub"):
             import tensorflow as tf
@@ -58,11 +59,12 @@ def _run(experiment: Experiment, resume: bool) -> None:
     """Take an experiment from its rows to its SavedModel."""
     import tensorflow as tf
 
-    from tfnlp import cores, distribution
+    from tfnlp import distribution
+    from tfnlp.runtime import threads
 
     training = experiment.training
     if training.distribute == "none":
-        cores.start()
+        threads.start()
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = distribution.strategy(training.distribute, training.batch_size)
@@ -200,4 +202,4 @@ def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> list
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

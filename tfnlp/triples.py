@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
-from tfnlp import commands
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     given = parser.parse(argv)
     if not 0 <= given.min_score <= 1:
         raise UserError(f"--min-score {given.min_score} is not between 0 and 1")
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
     with quiet_start("keras_hub"):
         from tfnlp import storage
@@ -239,4 +239,4 @@ python -m tfnlp.applications.knowledge_graph {name} --input texts.txt --output g
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -13,11 +13,12 @@ from pipelines.files import conll, tags
 from pipelines.files.formats import format_of, opened, text_lines
 from pipelines.files.writers import json_text, replacing
 from pipelines.rows import BadRow, Rows, duplicates, find_columns
-from tfnlp import arguments, commands, findings, task
+from tfnlp import arguments, findings, task
 from tfnlp.config import Experiment
 from tfnlp.findings import Findings, counted
 from tfnlp.options import Parser
 from tfnlp.report import Table
+from tfnlp.runtime import exit_status
 from tfnlp.targets import describe
 from tfnlp.task import Task
 
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int:
         "--json", metavar="FILE", help="write everything, with all row numbers, as JSON too"
     )
     experiment, own = arguments.parse(argv, parser)
-    from pipelines.startup import quiet_start
+    from tfnlp.runtime.startup import quiet_start
 
     print("starting TensorFlow", file=sys.stderr)
     with quiet_start("keras_hub"):
@@ -250,4 +251,4 @@ def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found:
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -17,7 +17,7 @@ from sklearn.metrics import matthews_corrcoef
 
 from tfnlp import optimizers
 from tfnlp.config import Optimizer
-from tfnlp.metrics import LogitF1
+from tfnlp.heads.metrics import LogitF1
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_addons") is None,

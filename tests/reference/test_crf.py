@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp import crf
+from tfnlp.heads import crf
 
 REFERENCE = """
 import json, sys

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfnlp import decoding, searches
 from tfnlp.backbones import families
-from tfnlp.heads import causal
+from tfnlp.heads import causal_lm
 
 _PLACE = Path(__file__).parent.parent / "unit" / "tiny_llama.py"
 _SPEC = importlib.util.spec_from_file_location("tiny_llama", _PLACE)
@@ -50,7 +50,9 @@ def test_the_same_tokens_as_keras_hub(network, way):
     loop, given, sampler = WAYS[way]
     stop = decoding.Stop((tiny.SIZE,), tiny.PAD, tiny.words)  # an end that is never written
     write = tf.function(
-        lambda features, settings: loop(causal.Cached(network), stop).write(features, settings).ids,
+        lambda features, settings: (
+            loop(causal_lm.Cached(network), stop).write(features, settings).ids
+        ),
         autograph=False,
     )
     ours = write(tiny.prompts(*PROMPTS), tiny.settings(5, **given)).to_list()
@@ -61,7 +63,7 @@ def test_keras_hubs_beams_depend_on_their_neighbours(network):
     """Why its sampler does not serve: a longer prompt's own tokens count as choices there."""
     model = families.inside(network)
     model.compile(sampler=keras_hub.samplers.BeamSampler(4))
-    loop = searches.BeamSearch(causal.Cached(network), tiny.STOP)
+    loop = searches.BeamSearch(causal_lm.Cached(network), tiny.STOP)
     ours = tf.function(lambda f, given: loop.write(f, given).ids, autograph=False)
 
     @tf.function(autograph=False, reduce_retracing=True)

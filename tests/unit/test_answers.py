@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfnlp import answers
+from tfnlp.evaluation import squad
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ from tfnlp import answers
     ],
 )
 def test_exact_match_and_f1(given_answer, gold, exact, f1):
-    assert answers.exact_match(given_answer, gold) == exact
-    assert answers.f1(given_answer, gold) == pytest.approx(f1)
+    assert squad.exact_match(given_answer, gold) == exact
+    assert squad.f1(given_answer, gold) == pytest.approx(f1)
 
 
 def _f1_at(threshold, margins, answered, silent):
@@ -44,12 +44,12 @@ def _f1_at(threshold, margins, answered, silent):
 def test_threshold_by_hand():
     # The third row is unanswerable: better to answer the first two and be silent after.
     margins, answered, silent = [-3.0, 0.0, 2.0, 1.0], [1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]
-    threshold = answers.best_threshold(np.array(margins), np.array(answered), np.array(silent))
+    threshold = squad.best_threshold(np.array(margins), np.array(answered), np.array(silent))
     assert threshold == 0.5
     assert _f1_at(threshold, margins, answered, silent) == 0.625
-    always = answers.best_threshold(np.array([1.0, 2.0]), np.array([1.0, 1.0]), np.zeros(2))
+    always = squad.best_threshold(np.array([1.0, 2.0]), np.array([1.0, 1.0]), np.zeros(2))
     assert always > 2.0
-    never = answers.best_threshold(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
+    never = squad.best_threshold(np.array([1.0, 2.0]), np.zeros(2), np.ones(2))
     assert never < 1.0
 
 
@@ -61,7 +61,7 @@ shares = st.sampled_from([0.0, 0.5, 1.0])
 @given(st.lists(st.tuples(few, shares, shares), min_size=1, max_size=12))
 def test_no_threshold_is_better(rows):
     margins, answered, silent = (np.array(x) for x in zip(*rows, strict=True))
-    found = answers.best_threshold(margins, answered, silent)
+    found = squad.best_threshold(margins, answered, silent)
     best = max(_f1_at(t, margins, answered, silent) for t in np.arange(-4.5, 5))
     assert _f1_at(found, margins, answered, silent) == pytest.approx(best)
     assert found not in margins  # rounding cannot move a row across it
@@ -78,30 +78,30 @@ def test_no_threshold_is_better(rows):
     ],
 )
 def test_asking_word(question, word):
-    assert answers.asking_word(question) == word
+    assert squad.asking_word(question) == word
 
 
 def test_guess_takes_a_name_or_number_from_the_nearest_sentence():
     text = (
         "Rain fell in Spain. The tower was built by Gustave Eiffel in 1889 for a fair. It stands."
     )
-    assert answers.guess("Who built the tower?", text) == "Gustave Eiffel"
-    assert answers.guess("What does it do?", "the tower. it stands.") == "it stands."
-    assert answers.guess("", "") == ""
+    assert squad.guess("Who built the tower?", text) == "Gustave Eiffel"
+    assert squad.guess("What does it do?", "the tower. it stands.") == "it stands."
+    assert squad.guess("", "") == ""
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(), st.text())
 def test_any_text_is_judged(question, text):
-    assert answers.f1(text, [text]) == answers.exact_match(text, [text]) == 1.0
-    guess = answers.guess(question, text)
+    assert squad.f1(text, [text]) == squad.exact_match(text, [text]) == 1.0
+    guess = squad.guess(question, text)
     assert " ".join(guess.split()) in " ".join(text.split())
 
 
 def test_report():
     gold = [["Paris"], ["red wine"], [], []]
     given_answers = ["paris", "wine", "", "Rome"]
-    report = answers.judge(
+    report = squad.judge(
         ["Where?", "What?", "Who?", "Who?"],
         ["It is in Paris.", "Red wine.", "x", "Rome"],
         gold,
@@ -132,5 +132,5 @@ def test_report():
 
 
 def test_report_of_questions_that_all_have_answers_says_nothing_of_others():
-    report = answers.judge(["Who?"], ["Ann."], [["Ann"]], ["Ann"], np.ones(1, np.float32))
+    report = squad.judge(["Who?"], ["Ann."], [["Ann"]], ["Ann"], np.ones(1, np.float32))
     assert list(report.metrics) == ["f1", "exact_match", "baseline_f1", "baseline_exact_match"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfnlp import stepping
 from tfnlp.backbones import families, loading
-from tfnlp.heads import causal, decoder
+from tfnlp.heads import causal_lm, decoder
 
 SOURCE = np.random.default_rng(0).integers(4, 90, (2, 9)).astype("int32")
 MASK = np.array([[1] * 9, [1] * 6 + [0] * 3], "int32")
@@ -138,10 +138,10 @@ def test_attention_adds_up_to_one_and_spares_padding(minilm):
     ids=["gpt2", "gemma", "mistral", "qwen"],
 )
 def test_causal_models_of_keras_hub(backbone):
-    model = causal.head(backbone())
+    model = causal_lm.head(backbone())
     ids = FEATURES["decoder_ids"]
     whole = model({"token_ids": ids, "padding_mask": tf.ones_like(ids)}).numpy()
-    cached = causal.Cached(model)
+    cached = causal_lm.Cached(model)
     with stepping.portable():
         _, cache, fixed = cached.prefill({"prompt": ids[:, :2]}, tf.constant(4))
         for place in range(1, 5):

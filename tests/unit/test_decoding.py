@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tfnlp import decoding, searches
-from tfnlp.heads import causal
+from tfnlp.heads import causal_lm
 
 _SPEC = importlib.util.spec_from_file_location(
     "tiny_llama", Path(__file__).parent / "tiny_llama.py"
@@ -33,7 +33,7 @@ def write():
 
     def made(loop):
         def call(features, settings):
-            found = loop(causal.Cached(network), tiny.STOP).write(features, settings)
+            found = loop(causal_lm.Cached(network), tiny.STOP).write(features, settings)
             return found.ids, found.score
 
         return tf.function(call, autograph=False, reduce_retracing=True)
@@ -73,13 +73,13 @@ def test_settings_are_each_rows_own(write):
     mixed = tiny.settings(3)
     mixed |= {"temperature": tf.constant([0.0, 1.0, 1.0]), "seed": tf.constant([1, 1, 2])}
     mixed["max_tokens"] = tf.constant([12, 12, 3])
-    loop = decoding.Sampler(causal.Cached(write.network), tiny.STOP)
+    loop = decoding.Sampler(causal_lm.Cached(write.network), tiny.STOP)
     ids = loop.write(features, mixed).ids.to_list()
     assert ids[0] == write("sample", rows[:1])[0][0]
     assert ids[1] == write("sample", rows[:1], temperature=1.0)[0][0]
     assert ids[2] == write("sample", rows[:1], temperature=1.0, seed=2, max_tokens=3)[0][0]
     beams = tiny.settings(3) | {"beams": tf.constant([1, 3, 4])}
-    ids = searches.BeamSearch(causal.Cached(write.network), tiny.STOP).write(features, beams).ids
+    ids = searches.BeamSearch(causal_lm.Cached(write.network), tiny.STOP).write(features, beams).ids
     assert ids.to_list() == [write("beam", rows[:1], beams=n)[0][0] for n in (1, 3, 4)]
 
 
@@ -189,7 +189,7 @@ def test_samples_follow_the_shares():
 
 
 def test_written_step_by_step_is_the_same(write):
-    loop = decoding.Sampler(causal.Cached(write.network), tiny.STOP)
+    loop = decoding.Sampler(causal_lm.Cached(write.network), tiny.STOP)
     given = tiny.settings(3, temperature=1.0)
     state = loop.begin(tiny.prompts(*PROMPTS), given)
     seen = []

@@ -6,9 +6,9 @@ import pytest
 from scipy.special import log_softmax
 
 from pipelines.errors import UserError
-from tfnlp import retrieval
 from tfnlp import task as tasks
-from tfnlp.heads import embedding
+from tfnlp.evaluation import retrieval
+from tfnlp.heads import sentence_vector
 from tfnlp.task import Context
 
 
@@ -36,7 +36,7 @@ def test_the_loss_is_infonce_in_both_directions():
     numbers = np.arange(10).reshape(5, 2)
     scores = vectors[:, 0].astype(float) @ vectors[:, 1].T / 0.1
     want = -(np.diag(log_softmax(scores, 1)) + np.diag(log_softmax(scores, 0))).mean() / 2
-    got = embedding.Contrastive(0.1)(numbers, vectors)
+    got = sentence_vector.Contrastive(0.1)(numbers, vectors)
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_the_loss_is_infonce_in_both_directions():
 )
 def test_equal_texts_are_no_negatives_of_each_other(numbers):
     vectors = _unit(np.random.default_rng(0), 3, 2, 8)
-    cosines = embedding.candidates(np.array(numbers), vectors).numpy()
+    cosines = sentence_vector.candidates(np.array(numbers), vectors).numpy()
     left_out = {tuple(place) for place in np.argwhere(cosines < -1.01).tolist()}
     assert left_out == {(0, 2), (2, 0)}
     np.testing.assert_allclose(np.diag(cosines), (vectors[:, 0] * vectors[:, 1]).sum(-1), rtol=1e-5)
@@ -59,14 +59,14 @@ def test_equal_texts_are_no_negatives_of_each_other(numbers):
 def test_accuracy_is_the_share_whose_partner_is_nearest():
     eye = np.eye(4, dtype="float32")
     vectors = np.stack([eye, eye[[0, 1, 3, 2]]], 1)
-    metric = embedding.Accuracy(name="accuracy")
+    metric = sentence_vector.Accuracy(name="accuracy")
     metric.update_state(np.arange(8).reshape(4, 2), vectors)
     assert float(metric.result()) == 0.5
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_a_text_has_the_same_unit_vector_alone_in_a_pair_and_padded(pooling):
-    model = embedding.head(_toy(), pooling=pooling)
+    model = sentence_vector.head(_toy(), pooling=pooling)
     pair = model.predict_on_batch(_features([[[2, 5, 3], [2, 7, 3]], [[2, 9, 3], [2, 4, 3]]]))
     assert pair.shape == (2, 2, 8)
     np.testing.assert_allclose(np.linalg.norm(pair, axis=-1), 1.0, rtol=1e-5)

@@ -15,7 +15,8 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import cards, config, evaluate, experiment, export, judging, reports, task
+from tfnlp import cards, config, evaluate, experiment, export, judging, task
+from tfnlp.evaluation import classification
 
 LABELS = ["a", "b|c", "天气"]
 TEXTS = [
@@ -160,7 +161,7 @@ def test_a_failure_while_writing_leaves_the_earlier_report(model, here, monkeypa
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reports, "markdown", full)
+    monkeypatch.setattr(classification, "markdown", full)
     message = error(model.folder, "--test", file, "--output", target)
     assert (
         message

@@ -19,7 +19,7 @@ from pipelines.tokenizers import sentencepiece, tokenizer
 from pipelines.tokenizers.wordpiece import WordPiece
 from tfnlp.backbones import entry
 from tfnlp.backbones.catalog import e5_small_multilingual as e5
-from tfnlp.heads import span
+from tfnlp.heads import answer_span
 from tfnlp.tasks import extractive_qa
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -165,7 +165,9 @@ tricky = st.one_of(
 def _random_logits(features, seed):
     shape = (*features["token_ids"].shape, 2)
     values = np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32)
-    return np.where(features["candidates"].numpy()[..., None] > 0, values, np.float32(span.NEVER))
+    return np.where(
+        features["candidates"].numpy()[..., None] > 0, values, np.float32(answer_span.NEVER)
+    )
 
 
 @tf.function(reduce_retracing=True)
@@ -232,7 +234,7 @@ def test_answers_are_the_best_of_all_parts(contexts, seed):
 
 def test_no_answer_above_the_threshold():
     _, offsets = _encode(["a", "a"], ["b c", "b c"])
-    logits = np.full((2, 1, 6, 2), span.NEVER, np.float32)
+    logits = np.full((2, 1, 6, 2), answer_span.NEVER, np.float32)
     logits[:, 0, [0, 3, 4]] = [[1, 1], [3, 0], [0, 2]]  # [CLS] 2, "b c" 5
     logits[1, 0, 0] = 4  # [CLS] 8
     contexts = tf.constant(["b c", "b c"])
@@ -260,10 +262,12 @@ def test_loss_and_metric_weigh_windows_that_are_there():
         for row, window in ((0, 0), (0, 1), (1, 0))
         for which in (0, 1)
     ]
-    assert float(span.SpanCrossEntropy()(targets, logits)) == pytest.approx(-np.mean(wanted), 1e-5)
+    assert float(answer_span.SpanCrossEntropy()(targets, logits)) == pytest.approx(
+        -np.mean(wanted), 1e-5
+    )
     right = np.zeros((2, 2, 5, 2), np.float32)
     right[0, 0, 1, 0] = right[0, 0, 2, 1] = right[0, 1, 0] = right[1, 0, 3, 0] = 1
-    metric = keras.metrics.MeanMetricWrapper(span.exact)
+    metric = keras.metrics.MeanMetricWrapper(answer_span.exact)
     metric.update_state(targets, right)
     assert float(metric.result()) == pytest.approx(2 / 3)
 
@@ -282,7 +286,7 @@ def _model():
     names = ("token_ids", "segment_ids", "padding_mask")
     inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
     states = Spy()(keras.layers.Embedding(20, 4)(inputs["token_ids"]))
-    return span.head(keras.Model(inputs, {"tokens": states}), dropout=0.0)
+    return answer_span.head(keras.Model(inputs, {"tokens": states}), dropout=0.0)
 
 
 def test_windows_not_in_use_cost_nothing_and_change_nothing():
@@ -292,7 +296,7 @@ def test_windows_not_in_use_cost_nothing_and_change_nothing():
     logits = model(features).numpy()
     assert seen == [4]
     assert logits.shape == (2, 3, 10, 2)
-    assert ((logits == span.NEVER) == (features["candidates"].numpy() == 0)[..., None]).all()
+    assert ((logits == answer_span.NEVER) == (features["candidates"].numpy() == 0)[..., None]).all()
     short, _ = _encode(["c"], ["d e"])
     np.testing.assert_allclose(model(short).numpy()[0, 0], logits[1, 0, :6], atol=1e-6)
 

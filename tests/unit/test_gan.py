@@ -21,9 +21,11 @@ from pipelines.encoding import prompts, single_sentences
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from pipelines.tokenizers import sentencepiece as pieces
-from tfnlp import adversarial, checkpoints, config, interrupts, plane, strategy
+from tfnlp import adversarial, checkpoints, config, strategy
 from tfnlp.backbones import loading
-from tfnlp.heads import causal
+from tfnlp.evaluation import quality_diversity
+from tfnlp.heads import causal_lm
+from tfnlp.runtime import signals
 from tfnlp.strategies import gan
 from tfnlp.task import Context
 from tfnlp.tasks import language_model
@@ -80,7 +82,7 @@ def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, tes
     """What the strategy is given: an untrained network stands for one trained by likelihood."""
     keras.utils.set_random_seed(3)
     tokenizer = pieces.SentencePiece(tokenizer.proto)  # the seed took the old one's resource
-    network = causal.head(loading.scratch("scratch:1x64", tokenizer, None).model)
+    network = causal_lm.head(loading.scratch("scratch:1x64", tokenizer, None).model)
     facts = {"form": "causal", "positions": 1024, "chat": None}
     context = Context(ByRow(max_length=LENGTH, max_tokens=LENGTH), tokenizer, LENGTH, facts)
     few = {"gan_steps": 4, "gan_warmup": 1, "gan_evaluate_every": 2, "gan_judged": 6}
@@ -168,7 +170,7 @@ def trained(given):
 
     def measure():
         rows = gan.lists(players.writer, players.writer.rows(8, 1.0, seed=1))
-        value = plane.reverse_perplexity(rows, rows[:4], 60)
+        value = quality_diversity.reverse_perplexity(rows, rows[:4], 60)
         return {"reverse_perplexity": value, "bleu": 0.0}
 
     rows = gan.padded(given, given.raw["blocks"])
@@ -185,7 +187,7 @@ def test_training_goes_on_from_a_checkpoint_bit_for_bit(tokenizer, tmp_path, cap
         if step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(interrupts.Interrupted, match=r"adversarial step 3.*--resume"):
+    with pytest.raises(signals.Interrupted, match=r"adversarial step 3.*--resume"):
         trained(stage(tokenizer, tmp_path / "cut", log=kill))
     assert checkpoints.newest(tmp_path / "cut", "step-").name == "step-3"
     resumed = stage(tokenizer, tmp_path / "cut", resume=True, log=lambda s, v: seen.append(s))
@@ -266,26 +268,33 @@ def test_reverse_perplexity_wants_quality_and_diversity():
     real = [[*random.permutation(8)[:5].tolist(), 9] for _ in range(200)]
     one_good_row = [real[0]] * 200
     noise = random.integers(0, 20, (200, 6)).tolist()
-    found = [plane.reverse_perplexity(w, real[100:], 20) for w in (real[:100], one_good_row, noise)]
+    found = [
+        quality_diversity.reverse_perplexity(w, real[100:], 20)
+        for w in (real[:100], one_good_row, noise)
+    ]
     assert found[0] < min(found[1:])
-    assert plane.reverse_perplexity([], real, 20) == pytest.approx(20)
+    assert quality_diversity.reverse_perplexity([], real, 20) == pytest.approx(20)
 
 
 def points(bleu, self_bleu):
-    halves = [plane.Measured(b, s, 1.0) for b, s in zip(bleu, self_bleu, strict=True)]
-    return plane.Point("1", (halves[0], halves[1]))
+    halves = [quality_diversity.Measured(b, s, 1.0) for b, s in zip(bleu, self_bleu, strict=True)]
+    return quality_diversity.Point("1", (halves[0], halves[1]))
 
 
 def test_curves_are_compared_at_equal_diversity():
     low, high = points((10, 10), (10, 10)), points((30, 30), (30, 30))
     above = [points((15, 12), (10, 10)), points((35, 32), (30, 30))]
-    found = plane.gap(above, [low, high])
+    found = quality_diversity.gap(above, [low, high])
     assert found.halves == pytest.approx((5, 2))
-    assert "GAN is better than MLE by 3.50" in plane.verdict("GAN", "MLE", found)
-    back = plane.gap([low, high], above)
-    assert "MLE is better than GAN by 3.50" in plane.verdict("GAN", "MLE", back)
-    mixed = plane.gap([points((15, 8), (10, 10)), points((35, 28), (30, 30))], [low, high])
-    assert "neither is better" in plane.verdict("GAN", "MLE", mixed)
-    apart = plane.gap([points((50, 50), (60, 60)), points((60, 60), (70, 70))], [low, high])
+    assert "GAN is better than MLE by 3.50" in quality_diversity.verdict("GAN", "MLE", found)
+    back = quality_diversity.gap([low, high], above)
+    assert "MLE is better than GAN by 3.50" in quality_diversity.verdict("GAN", "MLE", back)
+    mixed = quality_diversity.gap(
+        [points((15, 8), (10, 10)), points((35, 28), (30, 30))], [low, high]
+    )
+    assert "neither is better" in quality_diversity.verdict("GAN", "MLE", mixed)
+    apart = quality_diversity.gap(
+        [points((50, 50), (60, 60)), points((60, 60), (70, 70))], [low, high]
+    )
     assert apart is None
-    assert "neither can be called better" in plane.verdict("GAN", "MLE", apart)
+    assert "neither can be called better" in quality_diversity.verdict("GAN", "MLE", apart)

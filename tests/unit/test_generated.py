@@ -12,7 +12,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rouge_score.rouge_scorer import RougeScorer
 from scipy.stats import spearmanr
 
-from tfnlp import generated, pictures
+from tfnlp.evaluation import generated_text, language_modeling, plots
 from tfnlp.report import Report
 
 SETTINGS = settings(deadline=None, max_examples=50)  # the machine may be busy
@@ -48,7 +48,7 @@ def check(report: Report, folder) -> None:
     assert all(isinstance(value, float) for value in report.metrics.values())
     for name, figure in report.figures.items():
         path = folder / f"{name}.png"
-        pictures.save(figure(), path)
+        plots.save(figure(), path)
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -62,65 +62,72 @@ def test_bleu_and_chrf_equal_sacrebleu():
     ]
     expected = sacrebleu.corpus_bleu(TEXTS, streams).score
     assert 10 < expected < 90
-    assert generated.bleu(TEXTS, REFERENCES) == pytest.approx(expected)
-    assert generated.chrf(TEXTS, REFERENCES) == pytest.approx(
+    assert generated_text.bleu(TEXTS, REFERENCES) == pytest.approx(expected)
+    assert generated_text.chrf(TEXTS, REFERENCES) == pytest.approx(
         sacrebleu.corpus_chrf(TEXTS, streams).score
     )
     each = [
         sacrebleu.sentence_chrf(text, row).score
         for text, row in zip(TEXTS, REFERENCES, strict=True)
     ]
-    assert generated.each_chrf(TEXTS, REFERENCES) == pytest.approx(each)
+    assert generated_text.each_chrf(TEXTS, REFERENCES) == pytest.approx(each)
 
 
 def test_english_rouge_equals_rouge_score_with_stemming():
     scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     each = [scorer.score_multi(row, text) for text, row in zip(TEXTS, REFERENCES, strict=True)]
     expected = {name: np.mean([row[name].fmeasure for row in each]) for name in each[0]}
-    assert generated.rouge(TEXTS, REFERENCES) == pytest.approx(expected)
-    stemmed = generated.rouge(["He was running to the cities"], [["He was to run to the city"]])
+    assert generated_text.rouge(TEXTS, REFERENCES) == pytest.approx(expected)
+    stemmed = generated_text.rouge(
+        ["He was running to the cities"], [["He was to run to the city"]]
+    )
     assert stemmed["rouge1"] == pytest.approx(12 / 13)  # 6 of 6 and of 7 words
 
 
 def test_other_languages_keep_their_letters_and_are_not_stemmed():
-    found = generated.rouge(["El niño comió una pera.", "La montaña"], SPANISH)
+    found = generated_text.rouge(["El niño comió una pera.", "La montaña"], SPANISH)
     # 4 of 5 and of 6 words are right; 2 of 2 and of 7.
     assert found["rouge1"] == pytest.approx((8 / 11 + 4 / 9) / 2)
-    assert generated.rouge(["los gatos"], [["los gato"]])["rouge1"] == pytest.approx(0.5)
+    assert generated_text.rouge(["los gatos"], [["los gato"]])["rouge1"] == pytest.approx(0.5)
 
 
 def test_chinese_is_compared_by_character():
     texts = ["今天天气好，我们去公园。", "他昨天来上课了。"]
     expected = sacrebleu.corpus_bleu(texts, [[row[0] for row in CHINESE]], tokenize="zh").score
     assert expected > 20
-    assert generated.bleu(texts, CHINESE) == pytest.approx(expected)
-    found = generated.rouge(["天气好"], [["天气很好！"]])
+    assert generated_text.bleu(texts, CHINESE) == pytest.approx(expected)
+    found = generated_text.rouge(["天气好"], [["天气很好！"]])
     assert found["rouge1"] == pytest.approx(6 / 7)  # 3 of 3 and of 4 characters
     assert found["rouge2"] == pytest.approx(2 / 5)  # 1 of 2 and of 3
-    assert generated.bleu(["これはペンです。"], [["これはペンです。"]]) == pytest.approx(100)
+    assert generated_text.bleu(["これはペンです。"], [["これはペンです。"]]) == pytest.approx(100)
 
 
 def test_words_of_any_script():
-    assert generated.words("Don't panic, 42!") == ["Don", "'", "t", "panic", ",", "42", "!"]
-    assert generated.words("我爱NLP😀。", punctuation=False) == ["我", "爱", "NLP", "😀"]
-    assert generated.words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
-    assert generated.words("cafe\u0301 \x00\ud800") == ["cafe\u0301"]
+    assert generated_text.words("Don't panic, 42!") == ["Don", "'", "t", "panic", ",", "42", "!"]
+    assert generated_text.words("我爱NLP😀。", punctuation=False) == ["我", "爱", "NLP", "😀"]
+    assert generated_text.words("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert generated_text.words("cafe\u0301 \x00\ud800") == ["cafe\u0301"]
 
 
 @pytest.mark.parametrize("references", [[["a"]], [[""]], [[]], [["你好"]], [["😀"]]])
 @pytest.mark.parametrize("text", ["", " \n", "。", "\x00"])
 def test_a_model_that_writes_nothing_gets_nothing(text, references):
-    assert generated.bleu([text], references) == 0
-    assert generated.chrf([text], references) == 0
-    assert set(generated.rouge([text], references).values()) == {0}
+    assert generated_text.bleu([text], references) == 0
+    assert generated_text.chrf([text], references) == 0
+    assert set(generated_text.rouge([text], references).values()) == {0}
 
 
 def test_no_rows_at_all_score_nothing(tmp_path):
-    assert generated.bleu([], []) == generated.chrf([], []) == generated.distinct([], 1) == 0
-    assert generated.rouge([], []) == {"rouge1": 0, "rouge2": 0, "rougeL": 0}
-    assert generated.self_bleu([]) == generated.bleu_against([], ["a"], 2) == 0
-    assert generated.bleu_against(["a"], [], 2) == 0
-    check(generated.judge([], [], [], headline="bleu", baselines={"copy": []}), tmp_path)
+    assert (
+        generated_text.bleu([], [])
+        == generated_text.chrf([], [])
+        == generated_text.distinct([], 1)
+        == 0
+    )
+    assert generated_text.rouge([], []) == {"rouge1": 0, "rouge2": 0, "rougeL": 0}
+    assert generated_text.self_bleu([]) == generated_text.bleu_against([], ["a"], 2) == 0
+    assert generated_text.bleu_against(["a"], [], 2) == 0
+    check(generated_text.judge([], [], [], headline="bleu", baselines={"copy": []}), tmp_path)
 
 
 @SETTINGS
@@ -130,12 +137,12 @@ def test_scores_of_any_texts_are_within_their_range(texts, data):
     references = data.draw(st.lists(many, min_size=len(texts), max_size=len(texts)))
     flat = [one for row in references for one in row]
     hundred = [
-        generated.bleu(texts, references),
-        generated.chrf(texts, references),
-        generated.self_bleu(texts),
-        generated.bleu_against(texts, flat, 3),
+        generated_text.bleu(texts, references),
+        generated_text.chrf(texts, references),
+        generated_text.self_bleu(texts),
+        generated_text.bleu_against(texts, flat, 3),
     ]
-    unit = [*generated.rouge(texts, references).values(), generated.distinct(texts, 2)]
+    unit = [*generated_text.rouge(texts, references).values(), generated_text.distinct(texts, 2)]
     assert all(0 <= value <= 100 + 1e-9 for value in hundred)
     assert all(0 <= value <= 1 + 1e-9 for value in unit)
 
@@ -145,28 +152,28 @@ def test_scores_of_any_texts_are_within_their_range(texts, data):
 def test_identical_texts_score_full_marks(texts):
     texts = [f"{text} one two three four" for text in texts]
     references = [["another", text] for text in texts]
-    assert generated.bleu(texts, references) == pytest.approx(100)
-    assert generated.chrf(texts, references) == pytest.approx(100)
-    assert generated.rouge(texts, references) == pytest.approx(
+    assert generated_text.bleu(texts, references) == pytest.approx(100)
+    assert generated_text.chrf(texts, references) == pytest.approx(100)
+    assert generated_text.rouge(texts, references) == pytest.approx(
         {"rouge1": 1, "rouge2": 1, "rougeL": 1}
     )
-    assert generated.self_bleu([texts[0], texts[0]]) == pytest.approx(100)
-    assert generated.bleu_against(texts, texts, 4) == pytest.approx(100)
+    assert generated_text.self_bleu([texts[0], texts[0]]) == pytest.approx(100)
+    assert generated_text.bleu_against(texts, texts, 4) == pytest.approx(100)
 
 
 @pytest.mark.timeout(120)  # uncut, the longest common subsequence alone would take hours
 @pytest.mark.parametrize("piece", ["y", "的", "the cat ", "! ", "a\n\nb. "])
 def test_an_endless_line_costs_no_minutes(piece):
     text = piece * (100_000 // len(piece))
-    generated.judge([text], [[text]], [text], headline="rougeL", baselines={"copy": [text]})
-    generated.judge([text], [["The end of it."]], [text], headline="rougeL", baselines={})
-    generated.self_bleu([text, text])
-    generated.lead(text)
+    generated_text.judge([text], [[text]], [text], headline="rougeL", baselines={"copy": [text]})
+    generated_text.judge([text], [["The end of it."]], [text], headline="rougeL", baselines={})
+    generated_text.self_bleu([text, text])
+    generated_text.lead(text)
 
 
 def test_an_endless_word_of_english_is_stemmed():
     text = "the end of the " + "y" * 5_000
-    assert generated.rouge([text], [[text]])["rouge1"] == 1
+    assert generated_text.rouge([text], [[text]])["rouge1"] == 1
 
 
 # Against one another
@@ -174,10 +181,10 @@ def test_an_endless_word_of_english_is_stemmed():
 
 def test_distinct_n_grams_are_counted():
     texts = ["a b a b", "a b c", ""]
-    assert generated.distinct(texts, 1) == 3 / 7
-    assert generated.distinct(texts, 2) == 3 / 5  # ab ba ab, ab bc
-    assert generated.distinct(texts, 9) == 0
-    assert generated.distinct(["我我你"], 1) == 2 / 3
+    assert generated_text.distinct(texts, 1) == 3 / 7
+    assert generated_text.distinct(texts, 2) == 3 / 5  # ab ba ab, ab bc
+    assert generated_text.distinct(texts, 9) == 0
+    assert generated_text.distinct(["我我你"], 1) == 2 / 3
 
 
 def test_self_bleu_equals_that_of_nltk():
@@ -196,21 +203,23 @@ def test_self_bleu_equals_that_of_nltk():
             sentence_bleu(split[:i] + split[i + 1 :], row, weights, smooth)
             for i, row in enumerate(split)
         ]
-        assert generated.self_bleu(texts, n) == pytest.approx(100 * np.mean(each))
+        assert generated_text.self_bleu(texts, n) == pytest.approx(100 * np.mean(each))
         against = [sentence_bleu(split[1:4], row, weights, smooth) for row in split]
-        assert generated.bleu_against(texts, texts[1:4], n) == pytest.approx(100 * np.mean(against))
+        assert generated_text.bleu_against(texts, texts[1:4], n) == pytest.approx(
+            100 * np.mean(against)
+        )
 
 
 def test_self_bleu_of_nothing_alike_and_of_one_text():
-    assert generated.self_bleu(["a b c", "d e f"]) == 0
-    assert generated.self_bleu(["yes", "yes"]) == pytest.approx(100)
-    assert generated.self_bleu(["yes"]) == generated.self_bleu([""]) == 0
+    assert generated_text.self_bleu(["a b c", "d e f"]) == 0
+    assert generated_text.self_bleu(["yes", "yes"]) == pytest.approx(100)
+    assert generated_text.self_bleu(["yes"]) == generated_text.self_bleu([""]) == 0
 
 
 def test_self_bleu_of_many_texts_is_of_a_sample_drawn_by_the_seed():
     random = np.random.default_rng(0)
     texts = [" ".join(random.choice(list("abcdef"), 8)) for _ in range(60)]
-    found = [generated.self_bleu(texts, 2, sample=20, seed=seed) for seed in (0, 0, 1)]
+    found = [generated_text.self_bleu(texts, 2, sample=20, seed=seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
@@ -218,15 +227,15 @@ def test_self_bleu_of_many_texts_is_of_a_sample_drawn_by_the_seed():
 
 
 def test_perplexity_counts_what_the_caller_counts():
-    assert generated.perplexity_per_word(math.log(8), 3) == pytest.approx(2)
-    assert generated.perplexity_per_word(0.0, 0) == 1
-    assert generated.perplexity_per_word(1e6, 1) == math.inf
+    assert language_modeling.perplexity_per_word(math.log(8), 3) == pytest.approx(2)
+    assert language_modeling.perplexity_per_word(0.0, 0) == 1
+    assert language_modeling.perplexity_per_word(1e6, 1) == math.inf
 
 
 def test_a_language_model_by_hand(tmp_path):
     # Six tokens of two bits each: four words of three characters each.
     loss = np.array([2, 4, 0], "float32") * 2 * math.log(2)
-    report = generated.language_model(loss, np.array([2, 4, 0]), words=4, characters=12)
+    report = language_modeling.language_model(loss, np.array([2, 4, 0]), words=4, characters=12)
     assert report.metrics == pytest.approx(
         {
             "perplexity": 4,
@@ -237,7 +246,7 @@ def test_a_language_model_by_hand(tmp_path):
         }
     )
     check(report, tmp_path)
-    check(generated.language_model(np.zeros(1), np.zeros(1, int), 0, 0), tmp_path)
+    check(language_modeling.language_model(np.zeros(1), np.zeros(1, int), 0, 0), tmp_path)
 
 
 # Lead
@@ -267,7 +276,7 @@ def test_a_language_model_by_hand(tmp_path):
     ],
 )
 def test_the_lead_of_a_document(document, sentences, expected):
-    assert generated.lead(document, sentences) == expected
+    assert generated_text.lead(document, sentences) == expected
 
 
 # Reports
@@ -276,7 +285,7 @@ def test_the_lead_of_a_document(document, sentences, expected):
 def test_a_report_of_generated_texts(tmp_path):
     sources = ["Le chat", "Il courait", "Que veux-tu voir", "Dernier"]
     scores = np.array([-0.1, -0.5, -0.4, -9.0], "float32")
-    report = generated.judge(
+    report = generated_text.judge(
         TEXTS,
         REFERENCES,
         sources,
@@ -287,17 +296,17 @@ def test_a_report_of_generated_texts(tmp_path):
         likelihood=(math.log(2) * 60, 30, 20),
     )
     expected = {
-        **generated.rouge(TEXTS, REFERENCES),
-        "bleu": generated.bleu(TEXTS, REFERENCES),
-        "chrf": generated.chrf(TEXTS, REFERENCES),
-        "distinct_1": generated.distinct(TEXTS, 1),
-        "distinct_2": generated.distinct(TEXTS, 2),
+        **generated_text.rouge(TEXTS, REFERENCES),
+        "bleu": generated_text.bleu(TEXTS, REFERENCES),
+        "chrf": generated_text.chrf(TEXTS, REFERENCES),
+        "distinct_1": generated_text.distinct(TEXTS, 1),
+        "distinct_2": generated_text.distinct(TEXTS, 2),
         "empty": 0.25,
         "repeated": 0,
         "mean_tokens": 7.5,
         "perplexity": 4,
         "perplexity_per_word": 8,
-        "score_correlation": spearmanr(scores, generated.each_chrf(TEXTS, REFERENCES))[0],
+        "score_correlation": spearmanr(scores, generated_text.each_chrf(TEXTS, REFERENCES))[0],
     }
     assert {name: report.metrics[name] for name in expected} == pytest.approx(expected)
     assert next(iter(report.metrics)) == "rougeL"
@@ -315,7 +324,7 @@ def test_a_report_of_generated_texts(tmp_path):
 
 
 def test_the_ratio_of_lengths_is_that_of_sacrebleu():
-    report = generated.judge(
+    report = generated_text.judge(
         ["a b c", "d"], [["a b"], ["d e f"]], None, headline="bleu", baselines={}
     )
     assert report.metrics["length_ratio"] == pytest.approx(4 / 5)
@@ -324,7 +333,7 @@ def test_the_ratio_of_lengths_is_that_of_sacrebleu():
 
 def test_loops_are_counted_and_warned_of():
     texts = ["well, " + "I do not know " * 3, "I do not know. I do not know.", "ha " * 6, "fine"]
-    report = generated.judge(
+    report = generated_text.judge(
         texts, [["fine"]] * 4, None, headline="chrf", baselines={"first": ["no"] * 4}
     )
     assert report.metrics["repeated"] == 0.5
@@ -333,7 +342,7 @@ def test_loops_are_counted_and_warned_of():
 
 def test_samples_are_spread_evenly_and_cut_in_their_middle():
     texts = [f"{i} " + "x" * 500 + " end" for i in range(100)]
-    report = generated.judge(texts, [[t] for t in texts], texts, headline="bleu", baselines={})
+    report = generated_text.judge(texts, [[t] for t in texts], texts, headline="bleu", baselines={})
     rows = report.tables[1].rows
     assert [int(row[0].split()[0]) for row in rows] == [0, 14, 28, 42, 57, 71, 85, 99]
     assert all(len(cell) < 210 and cell.endswith("end") for row in rows for cell in row)
@@ -341,7 +350,7 @@ def test_samples_are_spread_evenly_and_cut_in_their_middle():
 
 @pytest.mark.parametrize("text", ["fine", "", "你好", "😀" * 5, "a\nb|c", "العربية", "\x00"])
 def test_one_row_of_any_kind_can_be_reported(text, tmp_path):
-    report = generated.judge(
+    report = generated_text.judge(
         [text],
         [["fine"]],
         [text],
@@ -362,8 +371,8 @@ def test_one_row_of_any_kind_can_be_reported(text, tmp_path):
 def test_attention_names_its_tokens(rows, columns, tmp_path):
     weights = np.random.default_rng(0).dirichlet(np.ones(columns), rows)
     down, across = [f"t{i}" for i in range(rows)], ["天", "$", "", "##s", "\x00"] * columns
-    figure = pictures.attention("to $x", down, across[:columns], weights)
-    pictures.save(figure, tmp_path / "a.png")
+    figure = plots.attention("to $x", down, across[:columns], weights)
+    plots.save(figure, tmp_path / "a.png")
     assert max(figure.get_size_inches()) < 25
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == down
@@ -375,7 +384,7 @@ def test_attention_names_its_tokens(rows, columns, tmp_path):
 
 @pytest.mark.parametrize("values", [[3], [2, 4, 7], [0, 49], [0, 50], [5, 1000]])
 def test_every_bar_of_whole_numbers_stands_for_as_many(values):
-    figure = pictures.histograms("length", {"a": np.array(values), "b": np.array(values)})
+    figure = plots.histograms("length", {"a": np.array(values), "b": np.array(values)})
     bars = figure.axes[0].patches
     assert len(bars) <= 2 * 51
     assert len({round(bar.get_width(), 9) for bar in bars}) == 1
@@ -385,12 +394,12 @@ def test_every_bar_of_whole_numbers_stands_for_as_many(values):
 
 def test_points_of_curves_are_named(tmp_path):
     curves = {"sampling": [(0.1, 0.9, "T 0.5"), (0.4, 0.7, "T 1")], "GAN": [(0.3, 0.5, "天")]}
-    figure = pictures.plane("quality and diversity", "self-BLEU", "BLEU", curves)
-    pictures.save(figure, tmp_path / "a.png")
+    figure = plots.plane("quality and diversity", "self-BLEU", "BLEU", curves)
+    plots.save(figure, tmp_path / "a.png")
     axes = figure.axes[0]
     assert [note.get_text() for note in axes.texts] == ["T 0.5", "T 1", "天"]
     assert [line.get_xydata().tolist() for line in axes.lines] == [
         [[0.1, 0.9], [0.4, 0.7]],
         [[0.3, 0.5]],
     ]
-    pictures.save(pictures.plane("", "", "", {}), tmp_path / "b.png")
+    plots.save(plots.plane("", "", "", {}), tmp_path / "b.png")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfnlp.heads import ordered, pooled
+from tfnlp.heads import ordinal, pooled
 
 HIDDEN, VOCABULARY = 8, 20
 
@@ -64,7 +64,7 @@ def test_an_unused_pooler_is_no_part_of_the_model(backbone):
 
 
 def test_ordered_logits_never_increase():
-    layer = ordered.OrderedLogits([0.9, 0.6, 0.6, 0.3, 0.01])
+    layer = ordinal.OrderedLogits([0.9, 0.6, 0.6, 0.3, 0.01])
     layer.build((None, HIDDEN))
     layer.steps.assign(np.random.default_rng(0).normal(size=4) * 5)
     logits = layer(np.random.default_rng(1).normal(size=(50, HIDDEN)).astype("float32")).numpy()
@@ -74,7 +74,7 @@ def test_ordered_logits_never_increase():
 
 def test_ordered_logits_begin_at_the_shares_of_the_grades():
     reached = [0.9, 0.6, 0.3, 0.01]
-    layer = ordered.OrderedLogits(reached)
+    layer = ordinal.OrderedLogits(reached)
     logits = layer(np.zeros((1, HIDDEN), "float32")).numpy()[0]
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), reached, rtol=1e-4)
 
@@ -82,7 +82,7 @@ def test_ordered_logits_begin_at_the_shares_of_the_grades():
 @pytest.mark.parametrize("reached", [[0.5], [0.8, 0.4, 0.2]])
 def test_ordered_logits_survive_saving(tmp_path, reached):
     inputs = keras.Input((HIDDEN,))
-    model = keras.Model(inputs, ordered.OrderedLogits(reached)(inputs))
+    model = keras.Model(inputs, ordinal.OrderedLogits(reached)(inputs))
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     x = np.ones((2, HIDDEN), "float32")

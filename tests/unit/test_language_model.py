@@ -12,7 +12,7 @@ from pipelines.rows import Rows
 from pipelines.tokenizers import vocabularies
 from tfnlp import config, experiment, judging
 from tfnlp import task as tasks
-from tfnlp.heads import vocabulary
+from tfnlp.heads import masked_lm
 
 TEXTS = ["the cat sat on the mat", "a dog ran", "the mat was red and the cat was not"] * 8
 
@@ -80,5 +80,5 @@ def test_label_smoothing_against_keras():
     want = keras.losses.categorical_crossentropy(
         flat, logits[[0, 0, 1], [0, 1, 0]], from_logits=True, label_smoothing=0.1
     )
-    got = vocabulary.Crossentropy(0.1)(labels, logits)
+    got = masked_lm.Crossentropy(0.1)(labels, logits)
     np.testing.assert_allclose(got, np.mean(want), rtol=1e-5)

@@ -9,12 +9,12 @@ from scipy.special import expit as sigmoid
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import f1_score
 
-from tfnlp.metrics import (
-    LogitF1,
+from tfnlp.evaluation.calibration import (
     best_thresholds,
     expected_calibration_error,
     fit_temperature,
 )
+from tfnlp.heads.metrics import LogitF1
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 

@@ -17,9 +17,9 @@ from pipelines.encoding import tagging, words
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from pipelines.tokenizers import tokenizer
-from tfnlp import crf, spans
 from tfnlp.backbones import entry
-from tfnlp.heads import tokens
+from tfnlp.evaluation import spans
+from tfnlp.heads import crf, token_tags
 from tfnlp.tasks import ner
 
 NAMES = ("minilm-l6-en", "e5-small-multilingual")
@@ -225,7 +225,7 @@ def test_counts_in_the_graph_are_those_of_the_report(pairs):
     text = " ".join("w" * width)
     gold, found = ([of_tags(text, p[i]) for p in pairs] for i in (0, 1))
     right = sum(len(set(a) & set(b)) for a, b in zip(gold, found, strict=True))
-    counts = tokens.span_counts(tf.constant(padded[:, 0]), tf.constant(padded[:, 1]))
+    counts = token_tags.span_counts(tf.constant(padded[:, 0]), tf.constant(padded[:, 1]))
     assert [int(n) for n in counts] == [right, sum(map(len, found)), sum(map(len, gold))]
 
 
@@ -244,7 +244,7 @@ def test_the_loss_without_crf_is_each_words_cross_entropy():
     outputs, targets = outputs_and_targets(False)
     log = tf.nn.log_softmax(outputs).numpy()
     want = -(log[0, 0, 1, 5] + log[0, 2, 3, 6] + log[0, 1, 4, 0] + log[1, 1, 1, 1]) / 4
-    assert float(tokens.TagLoss(False)(targets, outputs)) == pytest.approx(want, abs=1e-5)
+    assert float(token_tags.TagLoss(False)(targets, outputs)) == pytest.approx(want, abs=1e-5)
 
 
 def test_the_loss_with_crf_is_the_likelihood_of_the_path_among_the_legal_ones():
@@ -262,7 +262,7 @@ def test_the_loss_with_crf_is_the_likelihood_of_the_path_among_the_legal_ones():
 
         every = [score(path) for path in itertools.product(range(TAGS), repeat=count)]
         total += np.logaddexp.reduce(every) - score(tag)
-    assert float(tokens.TagLoss(True)(targets, outputs)) == pytest.approx(total / 4, abs=1e-4)
+    assert float(token_tags.TagLoss(True)(targets, outputs)) == pytest.approx(total / 4, abs=1e-4)
 
 
 @pytest.mark.parametrize("with_crf", [True, False])
@@ -274,19 +274,19 @@ def test_the_metric_counts_the_spans_of_the_likeliest_legal_tags(with_crf):
     if with_crf:
         outputs[0, 0, 4:][5, 1] = -100.0  # B-PER is never followed by B-LOC
     targets = tf.constant([[[5, 0, 1], [1, 0, 2], [-1, 0, 0]]])
-    metric = tokens.SpanF1(with_crf)
+    metric = token_tags.SpanF1(with_crf)
     metric.update_state(targets, tf.constant(outputs))
     assert float(metric.result()) == pytest.approx(2 / 3 if with_crf else 1.0)
 
 
 def test_transitions_reach_the_output_and_learn():
-    layer = tokens.Transitions(width=16)
+    layer = token_tags.Transitions(width=16)
     outputs, targets = outputs_and_targets(False)
     made = layer(outputs)
     assert made.shape == (2, 3, 5 + TAGS, TAGS)
     assert keras.ops.shape(made) == layer.compute_output_shape((2, 3, 5, TAGS))
     with tf.GradientTape() as tape:
-        loss = tokens.TagLoss(True)(targets, layer(outputs))
+        loss = token_tags.TagLoss(True)(targets, layer(outputs))
     gradient = tape.gradient(loss, layer.moves.value).numpy()
     assert gradient[5, 6] < 0 < np.abs(gradient[1:5]).max()  # B-PER to I-PER is to rise
     layer.moves.assign(np.eye(TAGS))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp import precision
+from tfnlp.runtime import precision
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,10 @@ from scipy.special import expit, softmax
 from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics
 
-from tfnlp import pictures
+from tfnlp.evaluation import plots
+from tfnlp.evaluation.classification import multi_label, single_label
+from tfnlp.evaluation.regression import ordinal, regression
 from tfnlp.report import Report, Table, markdown
-from tfnlp.reports import multi_label, ordinal, regression, single_label
 
 SETTINGS = settings(deadline=None, max_examples=50)  # the machine may be busy
 NAMES = ["a", "b|c", "天气", "$5 to $9", "[red]", "two\nlines"]
@@ -31,7 +32,7 @@ def draw(report: Report, folder) -> None:
     """Draw every picture, as evaluate does."""
     for name, figure in report.figures.items():
         path = folder / f"{name}.png"
-        pictures.save(figure(), path)
+        plots.save(figure(), path)
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -250,10 +251,10 @@ def test_few_or_equal_grades_can_be_reported(truth, answers, tmp_path):
 def test_any_label_name_is_drawn_without_a_complaint(name, tmp_path):
     counts = np.array([[3, 1], [0, 2]])
     for figure in (
-        pictures.confusion_matrix(counts, [name, "b"]),
-        pictures.bars("F1", [name, "b"], np.array([0.5, 1.0])),
+        plots.confusion_matrix(counts, [name, "b"]),
+        plots.bars("F1", [name, "b"], np.array([0.5, 1.0])),
     ):
-        pictures.save(figure, tmp_path / "a.png")
+        plots.save(figure, tmp_path / "a.png")
         width, height = figure.get_size_inches()
         assert max(width, height) < 25
 
@@ -263,18 +264,18 @@ def shown_bars(figure: Figure) -> list[str]:
 
 
 def test_bars_of_equal_names_stay_apart():
-    figure = pictures.bars("F1", ["x" * 50 + "1", "x" * 50 + "2"], np.array([0.1, 0.9]))
+    figure = plots.bars("F1", ["x" * 50 + "1", "x" * 50 + "2"], np.array([0.1, 0.9]))
     assert [bar.get_width() for bar in figure.axes[0].patches] == [0.1, 0.9]
     assert len(shown_bars(figure)) == 2
 
 
 def test_of_many_labels_the_best_and_worst_are_shown():
     names = [f"label {i}" for i in range(100)]
-    assert shown_bars(pictures.bars("F1", names, np.arange(100) / 100)) == [
+    assert shown_bars(plots.bars("F1", names, np.arange(100) / 100)) == [
         *names[:30],
         *names[-30:],
     ]
-    figure = pictures.confusion_matrix(np.eye(100, dtype=int), names)
+    figure = plots.confusion_matrix(np.eye(100, dtype=int), names)
     assert shown_bars(figure) == names[::2]
 
 

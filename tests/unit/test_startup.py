@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pipelines.startup import _NEEDLESS, quiet_start
+from tfnlp.runtime.startup import _NEEDLESS, quiet_start
 
 _STARTED = """
 import sys

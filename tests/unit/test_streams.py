@@ -10,7 +10,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfnlp import cores, streams
+from tfnlp import streams
+from tfnlp.runtime import threads
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_model_is_whole_again_after_training(network):
 
     with pytest.raises(KeyboardInterrupt):
         broken_off()
-    assert inside == [cores.count()]
+    assert inside == [threads.count()]
     assert network.streams == 1
 
 
@@ -81,6 +82,6 @@ def test_there_are_as_many_parts_as_cores(given):
 
 
 def test_each_keeps_the_order_and_stops_at_an_error():
-    assert cores.each(lambda i: i * i, range(50)) == [i * i for i in range(50)]
+    assert threads.each(lambda i: i * i, range(50)) == [i * i for i in range(50)]
     with pytest.raises(ZeroDivisionError):
-        cores.each(lambda i: 1 // i, [1, 0, 2])
+        threads.each(lambda i: 1 // i, [1, 0, 2])

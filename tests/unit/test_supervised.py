@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints, config, interrupts, optimizers
+from tfnlp import checkpoints, config, optimizers
+from tfnlp.runtime.signals import Interrupted, Signals
 from tfnlp.strategies import supervised
 from tfnlp.task import Objective
 
@@ -166,7 +167,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path, whole, at, signum):
     before = signal.getsignal(signum)
     model, objective = made(**EVERYTHING)
     try:
-        with pytest.raises(interrupts.Interrupted, match=r"with --resume goes on") as stop:
+        with pytest.raises(Interrupted, match=r"with --resume goes on") as stop:
             train(tmp_path, model, objective, minutes=1e9, by=[Kill(at, signum)])
         assert signal.getsignal(signum) is signal.SIG_DFL  # a second one kills
     finally:
@@ -229,7 +230,7 @@ def test_dropout_goes_on_where_it_was(tmp_path):
     resumed, _ = made()
     fresh = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     state = supervised.State()
-    signals = interrupts.Signals("")
+    signals = Signals("")
     supervised.Saver(tmp_path, state, STEPS, 1.0, signals).load(resumed)
     found = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     assert state.step > 1

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from pipelines.encoding import masking
 from tfnlp.backbones import loading
-from tfnlp.heads import vocabulary
+from tfnlp.heads import masked_lm
 
 SIZES = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.1}
 FEATURES = {
@@ -36,7 +36,7 @@ SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("albert", "xlm-r
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", *SLOW])
 def test_the_matrix_is_the_embeddings_own_and_stays_so(kind, tmp_path):
-    network = vocabulary.head(loading._model(_kinds()[kind], None))
+    network = masked_lm.head(loading._model(_kinds()[kind], None))
     logits = network.predict_on_batch(FEATURES)
     assert logits.shape == (2, 2, 9)
     assert logits.dtype == np.float32
@@ -59,10 +59,10 @@ def test_loss_perplexity_and_accuracy_count_hidden_pieces_alone():
     labels = np.array([[1, 4, 6], [2, masking.NOTHING, masking.NOTHING]])
     scores = log_softmax(logits, -1)
     each = [scores[0, 0, 1], scores[0, 1, 4], scores[0, 2, 6], scores[1, 0, 2]]
-    loss = vocabulary.Crossentropy()(labels, logits)
+    loss = masked_lm.Crossentropy()(labels, logits)
     np.testing.assert_allclose(loss, -np.mean(each), rtol=1e-5)
-    perplexity = vocabulary.Perplexity(name="perplexity")
-    accuracy = vocabulary.Accuracy(name="accuracy")
+    perplexity = masked_lm.Perplexity(name="perplexity")
+    accuracy = masked_lm.Accuracy(name="accuracy")
     for row in range(2):
         perplexity.update_state(labels[row : row + 1], logits[row : row + 1])
         accuracy.update_state(labels[row : row + 1], logits[row : row + 1])
@@ -71,4 +71,4 @@ def test_loss_perplexity_and_accuracy_count_hidden_pieces_alone():
     right = [best[0, 0] == 1, best[0, 1] == 4, best[0, 2] == 6, best[1, 0] == 2]
     np.testing.assert_allclose(accuracy.result(), np.mean(right))
     nothing = np.full((2, 3), masking.NOTHING)
-    assert float(vocabulary.Crossentropy()(nothing, logits)) == 0.0
+    assert float(masked_lm.Crossentropy()(nothing, logits)) == 0.0

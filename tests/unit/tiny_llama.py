@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfnlp import decoding
-from tfnlp.heads import causal
+from tfnlp.heads import causal_lm
 
 SIZE, END, PAD = 60, 5, 0
 
@@ -25,7 +25,7 @@ def network() -> keras.Model:
     for weight in backbone.weights:
         if len(weight.shape) > 1:
             weight.assign(random.normal(0, 0.6, weight.shape))
-    return causal.head(backbone)
+    return causal_lm.head(backbone)
 
 
 def words(ids: tf.RaggedTensor) -> tf.Tensor:

@@ -14,8 +14,8 @@ from pipelines.errors import UserError
 from pipelines.files.formats import opened
 from pipelines.files.writers import csv_writer, replacing
 from pipelines.rows import BadRow, Column, stream
-from tfnlp import commands
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
 from tfnlp.saved_model import SAVED_MODELS, answered, find_model, load
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def draw(knowledge: Knowledge, path: Path) -> None:
     import networkx
     from matplotlib.figure import Figure
 
-    from tfnlp import pictures
+    from tfnlp.evaluation import plots
 
     graph = as_graph(knowledge, ranked(knowledge)[:MOST_DRAWN])
     figure = Figure(figsize=(14, 10), layout="constrained")
@@ -328,7 +328,7 @@ def draw(knowledge: Knowledge, path: Path) -> None:
         )
         networkx.draw_networkx_edges(graph, places, ax=axes, edge_color="0.7", arrowsize=9)
         keys, labels = zip(*graph.nodes(data="label"), strict=True)
-        names = dict(zip(keys, pictures.shown(labels), strict=True))
+        names = dict(zip(keys, plots.shown(labels), strict=True))
         networkx.draw_networkx_labels(graph, places, names, ax=axes, font_size=8)
         edges: dict[Any, str] = {}
         for head, tail, relation in graph.edges(data="relation"):
@@ -338,8 +338,8 @@ def draw(knowledge: Knowledge, path: Path) -> None:
         )
     else:
         axes.text(0.5, 0.5, "no triples found", ha="center")
-    pictures.save(figure, path)
+    plots.save(figure, path)
 
 
 if __name__ == "__main__":
-    sys.exit(commands.run(main))
+    sys.exit(exit_status.run(main))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, reason
-from pipelines.startup import quiet_start
 from tfnlp import saved_model, serving_ops
 from tfnlp.deployment import warmup
 from tfnlp.deployment.filling import plain
+from tfnlp.runtime.startup import quiet_start
 
 if TYPE_CHECKING:
     from tensorflow.core.protobuf import meta_graph_pb2

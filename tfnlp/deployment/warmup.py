@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import reason
-from pipelines.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start
 
 FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST = 1000

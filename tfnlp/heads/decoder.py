@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfnlp.backbones import families
-from tfnlp.heads.causal import longer
+from tfnlp.heads.causal_lm import longer
 
 _SOURCE = "source_states"
 _DROPOUT = 0.1

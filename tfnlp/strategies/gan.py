@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipelines.rows import Rows
     from tfnlp.adversarial import Settings, Writer
     from tfnlp.config import Experiment
-    from tfnlp.plane import Gap, Held, Point
+    from tfnlp.evaluation.quality_diversity import Gap, Held, Point
 
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2, 1.4)
 MLE, GAN = "MLE", "GAN"
@@ -153,7 +153,7 @@ def ids_of(stage: Stage, rows: Rows) -> np.ndarray:
 
 def held(stage: Stage, writer: Writer, rows: Rows) -> Held:
     """Return rows as what others are judged by, in the spelling that the vocabulary gives back."""
-    from tfnlp.plane import Held
+    from tfnlp.evaluation.quality_diversity import Held
 
     ids = ids_of(stage, rows)
     return Held(writer.texts(ids), lists(writer, ids), stage.context.tokenizer.vocabulary_size)
@@ -177,7 +177,7 @@ def _judged(
     """Measure both models, choose the one that is kept and report what was measured."""
     import numpy as np
 
-    from tfnlp import plane
+    from tfnlp.evaluation import quality_diversity
 
     options = stage.options
     judged = held(stage, writer, stage.test) if stage.test else watched
@@ -202,9 +202,9 @@ def _judged(
         else options.gan_keep.upper()
     )
     stage.network.set_weights(weights[kept])
-    found = plane.gap(curves[GAN], curves[MLE])
+    found = quality_diversity.gap(curves[GAN], curves[MLE])
     sentences = [
-        plane.verdict("the GAN", "likelihood (MLE)", found),
+        quality_diversity.verdict("the GAN", "likelihood (MLE)", found),
         f"the weights kept are the {kept}'s (--gan-keep {options.gan_keep}): reverse perplexity "
         f"at temperature 1 on validation is {reverse[MLE]:.1f} by the MLE and {reverse[GAN]:.1f} "
         f"by the GAN (of adversarial step {steps})",
@@ -219,7 +219,7 @@ def _report(
     sentences: list[str],
 ) -> Report:
     """Put what was measured into tables, a picture and numbers."""
-    from tfnlp import plane
+    from tfnlp.evaluation import quality_diversity
 
     middle = TEMPERATURES.index(1.0)
     metrics = {
@@ -230,11 +230,11 @@ def _report(
     if found is not None:
         metrics["gan_bleu_gain_at_equal_diversity"] = sum(found.halves) / 2
     tables = [
-        plane.table("MLE and GAN", curves),
+        quality_diversity.table("MLE and GAN", curves),
         Table("Written at temperature 1", tuple(shown), list(zip(*shown.values(), strict=True))),
         Table("As measured", ("finding",), [(sentence,) for sentence in sentences]),
     ]
-    figures = {"quality_and_diversity": lambda: plane.picture(curves)}
+    figures = {"quality_and_diversity": lambda: quality_diversity.picture(curves)}
     return Report(metrics, tables, figures)
 
 

@@ -28,8 +28,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints, distribution, interrupts
-from tfnlp.interrupts import Interrupted, Signals
+from tfnlp import checkpoints, distribution
+from tfnlp.runtime.signals import Interrupted, Signals, caught
 from tfnlp.task import Objective
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def fit(
         UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
     """
     state = State()
-    with interrupts.caught(f" after the last epoch; {GO_ON}") as signals, signals.held():
+    with caught(f" after the last epoch; {GO_ON}") as signals, signals.held():
         saver = Saver(folder, state, feed.steps, minutes, signals)
         if resume:
             saver.load(model)

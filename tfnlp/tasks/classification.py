@@ -88,7 +88,7 @@ def objective(context: Context) -> Objective:
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Accuracy, macro-F1, Matthews correlation, calibration error, and a table by label."""
-    from tfnlp.reports import single_label
+    from tfnlp.evaluation.classification import single_label
 
     facts = context.facts
     return single_label(

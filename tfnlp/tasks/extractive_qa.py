@@ -88,7 +88,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
 
     Returns:
         ``token_ids``, ``segment_ids``, ``padding_mask`` and ``candidates``, int32 (B, W, T), as
-        tfnlp.heads.span reads them; and of the context ``starts`` and ``ends``, int32 (B, L)
+        tfnlp.heads.answer_span reads them; and of the context ``starts`` and ``ends``, int32 (B, L)
         [bytes], its token at each ``places``, int32 (B, W, T) or -1, and ``lost``, int64 (B,),
         the tokens cut from the question.
     """
@@ -119,9 +119,9 @@ def target(
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are the logits of start and end, float32 (B, W, T, 2)."""
-    from tfnlp.heads import span
+    from tfnlp.heads import answer_span
 
-    return span.head(backbone, dropout=context.options.head_dropout)
+    return answer_span.head(backbone, dropout=context.options.head_dropout)
 
 
 def objective(context: Context) -> Objective:
@@ -130,16 +130,18 @@ def objective(context: Context) -> Objective:
     The validation loss is no good judge: it rises with overconfidence while answers still
     improve.
     """
-    from tfnlp.heads import span
+    from tfnlp.heads import answer_span
 
-    return Objective(span.SpanCrossEntropy(), [span.exact], monitor="val_exact", mode="max")
+    return Objective(
+        answer_span.SpanCrossEntropy(), [answer_span.exact], monitor="val_exact", mode="max"
+    )
 
 
 def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
     """Find the threshold for not answering that gives the best F1 on the validation rows."""
     import numpy as np
 
-    from tfnlp.answers import best_threshold, f1
+    from tfnlp.evaluation.squad import best_threshold, f1
 
     if not context.facts["unanswerable"]:
         return {}
@@ -183,7 +185,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Exact match and F1 as SQuAD's scripts define them, with tables and the worst errors."""
-    from tfnlp.answers import judge
+    from tfnlp.evaluation.squad import judge
 
     columns = rows.columns
     return judge(

@@ -152,14 +152,14 @@ def inputs(options: Options) -> tuple[Column, ...]:
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Judge responses by the references; of plain text, the likelihood and what is written."""
-    from tfnlp import generated
+    from tfnlp.evaluation import language_modeling
 
     if context.options.pair:
         return PAIR.report(context, rows, answers)
     texts = rows.columns["text"]
     lines = len(texts) if context.options.separator == "line" else 0
     words = sum(len(text.split()) for text in texts) + lines
-    return generated.language_model(
+    return language_modeling.language_model(
         answers["loss"], answers["target_tokens"], words, sum(map(len, texts)) + lines
     )
 

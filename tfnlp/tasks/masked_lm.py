@@ -124,17 +124,17 @@ def target(
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are logits of the hidden places, float32 (B, P, V)."""
-    from tfnlp.heads import vocabulary
+    from tfnlp.heads import masked_lm
 
-    return vocabulary.head(backbone)
+    return masked_lm.head(backbone)
 
 
 def objective(context: Context) -> Objective:
     """Cross-entropy of the hidden pieces."""
-    from tfnlp.heads import vocabulary
+    from tfnlp.heads import masked_lm
 
-    metrics = [vocabulary.Perplexity(name="perplexity"), vocabulary.Accuracy(name="accuracy")]
-    return Objective(vocabulary.Crossentropy(), metrics, monitor="val_perplexity", mode="min")
+    metrics = [masked_lm.Perplexity(name="perplexity"), masked_lm.Accuracy(name="accuracy")]
+    return Objective(masked_lm.Crossentropy(), metrics, monitor="val_perplexity", mode="min")
 
 
 def decode(
@@ -178,7 +178,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Perplexity, loss and accuracy over all hidden pieces."""
-    from tfnlp.likelihoods import masked_lm
+    from tfnlp.evaluation.language_modeling import masked_lm
 
     return masked_lm(answers["loss"], answers["hidden"], answers["right"])
 

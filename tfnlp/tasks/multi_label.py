@@ -89,7 +89,7 @@ def objective(context: Context) -> Objective:
     """
     import keras
 
-    from tfnlp.metrics import LogitF1
+    from tfnlp.heads.metrics import LogitF1
 
     loss = keras.losses.BinaryCrossentropy(
         from_logits=True, label_smoothing=context.options.label_smoothing
@@ -103,7 +103,7 @@ def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
     import numpy as np
     from scipy.special import expit, logit
 
-    from tfnlp.metrics import best_thresholds, fit_temperature
+    from tfnlp.evaluation.calibration import best_thresholds, fit_temperature
 
     names = context.facts["labels"]
     targets = np.array([[name in row for name in names] for row in rows.columns["labels"]])
@@ -140,7 +140,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Micro- and macro-F1, exact match, and a table by label."""
-    from tfnlp.reports import multi_label
+    from tfnlp.evaluation.classification import multi_label
 
     facts = context.facts
     return multi_label(

@@ -66,7 +66,7 @@ def _row(text: str, *spans: tuple[str, str]) -> dict[str, Any]:
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
     """Learn the types, in alphabetical order, and what the baseline knows of words."""
-    from tfnlp.spans import learn_baseline
+    from tfnlp.evaluation.spans import learn_baseline
 
     spans = rows.columns["entities"]
     labels = sorted({label for labelled in spans for _, _, label in labelled})
@@ -111,20 +111,22 @@ def target(
 
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
-    """Build the model: outputs are a tag's logits at every token; see tfnlp.heads.tokens."""
-    from tfnlp.heads import tokens
+    """Build the model: outputs are a tag's logits at every token; see tfnlp.heads.token_tags."""
+    from tfnlp.heads import token_tags
 
     options = context.options
     count = 1 + 2 * len(context.facts["labels"])
-    return tokens.head(backbone, count, dropout=options.head_dropout, with_crf=options.crf)
+    return token_tags.head(backbone, count, dropout=options.head_dropout, with_crf=options.crf)
 
 
 def objective(context: Context) -> Objective:
     """Log-likelihood of the tags; the best epoch has the highest F1 of whole spans."""
-    from tfnlp.heads import tokens
+    from tfnlp.heads import token_tags
 
     crf = context.options.crf
-    return Objective(tokens.TagLoss(crf), [tokens.SpanF1(crf)], monitor="val_f1", mode="max")
+    return Objective(
+        token_tags.TagLoss(crf), [token_tags.SpanF1(crf)], monitor="val_f1", mode="max"
+    )
 
 
 def decode(
@@ -144,10 +146,9 @@ def decode(
     import tensorflow as tf
 
     from pipelines.encoding import tagging
-    from tfnlp import crf
-    from tfnlp.heads import tokens
+    from tfnlp.heads import crf, token_tags
 
-    emissions, *moves = tokens.scores_of(
+    emissions, *moves = token_tags.scores_of(
         outputs, offsets["window"], offsets["place"], context.options.crf
     )
     tags = crf.viterbi(emissions, offsets["count"], *moves)
@@ -159,7 +160,7 @@ def decode(
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """F1 of whole spans, by type too, beside that of each word's usual tag; errors to look at."""
     from pipelines.encoding import words
-    from tfnlp.spans import judge
+    from tfnlp.evaluation.spans import judge
 
     lists = rows.columns["text"]
     found = [

@@ -77,7 +77,7 @@ def target(
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are the logits of reaching each grade, float32 (B, C - 1)."""
-    from tfnlp.heads.ordered import OrderedLogits
+    from tfnlp.heads.ordinal import OrderedLogits
 
     output = OrderedLogits(context.facts["reached"], dtype="float32", name="logits")
     return texts.build(context, backbone, output)
@@ -119,7 +119,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Mean absolute error, quadratic kappa, accuracy, and the confusion of grades."""
-    from tfnlp.reports import ordinal
+    from tfnlp.evaluation.regression import ordinal
 
     return ordinal(rows.columns["grade"], answers["grade"], context.facts["grades"])
 

@@ -79,7 +79,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Pearson and Spearman correlation, errors, and the share of variance explained."""
-    from tfnlp.reports import regression
+    from tfnlp.evaluation.regression import regression
 
     return regression(rows.columns["target"], answers["value"])
 

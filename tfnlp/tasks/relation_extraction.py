@@ -83,17 +83,17 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build a model whose outputs are a logit for each relation, float32 (B, C)."""
     import keras
 
-    from tfnlp.heads import arguments
+    from tfnlp.heads import marked_pair
 
     output = keras.layers.Dense(len(context.facts["labels"]), dtype="float32", name="logits")
-    return arguments.head(backbone, output, dropout=context.options.head_dropout)
+    return marked_pair.head(backbone, output, dropout=context.options.head_dropout)
 
 
 def objective(context: Context) -> Objective:
     """Cross-entropy; the best epoch has the highest micro-F1 without the label for none."""
     import keras
 
-    from tfnlp.metrics import MicroF1
+    from tfnlp.heads.metrics import MicroF1
 
     metrics = [
         keras.metrics.CategoricalAccuracy(name="accuracy"),
@@ -132,7 +132,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Micro- and macro-F1 without the label for none, accuracy, and a table by relation."""
-    from tfnlp.reports import relations
+    from tfnlp.evaluation.classification import relations
 
     return relations(
         rows.columns["relation"], answers["scores"], context.facts, context.options.none_label

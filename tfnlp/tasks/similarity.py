@@ -116,7 +116,7 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are unit vectors, float32 (B, W, H)."""
     import keras
 
-    from tfnlp.heads import embedding
+    from tfnlp.heads import sentence_vector
 
     layers = backbone._flatten_layers()
     rates = [layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)]
@@ -125,15 +125,17 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
             "without --pair a text is compared with itself under other dropout, and the backbone "
             "has none (give --dropout 0.1, or pairs of texts and --pair)"
         )
-    return embedding.head(backbone, pooling=context.options.pooling)
+    return sentence_vector.head(backbone, pooling=context.options.pooling)
 
 
 def objective(context: Context) -> Objective:
     """InfoNCE within the batch."""
-    from tfnlp.heads import embedding
+    from tfnlp.heads import sentence_vector
 
-    loss = embedding.Contrastive(context.options.temperature)
-    return Objective(loss, [embedding.Accuracy(name="accuracy")], monitor="val_loss", mode="min")
+    loss = sentence_vector.Contrastive(context.options.temperature)
+    return Objective(
+        loss, [sentence_vector.Accuracy(name="accuracy")], monitor="val_loss", mode="min"
+    )
 
 
 def decode(
@@ -160,7 +162,7 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Retrieval of each text's partner beside TF-IDF's, and how the vectors are spread."""
-    from tfnlp import retrieval
+    from tfnlp.evaluation import retrieval
 
     if not context.options.pair:
         return retrieval.texts(rows.columns["text"], answers["embedding"])

@@ -51,9 +51,9 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 def baselines(rows: Rows) -> Mapping[str, Sequence[str]]:
     """Return the first sentence of each document, which news puts the matter into."""
-    from tfnlp import generated
+    from tfnlp.evaluation import generated_text
 
-    return {"the lead sentence": [generated.lead(text) for text in rows.columns["document"]]}
+    return {"the lead sentence": [generated_text.lead(text) for text in rows.columns["document"]]}
 
 
 TASK = TextToText(DOCUMENT, SUMMARY, headline="rougeL", baselines=baselines).task(

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.errors import UserError
-from tfnlp import commands, deploy
+from tfnlp import deploy
 from tfnlp.deployment import models, plan, versions
+from tfnlp.runtime import exit_status
 
 from .reading import batching
 from .saving import listed, predict, run, save, write_warmups
@@ -126,7 +127,7 @@ def broken(tmp_path: Path, how: str) -> list[object]:
 def test_a_model_that_cannot_be_served_is_one_sentence(tmp_path, capsys, monkeypatch, how, said):
     arguments = [*broken(tmp_path, how), "--out", tmp_path / "d"]
     monkeypatch.setattr(sys, "argv", ["deploy", *map(str, arguments)])
-    assert commands.run(deploy.main) == 2
+    assert exit_status.run(deploy.main) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ")
     assert said in error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from tfnlp import pictures
+from tfnlp.evaluation import plots
 from tfnlp.report import Report
 
 _ROWS = 256  # searched for at a time
@@ -55,7 +55,7 @@ def pairs(
     }
     apart = (vectors_a * np.roll(vectors_b, 1, axis=0)).sum(-1)
     groups = {"pairs": positive, "first with another's second": apart}
-    return Report(values, [], {"cosines": lambda: pictures.histograms("cosine", groups)})
+    return Report(values, [], {"cosines": lambda: plots.histograms("cosine", groups)})
 
 
 def texts(given: Sequence[str], vectors: np.ndarray) -> Report:
@@ -63,7 +63,7 @@ def texts(given: Sequence[str], vectors: np.ndarray) -> Report:
     place = {text: i for i, text in enumerate(given)}  # equal texts once
     unique = vectors[sorted(place.values())]
     apart = (unique * np.roll(unique, 1, axis=0)).sum(-1)
-    figures = {"cosines": lambda: pictures.histograms("cosine", {"different texts": apart})}
+    figures = {"cosines": lambda: plots.histograms("cosine", {"different texts": apart})}
     return Report(_spread(unique), [], figures)
 
 

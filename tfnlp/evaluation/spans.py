@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tfnlp import pictures
+from tfnlp.evaluation import plots
 from tfnlp.report import Report, Table
 
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], type
@@ -139,10 +139,10 @@ def judge(
     figures = {}
     if every:
         figures = {
-            "f1_by_type": lambda: pictures.bars(
+            "f1_by_type": lambda: plots.bars(
                 "F1", every, np.array([by_type[name][2] for name in every])
             ),
-            "confusion_of_types": lambda: pictures.confusion_matrix(
+            "confusion_of_types": lambda: plots.confusion_matrix(
                 _confusion(gold, found, every), [*every, NONE]
             ),
         }

@@ -15,8 +15,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfnlp import crf
-from tfnlp.heads.span import PutWindows, TakeWindows
+from tfnlp.heads import crf
+from tfnlp.heads.answer_span import PutWindows, TakeWindows
 
 
 @keras.saving.register_keras_serializable("tfnlp")

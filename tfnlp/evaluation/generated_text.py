@@ -23,13 +23,14 @@ from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics import BLEU, CHRF
 from scipy.stats import spearmanr
 
-from tfnlp import pictures
+from tfnlp.evaluation import plots
+from tfnlp.evaluation.diversity import BY_CHARACTER, HAN, LONGEST, ngrams
+from tfnlp.evaluation.diversity import bleu_against as bleu_against
+from tfnlp.evaluation.diversity import distinct as distinct
+from tfnlp.evaluation.diversity import self_bleu as self_bleu
+from tfnlp.evaluation.diversity import words as words
+from tfnlp.evaluation.language_modeling import perplexity_per_word
 from tfnlp.report import Report, Table
-from tfnlp.variety import BY_CHARACTER, HAN, LONGEST, ngrams
-from tfnlp.variety import bleu_against as bleu_against
-from tfnlp.variety import distinct as distinct
-from tfnlp.variety import self_bleu as self_bleu
-from tfnlp.variety import words as words
 
 Headline = Literal["bleu", "rougeL", "chrf"]
 References: TypeAlias = Sequence[Sequence[str]]  # N rows of one or more texts each
@@ -210,8 +211,8 @@ def judge(
         "generated": np.array([len(words(text)) for text in texts]),
     }
     figures = {
-        "chrf_by_row": lambda: pictures.histograms("chrF of a row", each),
-        "lengths": lambda: pictures.histograms("length [words]", lengths),
+        "chrf_by_row": lambda: plots.histograms("chrF of a row", each),
+        "lengths": lambda: plots.histograms("length [words]", lengths),
     }
     tables = [table, _samples(texts, references, sources)]
     return Report(told, tables, figures, _warnings(values, rivals, headline))
@@ -279,41 +280,6 @@ def _warnings(
             "(--no-repeat-ngram 4, or --repetition-penalty 1.2)"
         )
     return found
-
-
-def perplexity_per_word(loss: float, count: int) -> float:
-    """Return exp(loss / count): of the sum of negative log-likelihoods [nats] of so many words.
-
-    Source: Merity et al. 2017, "Pointer sentinel mixture models" (https://arxiv.org/abs/1609.07843),
-        for whom each line's end is a word too: of a model of smaller pieces, what one word costs.
-    """
-    mean = loss / max(count, 1)
-    return math.exp(mean) if mean < 700 else math.inf
-
-
-def language_model(loss: np.ndarray, tokens: np.ndarray, words: int, characters: int) -> Report:
-    """Judge how well a model foretells N blocks or rows of text.
-
-    Args:
-        loss: float (N,), the sum of the negative log-likelihoods of a block's tokens [nats].
-        tokens: int (N,), how many tokens of a block were foretold.
-        words: of the raw text, between white space; with one for each line's end, as published
-            figures of WikiText count them, if the caller adds those.
-        characters: of the raw text.
-    """
-    nats = float(loss.sum(dtype=np.float64))
-    count = int(tokens.sum())
-    values = {
-        "perplexity": perplexity_per_word(nats, count),
-        "perplexity_per_word": perplexity_per_word(nats, words),
-        "bits_per_character": nats / math.log(2) / max(characters, 1),
-        "tokens_per_word": count / max(words, 1),
-        "loss": nats / max(count, 1),
-    }
-    each = loss / np.maximum(tokens, 1)
-    title = "mean negative log-likelihood of a block [nats]"
-    figures = {"loss_by_block": lambda: pictures.histograms(title, {"blocks": each})}
-    return Report(values, [], figures)
 
 
 def lead(document: str, sentences: int = 1) -> str:

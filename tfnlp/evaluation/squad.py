@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tfnlp import pictures
+from tfnlp.evaluation import plots
 from tfnlp.report import Report, Table
 
 ASKING = r"\b(how many|how much|who|whom|whose|what|when|where|which|why|how)\b"
@@ -150,10 +150,10 @@ def judge(
     lengths = [_length(texts) for texts in gold]
     by_length = _by_group("By length of the right answer", "length", lengths, overlap, exact)
     figures = {
-        "f1_by_question_word": lambda: pictures.bars(
+        "f1_by_question_word": lambda: plots.bars(
             "F1", [row[0] for row in by_word.rows], np.array([float(r[1]) for r in by_word.rows])
         ),
-        "reliability": lambda: pictures.reliability({"answers": scores}, exact > 0),
+        "reliability": lambda: plots.reliability({"answers": scores}, exact > 0),
     }
     tables = [by_word, by_length, _errors(questions, gold, answers, scores, overlap)]
     return Report({name: float(value) for name, value in values.items()}, tables, figures)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from tfnlp import pictures, variety
+from tfnlp.evaluation import diversity, plots
 from tfnlp.report import Table
 
 N_GRAM = 4  # of BLEU and self-BLEU
@@ -85,8 +85,8 @@ class Held:
             rows: the same as token ids.
         """
         return Measured(
-            variety.bleu_against(texts, self.texts, N_GRAM),
-            variety.self_bleu(texts, N_GRAM, sample=len(texts)),
+            diversity.bleu_against(texts, self.texts, N_GRAM),
+            diversity.self_bleu(texts, N_GRAM, sample=len(texts)),
             reverse_perplexity(rows, self.rows, self.size),
         )
 
@@ -231,7 +231,7 @@ def _shown(point: Point, name: str, digits: int) -> str:
 
 def picture(curves: Mapping[str, Sequence[Point]]) -> Any:
     """Draw the curves, a Matplotlib figure: better is higher, more varied is to the left."""
-    return pictures.plane(
+    return plots.plane(
         "quality and diversity",
         f"self-BLEU-{N_GRAM} (less is more varied)",
         f"BLEU-{N_GRAM} against held-out text (more is better)",

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit, softmax
-from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics
 
-from tfnlp import pictures
-from tfnlp.metrics import expected_calibration_error
+from tfnlp.evaluation import plots
+from tfnlp.evaluation.calibration import expected_calibration_error
 from tfnlp.report import Report, Table
 
 
@@ -64,12 +63,12 @@ def single_label(
     )
     counts = metrics.confusion_matrix(truth, given, labels=every)
     figures = {
-        "confusion_matrix": lambda: pictures.confusion_matrix(counts, every),
-        "reliability": lambda: pictures.reliability(
+        "confusion_matrix": lambda: plots.confusion_matrix(counts, every),
+        "reliability": lambda: plots.reliability(
             {"calibrated": scores.max(-1), "before": before.max(-1)}, right
         ),
     }
-    return Report(values, [table], figures, _unseen("label", labels, names))
+    return Report(values, [table], figures, unseen("label", labels, names))
 
 
 def relations(
@@ -161,60 +160,16 @@ def multi_label(
         ],
     )
     figures = {
-        "f1_by_label": lambda: pictures.bars("F1", every, f1),
-        "reliability": lambda: pictures.reliability(
+        "f1_by_label": lambda: plots.bars("F1", every, f1),
+        "reliability": lambda: plots.reliability(
             {"calibrated": scores.ravel(), "before": before.ravel()}, known
         ),
     }
     told = [label for row in labels for label in row]
-    return Report(values, [table], figures, _unseen("label", told, names))
+    return Report(values, [table], figures, unseen("label", told, names))
 
 
-def regression(targets: Sequence[float], values: np.ndarray) -> Report:
-    """Judge a number a row, N of each."""
-    truth = np.asarray(targets, float)
-    spread = len(truth) > 1 and truth.std() > 0 and values.std() > 0
-    found = {
-        "pearson": float(pearsonr(truth, values)[0]) if spread else float("nan"),
-        "spearman": float(spearmanr(truth, values)[0]) if spread else float("nan"),
-        "mae": float(metrics.mean_absolute_error(truth, values)),
-        "rmse": float(metrics.root_mean_squared_error(truth, values)),
-        "r2": float(metrics.r2_score(truth, values)) if spread else float("nan"),
-    }
-    figures = {"predicted_against_true": lambda: pictures.scatter(truth, values)}
-    warnings = [] if spread else ["all targets or all answers are equal: no correlation exists"]
-    return Report(found, [], figures, warnings)
-
-
-def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]) -> Report:
-    """Judge a grade a row, N of each; ``known`` are the grades of the scale, increasing."""
-    scale = np.array(sorted({*known, *grades}), float)
-    truth = np.searchsorted(scale, grades)
-    # Answers are float32: nearly the grades.
-    given = np.abs(scale - np.asarray(answers, float)[:, None]).argmin(-1)
-    names = [f"{grade:g}" for grade in scale]
-    spread = len(set(truth)) > 1 and len(set(given)) > 1
-    agreeing = len({*truth, *given}) == 1  # kappa asks how much of the disagreement is chance
-    kappa = metrics.cohen_kappa_score
-    values = {
-        "mae": float(metrics.mean_absolute_error(scale[truth], scale[given])),
-        "accuracy": float((truth == given).mean()),
-        "quadratic_kappa": float("nan")
-        if agreeing
-        else float(kappa(truth, given, weights="quadratic", labels=range(len(scale)))),
-        "spearman": float(spearmanr(truth, given)[0]) if spread else float("nan"),
-    }
-    counts = metrics.confusion_matrix(truth, given, labels=range(len(scale)))
-    table = Table(
-        "Rows by true grade (down) and answer (across)",
-        ("grade", *names),
-        [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)],
-    )
-    figures = {"confusion_matrix": lambda: pictures.confusion_matrix(counts, names)}
-    return Report(values, [table], figures, _unseen("grade", grades, known))
-
-
-def _unseen(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
+def unseen(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
     """Warn, in one sentence, of labels or grades that the model cannot answer."""
     counts = Counter(given)
     strange = sorted(set(counts) - set(known))

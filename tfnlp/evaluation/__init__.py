@@ -1,0 +1,1 @@
+"""How good answers are: rows and answers in, reports out; no model in here."""

@@ -1,0 +1,1 @@
+"""What a process is set to: its start, precision, threads, signals and exit status."""
