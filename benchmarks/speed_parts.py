@@ -68,7 +68,8 @@ def _rows(path: str) -> list[dict[str, str]]:
 def answers(model: str, test: str, kind: str = "auto") -> dict[str, Any]:
     """Answer rows as tfnlp.predict does with a file, then one at a time."""
     from pipelines.rows import Record
-    from tfnlp import predict, saved_model
+    from tfnlp import predict
+    from tfnlp.inference import saved_model
 
     rows = _rows(test)
     asked = saved_model.opened(saved_model.find_model(model), kind).model()  # type: ignore[arg-type]

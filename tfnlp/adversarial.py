@@ -34,7 +34,8 @@ import tensorflow as tf
 
 from pipelines.encoding import prompts
 from pipelines.errors import UserError
-from tfnlp import checkpoints, decoding, generation
+from tfnlp import checkpoints
+from tfnlp.generation import sampling, signatures
 from tfnlp.heads import discriminator
 from tfnlp.runtime.signals import Interrupted, caught
 from tfnlp.task import Context
@@ -99,9 +100,9 @@ class Writer:
 
     def __init__(self, context: Context, network: keras.Model) -> None:
         self.length = context.max_length
-        self.stop = generation.ends(context)
+        self.stop = signatures.ends(context)
         self.start = prompts.document_id(context.tokenizer)
-        sampler = decoding.Sampler(generation.cached(context, network), self.stop)
+        sampler = sampling.Sampler(signatures.cached(context, network), self.stop)
         neutral = {
             "max_tokens": self.length,
             "min_tokens": 0,
@@ -134,12 +135,12 @@ class Writer:
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """Turn rows, int32 (N, T + 1), into N strings."""
-        answers = decoding.answers_in(ids, tf.ones(len(ids), tf.int32), self.stop.ids)
+        answers = sampling.answers_in(ids, tf.ones(len(ids), tf.int32), self.stop.ids)
         return [text.decode("utf-8", "replace") for text in self.stop.detokenize(answers).numpy()]
 
     def inside(self, ids: tf.Tensor) -> tf.Tensor:
         """Say which tokens behind the start are the text's or its end: bool (B, T)."""
-        ended = tf.cast(decoding.is_one_of(ids[:, 1:], self.stop.ids), tf.int32)
+        ended = tf.cast(sampling.is_one_of(ids[:, 1:], self.stop.ids), tf.int32)
         return tf.cumsum(ended, 1, exclusive=True) == 0
 
 

@@ -20,17 +20,17 @@ from pipelines.files.writers import json_text
 from pipelines.rows import Column, Rows
 from tfnlp import arguments, config, runs, task
 from tfnlp.config import Experiment
+from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
 from tfnlp.report import Report, Table
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.startup import quiet_start
-from tfnlp.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.task import Arrays, Task
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfnlp.saved_model import Answers
+    from tfnlp.inference.saved_model import Answers
 
 EVALUATIONS = Path("evaluations")
 

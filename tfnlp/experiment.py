@@ -23,8 +23,8 @@ from tfnlp import distribution, optimizers, streams
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
+from tfnlp.inference.saved_model import fold
 from tfnlp.runtime import precision, threads
-from tfnlp.saved_model import fold
 from tfnlp.strategies import supervised
 from tfnlp.task import Context, Objective, Task, Tensors
 

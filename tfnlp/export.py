@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError, reason
-from tfnlp import runs, serving_ops
+from tfnlp import runs
+from tfnlp.inference import serving_ops
+from tfnlp.inference.saved_model import INPUTS, SETTINGS
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
-from tfnlp.saved_model import INPUTS, SETTINGS
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -16,13 +16,13 @@ from pipelines.columns import value_of
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
-from tfnlp import outputs, remote, saved_model, streaming
+from tfnlp.inference import outputs, remote, saved_model, streaming
+from tfnlp.inference.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
+from tfnlp.inference.settings import DEFAULT, Settings
 from tfnlp.predict_options import parser
 from tfnlp.runtime.precision import Precision
 from tfnlp.runtime.signals import caught
 from tfnlp.runtime.startup import quiet_start
-from tfnlp.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
-from tfnlp.settings import DEFAULT, Settings
 
 STDIN = "<stdin>"
 _AT_ONCE = 2  # batches: while one waits for its slowest thread, the other has work for the rest
@@ -226,20 +226,20 @@ def _at_scale(args: argparse.Namespace) -> None:
         raise UserError("--shards and --runner-option are for --runner, such as DirectRunner")
     try:
         with quiet_start():
-            from tfnlp import beam, beam_places
+            from tfnlp.inference import beam, beam_files
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("apache_beam", "tensorflow_hub"):
             raise
         raise UserError("--runner needs apache-beam (pip install 'tfnlp[beam]')") from error
-    output = beam_places.Output.of(args)
-    files = beam_places.files_of(args.input, output)
+    output = beam_files.Output.of(args)
+    files = beam_files.files_of(args.input, output)
     output.make_room()
-    form = beam_places.form_of(files[0], args.input_format)
-    with beam_places.reachable(args.model) as folder:
+    form = beam_files.form_of(files[0], args.input_format)
+    with beam_files.reachable(args.model) as folder:
         way, told = _way(args, args.model, settings_of(folder))
         asked = (way, told) if args.signature or args.set else (DEFAULT, {})
         model = saved_model.opened(folder).model(*asked)
-        address = args.model if beam_places.remote(args.model) else str(folder.resolve())
+        address = args.model if beam_files.remote(args.model) else str(folder.resolve())
     source = beam.Source(form, model.columns, _names(args, form, model), COLUMN_FLAG)
     source.check(files[0])
     question = beam.Question(address, *asked, args.batch_size)

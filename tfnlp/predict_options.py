@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipelines.files.formats import FORMATS
-from tfnlp.saved_model import SAVED_MODELS
+from tfnlp.inference.saved_model import SAVED_MODELS
 
 
 def parser() -> argparse.ArgumentParser:

@@ -19,7 +19,7 @@ from tfnlp import cards, config, experiment, export, judging, storage
 from tfnlp import task as tasks
 
 VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
-# Pairs and windows are shared code (tfnlp/texts.py): one task stands for all.
+# Pairs and windows are shared code (tfnlp/tasks/_pooled_text.py): one task stands for all.
 CASES = [(name, "plain") for name in discover.names("tfnlp.tasks")]
 CASES += [("similarity", "pair")]
 SLOW = [("classification", "pair"), ("classification", "windows")]
@@ -257,7 +257,7 @@ def test_a_second_export_is_a_new_version(trained):
 @ONE_FOR_ALL
 def test_an_op_that_tf_serving_lacks_is_refused_by_name(trained, monkeypatch):
     monkeypatch.setattr(export, "SERVING_VERSION", "test")
-    listed = Path(export.__file__).with_name("serving_ops_test.txt")
+    listed = Path(serving_ops.__file__).with_name("serving_ops_test.txt")
     listed.write_text("Const\n", "utf-8")
     try:
         with pytest.raises(export.UserError, match="which TF Serving test does not run"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp import decoding, searches
 from tfnlp.backbones import families
+from tfnlp.generation import sampling, search
 from tfnlp.heads import causal_lm
 
 _PLACE = Path(__file__).parent.parent / "unit" / "tiny_llama.py"
@@ -19,10 +19,10 @@ _SPEC.loader.exec_module(tiny)
 
 PROMPTS = np.random.default_rng(0).integers(6, tiny.SIZE, (5, 7)).tolist()
 WAYS = {
-    "greedy": (decoding.Sampler, {}, keras_hub.samplers.GreedySampler()),
-    "beam": (searches.BeamSearch, {}, keras_hub.samplers.BeamSampler(4)),
+    "greedy": (sampling.Sampler, {}, keras_hub.samplers.GreedySampler()),
+    "beam": (search.BeamSearch, {}, keras_hub.samplers.BeamSampler(4)),
     "contrastive": (
-        searches.ContrastiveSearch,
+        search.ContrastiveSearch,
         {"top_k": 5},
         keras_hub.samplers.ContrastiveSampler(5, 0.6),
     ),
@@ -48,7 +48,7 @@ def theirs(network, sampler, prompts, tokens):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_same_tokens_as_keras_hub(network, way):
     loop, given, sampler = WAYS[way]
-    stop = decoding.Stop((tiny.SIZE,), tiny.PAD, tiny.words)  # an end that is never written
+    stop = sampling.Stop((tiny.SIZE,), tiny.PAD, tiny.words)  # an end that is never written
     write = tf.function(
         lambda features, settings: (
             loop(causal_lm.Cached(network), stop).write(features, settings).ids
@@ -63,7 +63,7 @@ def test_keras_hubs_beams_depend_on_their_neighbours(network):
     """Why its sampler does not serve: a longer prompt's own tokens count as choices there."""
     model = families.inside(network)
     model.compile(sampler=keras_hub.samplers.BeamSampler(4))
-    loop = searches.BeamSearch(causal_lm.Cached(network), tiny.STOP)
+    loop = search.BeamSearch(causal_lm.Cached(network), tiny.STOP)
     ours = tf.function(lambda f, given: loop.write(f, given).ids, autograph=False)
 
     @tf.function(autograph=False, reduce_retracing=True)

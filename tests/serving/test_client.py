@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from tfnlp import predict, remote
+from tfnlp import predict
+from tfnlp.inference import remote
 
 from .models import write
 

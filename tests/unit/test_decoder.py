@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp import stepping
 from tfnlp.backbones import families, loading
+from tfnlp.generation import keras_ops
 from tfnlp.heads import causal_lm, decoder
 
 SOURCE = np.random.default_rng(0).integers(4, 90, (2, 9)).astype("int32")
@@ -52,7 +52,7 @@ def test_cached_steps_say_what_the_whole_says(network):
     model, form = network
     whole = model(FEATURES, training=False).numpy()
     cached = form(model)
-    with stepping.portable():
+    with keras_ops.portable():
         asked = {**FEATURES, "prompt": FEATURES["decoder_ids"][:, :1]}
         _, cache, fixed = cached.prefill(asked, tf.constant(6))
         for place in range(5):
@@ -142,7 +142,7 @@ def test_causal_models_of_keras_hub(backbone):
     ids = FEATURES["decoder_ids"]
     whole = model({"token_ids": ids, "padding_mask": tf.ones_like(ids)}).numpy()
     cached = causal_lm.Cached(model)
-    with stepping.portable():
+    with keras_ops.portable():
         _, cache, fixed = cached.prefill({"prompt": ids[:, :2]}, tf.constant(4))
         for place in range(1, 5):
             logits, _, cache = cached.step(

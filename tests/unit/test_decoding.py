@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from tfnlp import decoding, searches
+from tfnlp.generation import sampling, search
 from tfnlp.heads import causal_lm
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -21,9 +21,9 @@ _SPEC.loader.exec_module(tiny)
 
 PROMPTS = ([7, 8, 9, 30, 31, 8, 12], [40, 41, 42, 43], [11, 12])
 LOOPS = {
-    "sample": decoding.Sampler,
-    "beam": searches.BeamSearch,
-    "contrastive": searches.ContrastiveSearch,
+    "sample": sampling.Sampler,
+    "beam": search.BeamSearch,
+    "contrastive": search.ContrastiveSearch,
 }
 
 
@@ -73,13 +73,13 @@ def test_settings_are_each_rows_own(write):
     mixed = tiny.settings(3)
     mixed |= {"temperature": tf.constant([0.0, 1.0, 1.0]), "seed": tf.constant([1, 1, 2])}
     mixed["max_tokens"] = tf.constant([12, 12, 3])
-    loop = decoding.Sampler(causal_lm.Cached(write.network), tiny.STOP)
+    loop = sampling.Sampler(causal_lm.Cached(write.network), tiny.STOP)
     ids = loop.write(features, mixed).ids.to_list()
     assert ids[0] == write("sample", rows[:1])[0][0]
     assert ids[1] == write("sample", rows[:1], temperature=1.0)[0][0]
     assert ids[2] == write("sample", rows[:1], temperature=1.0, seed=2, max_tokens=3)[0][0]
     beams = tiny.settings(3) | {"beams": tf.constant([1, 3, 4])}
-    ids = searches.BeamSearch(causal_lm.Cached(write.network), tiny.STOP).write(features, beams).ids
+    ids = search.BeamSearch(causal_lm.Cached(write.network), tiny.STOP).write(features, beams).ids
     assert ids.to_list() == [write("beam", rows[:1], beams=n)[0][0] for n in (1, 3, 4)]
 
 
@@ -140,8 +140,8 @@ def test_a_repetition_penalty_lowers_what_was_there():
     logits = tf.constant([[2.0, -2.0, 1.0, 0.5, 0.0, 0.0]])
     ids = tf.constant([[0, 1, 0, 0]])
     given = tiny.settings(1, repetition_penalty=2.0)
-    stop = decoding.Stop((5,), 0, tiny.words)
-    found = decoding.adjusted(logits, ids, tf.constant(2), tf.constant([2]), given, stop)
+    stop = sampling.Stop((5,), 0, tiny.words)
+    found = sampling.adjusted(logits, ids, tf.constant(2), tf.constant([2]), given, stop)
     np.testing.assert_allclose(found.numpy(), [[1.0, -4.0, 1.0, 0.5, 0.0, 0.0]])
 
 
@@ -154,7 +154,7 @@ def test_stop_strings_end_an_answer_and_are_cut_off(write):
         shorter = write("sample", [PROMPTS[0]], stop=stop)[0][0]
         assert shorter == ids[: len(shorter)]
         assert len(shorter) < len(ids)
-        told = decoding.before_stop(tf.constant([text]), tf.constant([stop]))
+        told = sampling.before_stop(tf.constant([text]), tf.constant([stop]))
         assert told.numpy()[0].decode() == cut
     assert write("sample", [PROMPTS[0]], stop=".*")[0][0] == ids  # no pattern
 
@@ -173,7 +173,7 @@ def test_samples_follow_the_shares():
     rows = tf.repeat(logits, 4000, 0)
 
     def shares(**given):
-        token = decoding.chosen(rows, draws, tiny.settings(4000, temperature=1.0, **given))
+        token = sampling.chosen(rows, draws, tiny.settings(4000, temperature=1.0, **given))
         return np.bincount(token.numpy(), minlength=4) / 4000
 
     np.testing.assert_allclose(shares(), [0.5, 0.3, 0.15, 0.05], atol=0.02)
@@ -183,13 +183,13 @@ def test_samples_follow_the_shares():
         shares(top_p=0.81), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], atol=0.02
     )
     np.testing.assert_allclose(shares(top_k=3, top_p=0.5), [1, 0, 0, 0], atol=0.02)
-    cold = decoding.chosen(rows, draws, tiny.settings(4000, temperature=0.5)).numpy()
+    cold = sampling.chosen(rows, draws, tiny.settings(4000, temperature=0.5)).numpy()
     want = np.array([0.25, 0.09, 0.0225, 0.0025])
     np.testing.assert_allclose(np.bincount(cold, minlength=4) / 4000, want / want.sum(), atol=0.02)
 
 
 def test_written_step_by_step_is_the_same(write):
-    loop = decoding.Sampler(causal_lm.Cached(write.network), tiny.STOP)
+    loop = sampling.Sampler(causal_lm.Cached(write.network), tiny.STOP)
     given = tiny.settings(3, temperature=1.0)
     state = loop.begin(tiny.prompts(*PROMPTS), given)
     seen = []

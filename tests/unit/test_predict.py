@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
+from tfnlp.inference.saved_model import find_model, load, split_rows
 from tfnlp.predict import main
-from tfnlp.saved_model import find_model, load, split_rows
 
 COMMAND = [sys.executable, "-m", "tfnlp.predict"]
 ODD = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
+from tfnlp.inference.saved_model import load
+from tfnlp.inference.settings import Settings
 from tfnlp.predict import main
-from tfnlp.saved_model import load
-from tfnlp.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("_at_writers")
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfnlp.inference.saved_model import opened
+from tfnlp.inference.streaming import Stream, sure
 from tfnlp.predict import main
-from tfnlp.saved_model import opened
-from tfnlp.streaming import Stream, sure
 
 pytestmark = pytest.mark.usefixtures("_at_writers")
 

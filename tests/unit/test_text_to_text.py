@@ -14,9 +14,11 @@ from pipelines.encoding import prompts
 from pipelines.errors import UserError
 from pipelines.rows import Rows, read
 from pipelines.tokenizers import tokenizer, vocabularies
-from tfnlp import config, experiment, findings, generation, projector, text_to_text, tokens
+from tfnlp import config, experiment, findings, projector, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry
+from tfnlp.generation import options as writing
+from tfnlp.tasks import _text_to_text
 
 CHAT = {"begin": "<s>", "user": ["A:", "</s>"], "assistant": ["B:", "</s>"]}
 
@@ -128,9 +130,9 @@ def test_long_conversations_lose_their_first_turns_and_long_documents_their_end(
 
 
 def test_which_vocabulary_writes(english):
-    assert text_to_text.spells(english, ["A Central Bank raises its rates.", "Rain closes roads"])
-    assert not text_to_text.spells(english, ["¿Dónde está el niño?", "Él compró tres libros"])
-    assert not text_to_text.spells(english, ["中央银行提高利率", "大雨封路"])
+    assert _text_to_text.spells(english, ["A Central Bank raises its rates.", "Rain closes roads"])
+    assert not _text_to_text.spells(english, ["¿Dónde está el niño?", "Él compró tres libros"])
+    assert not _text_to_text.spells(english, ["中央银行提高利率", "大雨封路"])
     task = tasks.load("translation")
     rows = Rows("r", {"source": ["a"], "target": ["Dónde está la niña pequeña"]}, [1])
     options = task.options()
@@ -143,7 +145,7 @@ def test_which_vocabulary_writes(english):
 
 def test_settings_follow_the_options():
     options = dataclasses.replace(tasks.load("summarization").options(), beams=7, top_k=0)
-    found = generation.settings(options)
+    found = writing.settings(options)
     assert found["beam"]["beams"] == 7
     assert found["beam"]["no_repeat_ngram"] == 3
     assert found["sample"]["top_k"] == 0

@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, saved_model, storage, triples
+from tfnlp import config, experiment, storage, triples
 from tfnlp import task as tasks
+from tfnlp.inference import saved_model
 
 TEXTS = [
     "Zoë 👍🏽 met <e1>Ann</e1> in Köln.",

@@ -5,7 +5,7 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
-from tfnlp import decoding
+from tfnlp.generation import sampling
 from tfnlp.heads import causal_lm
 
 SIZE, END, PAD = 60, 5, 0
@@ -33,7 +33,7 @@ def words(ids: tf.RaggedTensor) -> tf.Tensor:
     return tf.strings.reduce_join(tf.strings.as_string(ids), 1, separator=" ")
 
 
-STOP = decoding.Stop((END,), PAD, words)
+STOP = sampling.Stop((END,), PAD, words)
 
 
 def settings(rows: int, **given) -> dict:

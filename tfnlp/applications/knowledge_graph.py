@@ -14,9 +14,9 @@ from pipelines.errors import UserError
 from pipelines.files.formats import opened
 from pipelines.files.writers import csv_writer, replacing
 from pipelines.rows import BadRow, Column, stream
+from tfnlp.inference.saved_model import SAVED_MODELS, answered, find_model, load
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
-from tfnlp.saved_model import SAVED_MODELS, answered, find_model, load
 
 if TYPE_CHECKING:
     import networkx

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from tfnlp import serving_ops
 from tfnlp.deployment import warmup
 from tfnlp.deployment.models import STRING, Served, Signature
 from tfnlp.deployment.versions import LISTED, Release
+from tfnlp.inference import serving_ops
 
 _DEFAULT = "serving_default"
 _FAST = ("FastBert", "FastWordpiece", "TFText>Fast")

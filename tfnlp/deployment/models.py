@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError, reason
-from tfnlp import saved_model, serving_ops
 from tfnlp.deployment import warmup
 from tfnlp.deployment.filling import plain
+from tfnlp.inference import saved_model, serving_ops
 from tfnlp.runtime.startup import quiet_start
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def head(backbone: keras.Model) -> keras.Model:
 
 
 class Cached:
-    """A causal model as `tfnlp.decoding` asks for it, over KerasHub's cached attention.
+    """A causal model as `tfnlp.generation.sampling` asks for it, over KerasHub's cached attention.
 
     Args:
         network: made by :func:`head`, or loaded.

@@ -151,7 +151,7 @@ def decoder_layers(network: keras.Model) -> list[Any]:
 
 
 class Cached:
-    """An encoder with :func:`head`'s own decoder, as `tfnlp.decoding` asks for it.
+    """An encoder with :func:`head`'s own decoder, as `tfnlp.generation.sampling` asks for it.
 
     Args:
         network: made by :func:`head`, or loaded.
@@ -210,7 +210,7 @@ class Cached:
 
 
 class CachedHub:
-    """An encoder-decoder of KerasHub's (BART, T5), as `tfnlp.decoding` asks for it.
+    """An encoder-decoder of KerasHub's (BART, T5), as `tfnlp.generation.sampling` asks for it.
 
     Args:
         network: made by :func:`head`, or loaded.

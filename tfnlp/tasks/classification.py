@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import single_label, texts
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
+from tfnlp.tasks import _pooled_text, _single_label
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +22,7 @@ LABEL = Column("label", "label", "the label", ("class", "category", "intent", "s
 
 
 @dataclass(frozen=True)
-class Options(texts.TextOptions):
+class Options(_pooled_text.TextOptions):
     """Options of classification."""
 
     label_smoothing: float = option(
@@ -42,12 +42,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
         "Où est Lyon?",
     ]
     labels = ["person", "place", "person", "place"]
-    return texts.sample(options, questions, [{"label": label} for label in labels])
+    return _pooled_text.sample(options, questions, [{"label": label} for label in labels])
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
     """Learn the label names, in alphabetical order, and their weights."""
-    facts, counts = single_label.learn(rows, "label")
+    facts, counts = _single_label.learn(rows, "label")
     if options.class_weights == "balanced":
         labels = facts["labels"]
         facts["class_weights"] = [len(rows) / (len(labels) * counts[name]) for name in labels]
@@ -100,19 +100,19 @@ TASK = Task(
     summary="one label for a text or a pair of texts",
     dataset="trec",
     options=Options,
-    inputs=texts.inputs,
+    inputs=_pooled_text.inputs,
     targets=lambda options: (LABEL,),
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=texts.encode,
+    encode=_pooled_text.encode,
     target=target,
-    build=texts.build_logits,
+    build=_pooled_text.build_logits,
     objective=objective,
-    calibrate=lambda context, rows, answers: single_label.calibrate(
+    calibrate=lambda context, rows, answers: _single_label.calibrate(
         context, rows, answers, "label"
     ),
-    decode=single_label.decode,
+    decode=_single_label.decode,
     report=report,
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

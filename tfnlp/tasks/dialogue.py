@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.rows import Column
-from tfnlp import generation
+from tfnlp.generation.options import WritingOptions
 from tfnlp.options import option
-from tfnlp.text_to_text import TextToText
+from tfnlp.tasks._text_to_text import TextToText
 
 HISTORY = Column(
     "history", "turns", "the turns so far, the last to be answered", ("context", "prompt", "text")
@@ -22,7 +22,7 @@ RESPONSE = Column(
 
 
 @dataclass(frozen=True)
-class Options(generation.Options):
+class Options(WritingOptions):
     """Options of dialogue."""
 
     no_repeat_ngram: int = option(

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from tfnlp import generation, text_to_text
+from tfnlp.generation import signatures
+from tfnlp.generation.options import WritingOptions, requested, settings
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Task, Tensors
-from tfnlp.text_to_text import TextToText
+from tfnlp.tasks import _text_to_text
+from tfnlp.tasks._text_to_text import TextToText
 
 if TYPE_CHECKING:
     import keras
@@ -31,7 +33,7 @@ PAIR = TextToText(PROMPT, RESPONSE, headline="rougeL", keep="last")
 
 
 @dataclass(frozen=True)
-class Options(generation.Options):
+class Options(WritingOptions):
     """Options of language modelling."""
 
     pair: bool = option(False, "rows are a prompt and its response")
@@ -128,21 +130,21 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
     ids = tf.cast(tokenizer.tokenize(raw["text"]), tf.int32)
     start = [prompts.document_id(tokenizer)]
     asked, lost = prompts.between(start, ids, [], context.max_length, "last")
-    return text_to_text.prompted(tokenizer, asked), {"lost": lost}
+    return _text_to_text.prompted(tokenizer, asked), {"lost": lost}
 
 
 def generate(context: Context, network: keras.Model, raw: Tensors) -> dict[str, tf.Tensor]:
     """Answer a request; see `generation.generate`."""
     names = [column.name for column in inputs(context.options)]
     features, offsets = encode(context, {name: raw[name] for name in names})
-    given = generation.requested(raw, context.options)
-    return generation.generate(context, network, features, offsets["lost"], given)
+    given = requested(raw, context.options)
+    return signatures.generate(context, network, features, offsets["lost"], given)
 
 
 def calls(context: Context, network: keras.Model) -> dict[str, Any]:
     """Return the signatures that take settings."""
     names = tuple(column.name for column in inputs(context.options))
-    return generation.calls(context, network, names, encode)
+    return signatures.calls(context, network, names, encode)
 
 
 def inputs(options: Options) -> tuple[Column, ...]:
@@ -172,16 +174,16 @@ TASK = Task(
     targets=lambda options: (RESPONSE,) if options.pair else (),
     sample=sample,
     learn=lambda rows, options: {},
-    faults=text_to_text.no_faults,
+    faults=_text_to_text.no_faults,
     vocabulary=vocabulary,
     pack=pack,
     encode=encode,
     target=PAIR.targets,
-    build=text_to_text.build,
-    objective=text_to_text.objective,
-    decode=text_to_text.decode,
+    build=_text_to_text.build,
+    objective=_text_to_text.objective,
+    decode=_text_to_text.decode,
     generate=generate,
-    settings=generation.settings,
+    settings=settings,
     calls=calls,
     report=report,
     tokens=False,

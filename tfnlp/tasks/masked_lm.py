@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Rows
-from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -194,7 +194,7 @@ TASK = Task(
     summary="pretraining continued on plain text (masked language model); fills [MASK]",
     dataset="wikitext2",
     options=Options,
-    inputs=lambda options: (texts.TEXT,),
+    inputs=lambda options: (_pooled_text.TEXT,),
     targets=lambda options: (),
     sample=sample,
     learn=learn,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,7 +23,7 @@ LABELS = Column(
 
 
 @dataclass(frozen=True)
-class Options(texts.TextOptions):
+class Options(_pooled_text.TextOptions):
     """Options of multi-label classification."""
 
     label_smoothing: float = option(
@@ -41,7 +41,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
     """Return four rows."""
     reviews = ["Great food, slow service.", "The food was cold.", "Friendly staff!", "Dull."]
     labels = [["food", "service"], ["food"], ["service"], []]
-    return texts.sample(options, reviews, [{"labels": given} for given in labels])
+    return _pooled_text.sample(options, reviews, [{"labels": given} for given in labels])
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
@@ -157,14 +157,14 @@ TASK = Task(
     summary="any number of labels for a text or a pair of texts",
     dataset=None,
     options=Options,
-    inputs=texts.inputs,
+    inputs=_pooled_text.inputs,
     targets=lambda options: (LABELS,),
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=texts.encode,
+    encode=_pooled_text.encode,
     target=target,
-    build=texts.build_logits,
+    build=_pooled_text.build_logits,
     objective=objective,
     calibrate=calibrate,
     decode=decode,

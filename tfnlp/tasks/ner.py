@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -181,7 +181,7 @@ TASK = Task(
     summary="labelled spans of a text: names, parts of speech, slots",
     dataset="finance-ner",
     options=Options,
-    inputs=lambda options: (texts.TEXT,),
+    inputs=lambda options: (_pooled_text.TEXT,),
     targets=lambda options: (ENTITIES,),
     sample=sample,
     learn=learn,

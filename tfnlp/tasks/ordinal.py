@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -25,14 +25,14 @@ GRADE = Column("grade", "number", "the grade", ("rating", "stars", "score", "lab
 
 
 @dataclass(frozen=True)
-class Options(texts.TextOptions):
+class Options(_pooled_text.TextOptions):
     """Options of ordinal regression."""
 
 
 def sample(options: Options) -> list[dict[str, Any]]:
     """Return four rows."""
     reviews = ["A masterpiece.", "Not bad.", "Boring from start to end.", "Good, if too long."]
-    return texts.sample(options, reviews, [{"grade": x} for x in (5.0, 3.0, 1.0, 4.0)])
+    return _pooled_text.sample(options, reviews, [{"grade": x} for x in (5.0, 3.0, 1.0, 4.0)])
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     from tfnlp.heads.ordinal import OrderedLogits
 
     output = OrderedLogits(context.facts["reached"], dtype="float32", name="logits")
-    return texts.build(context, backbone, output)
+    return _pooled_text.build(context, backbone, output)
 
 
 def objective(context: Context) -> Objective:
@@ -128,12 +128,12 @@ TASK = Task(
     summary="one of several ordered grades for a text or a pair of texts",
     dataset=None,
     options=Options,
-    inputs=texts.inputs,
+    inputs=_pooled_text.inputs,
     targets=lambda options: (GRADE,),
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=texts.encode,
+    encode=_pooled_text.encode,
     target=target,
     build=build,
     objective=objective,

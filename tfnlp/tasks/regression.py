@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -21,14 +21,14 @@ TARGET = Column("target", "number", "the number", ("score", "rating", "value", "
 
 
 @dataclass(frozen=True)
-class Options(texts.TextOptions):
+class Options(_pooled_text.TextOptions):
     """Options of regression."""
 
 
 def sample(options: Options) -> list[dict[str, Any]]:
     """Return four rows."""
     reviews = ["A masterpiece.", "Not bad.", "Boring from start to end.", "Good, if too long."]
-    return texts.sample(options, reviews, [{"target": x} for x in (3.5, 1.0, -2.5, 1.5)])
+    return _pooled_text.sample(options, reviews, [{"target": x} for x in (3.5, 1.0, -2.5, 1.5)])
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
@@ -59,7 +59,9 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the model: outputs are standardized numbers, float32 (B, 1)."""
     import keras
 
-    return texts.build(context, backbone, keras.layers.Dense(1, dtype="float32", name="number"))
+    return _pooled_text.build(
+        context, backbone, keras.layers.Dense(1, dtype="float32", name="number")
+    )
 
 
 def objective(context: Context) -> Objective:
@@ -88,12 +90,12 @@ TASK = Task(
     summary="a number for a text or a pair of texts",
     dataset="vader-movie",
     options=Options,
-    inputs=texts.inputs,
+    inputs=_pooled_text.inputs,
     targets=lambda options: (TARGET,),
     sample=sample,
     learn=learn,
     faults=faults,
-    encode=texts.encode,
+    encode=_pooled_text.encode,
     target=target,
     build=build,
     objective=objective,

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import single_label
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
+from tfnlp.tasks import _single_label
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
     """Learn the relations' names, in alphabetical order, and the most frequent one."""
-    facts, counts = single_label.learn(rows, "relation")
+    facts, counts = _single_label.learn(rows, "relation")
     positive = [(n, name) for name, n in counts.items() if name != options.none_label]
     facts["most_frequent"] = max(positive)[1]
     return facts
@@ -123,7 +123,7 @@ def decode(
 
     from pipelines.encoding.marked import is_marked
 
-    answers = single_label.decode(context, raw, outputs, offsets)
+    answers = _single_label.decode(context, raw, outputs, offsets)
     marked = is_marked(raw["text"])
     answers["label"] = tf.where(marked, answers["label"], "")
     answers["score"] = tf.where(marked, answers["score"], 0.0)
@@ -152,7 +152,7 @@ TASK = Task(
     target=target,
     build=build,
     objective=objective,
-    calibrate=lambda context, rows, answers: single_label.calibrate(
+    calibrate=lambda context, rows, answers: _single_label.calibrate(
         context, rows, answers, "relation"
     ),
     decode=decode,

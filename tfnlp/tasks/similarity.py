@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import texts
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +41,7 @@ class Options:
 
 def inputs(options: Options) -> tuple[Column, ...]:
     """Return the raw columns of a request."""
-    return (texts.TEXT_A, texts.TEXT_B) if options.pair else (texts.TEXT,)
+    return (_pooled_text.TEXT_A, _pooled_text.TEXT_B) if options.pair else (_pooled_text.TEXT,)
 
 
 def sample(options: Options) -> list[dict[str, Any]]:
@@ -185,5 +185,5 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
-    ways=lambda options: {"embed": (texts.TEXT,)},
+    ways=lambda options: {"embed": (_pooled_text.TEXT,)},
 )

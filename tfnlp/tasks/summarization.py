@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.rows import Column, Rows
-from tfnlp import generation
+from tfnlp.generation.options import WritingOptions
 from tfnlp.options import option
-from tfnlp.text_to_text import TextToText
+from tfnlp.tasks._text_to_text import TextToText
 
 DOCUMENT = Column("document", "text", "the long text", ("text", "article", "content", "body"))
 SUMMARY = Column("summary", "text", "the short one", ("title", "headline", "highlights"))
 
 
 @dataclass(frozen=True)
-class Options(generation.Options):
+class Options(WritingOptions):
     """Options of summarization."""
 
     max_length: int = option(256, "longest text that is read [tokens]", minimum=8)

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.rows import Column
-from tfnlp import generation
+from tfnlp.generation.options import WritingOptions
 from tfnlp.options import option
-from tfnlp.text_to_text import TextToText
+from tfnlp.tasks._text_to_text import TextToText
 
 SOURCE = Column("source", "text", "the text to translate", ("en", "text", "src", "source_text"))
 TARGET = Column("target", "text", "its translation", ("translation", "tgt", "target_text"))
 
 
 @dataclass(frozen=True)
-class Options(generation.Options):
+class Options(WritingOptions):
     """Options of translation."""
 
     max_length: int = option(64, "longest text that is read [tokens]", minimum=8)

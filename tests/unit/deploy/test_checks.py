@@ -11,8 +11,8 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from pipelines.errors import UserError
-from tfnlp import serving_ops
 from tfnlp.deployment import checks, models, versions, warmup
+from tfnlp.inference import serving_ops
 
 from .saving import STRINGS, predict, save, write_warmups
 

@@ -31,9 +31,9 @@ from pipelines.errors import UserError
 from pipelines.files.formats import Format
 from pipelines.files.writers import json_text
 from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
-from tfnlp import outputs, saved_model
-from tfnlp.beam_places import Output, opened, reachable
-from tfnlp.saved_model import CHUNK, Answers, Model, answered
+from tfnlp.inference import outputs, saved_model
+from tfnlp.inference.beam_files import Output, opened, reachable
+from tfnlp.inference.saved_model import CHUNK, Answers, Model, answered
 
 # Beam's DirectRunner first downloads another runner, Prism, and runs that; this is what it is where
 # it cannot. Prism is to be had by its own name.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from pipelines.columns import joined
 from pipelines.errors import UserError, reason
 from pipelines.rows import Column, Record
-from tfnlp import settings
+from tfnlp.inference import settings
+from tfnlp.inference.settings import Settings
 from tfnlp.runtime import precision
 from tfnlp.runtime.precision import Precision
 from tfnlp.runtime.startup import quiet_start
-from tfnlp.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np

@@ -28,7 +28,7 @@ class Node:
 
 def known(version: str) -> set[str]:
     """Return the ops of a version of TF Serving, from ``serving_ops_<version>.txt``."""
-    listed = resources.files("tfnlp").joinpath(f"serving_ops_{version}.txt")
+    listed = resources.files("tfnlp.inference").joinpath(f"serving_ops_{version}.txt")
     return {row for row in listed.read_text("utf-8").split("\n") if not row.startswith("#")}
 
 

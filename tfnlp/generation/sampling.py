@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
 
-from tfnlp.stepping import portable
+from tfnlp.generation.keras_ops import portable
 
 NEVER = -1e9  # a log-probability that no sum of others reaches
 Tensors: TypeAlias = Mapping[str, tf.Tensor]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp import generation
-from tfnlp.generation import Options
+from tfnlp.generation import signatures
+from tfnlp.generation.options import WritingOptions, requested, settings
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 
@@ -71,7 +71,7 @@ class TextToText:
             "decode": decode,
             "generate": self.generate,
             "calls": self.calls,
-            "settings": generation.settings,
+            "settings": settings,
             "report": self.report,
             "figures": self.figures,
             "tokens": False,
@@ -79,7 +79,7 @@ class TextToText:
         return Task(**{**fields, **more})
 
     def vocabulary(
-        self, rows: Rows, options: Options, tokenizer: Tokenizer | None
+        self, rows: Rows, options: WritingOptions, tokenizer: Tokenizer | None
     ) -> Tokenizer | None:
         """Learn the vocabulary of the targets, if the backbone's will not do.
 
@@ -167,12 +167,12 @@ class TextToText:
     ) -> dict[str, tf.Tensor]:
         """Answer a request; see `generation.generate`."""
         features, offsets = self.encode(context, {self.source.name: raw[self.source.name]})
-        given = generation.requested(raw, context.options)
-        return generation.generate(context, network, features, offsets["lost"], given)
+        given = requested(raw, context.options)
+        return signatures.generate(context, network, features, offsets["lost"], given)
 
     def calls(self, context: Context, network: keras.Model) -> dict[str, Any]:
         """Return the signatures that take settings."""
-        return generation.calls(context, network, (self.source.name,), self.encode)
+        return signatures.calls(context, network, (self.source.name,), self.encode)
 
     def report(self, context: Context, rows: Rows, answers: Arrays) -> Report:
         """Judge what was written by the references, beside what needs no model."""

@@ -18,7 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from pipelines.errors import UserError, reason
 from pipelines.files.formats import Format, format_of
-from tfnlp.saved_model import find_model
+from tfnlp.inference.saved_model import find_model
 
 SERVERS = ("http://", "https://", "grpc://", "grpcs://")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".deflate")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from pipelines.errors import UserError
-from tfnlp.outputs import printable
-from tfnlp.saved_model import Saved, split_rows
+from tfnlp.inference.outputs import printable
+from tfnlp.inference.saved_model import Saved, split_rows
 
 SIGNATURES = {"start", "advance"}
 _TOLD = ("generated", "score", "tokens", "cut", "done")

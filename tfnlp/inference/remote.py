@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pipelines.errors import UserError
+from tfnlp.inference.saved_model import Saved
+from tfnlp.inference.settings import Settings
 from tfnlp.runtime.startup import quiet_start
-from tfnlp.saved_model import Saved
-from tfnlp.settings import Settings
 
 if TYPE_CHECKING:
     import requests

@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfnlp import decoding
-from tfnlp.decoding import NEVER, Network, Stop, Tensors, Written, is_one_of
-from tfnlp.stepping import portable
+from tfnlp.generation import sampling
+from tfnlp.generation.keras_ops import portable
+from tfnlp.generation.sampling import NEVER, Network, Stop, Tensors, Written, is_one_of
 
 
 def _spread(values: Any, times: tf.Tensor) -> Any:
@@ -54,11 +54,11 @@ class BeamSearch:
         """Write the best hypothesis of each row.
 
         Args:
-            features: as `decoding.Sampler.begin` takes them.
-            settings: of each row, (B,): those of `decoding.adjusted`, with ``max_tokens`` and
+            features: as `sampling.Sampler.begin` takes them.
+            settings: of each row, (B,): those of `sampling.adjusted`, with ``max_tokens`` and
                 ``beams``, int32, and ``length_penalty``, float32.
         """
-        ids, lengths = decoding.prompts(features)
+        ids, lengths = sampling.prompts(features)
         beams = tf.maximum(settings["beams"], 1)
         most = tf.reduce_max(beams)
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
@@ -89,13 +89,13 @@ class BeamSearch:
         def body(state: dict[str, Any]) -> tuple[dict[str, Any]]:
             return (self._step(state, row, hypothesis),)
 
-        (state,) = tf.while_loop(more, body, (state,), decoding.any_length(state))
+        (state,) = tf.while_loop(more, body, (state,), sampling.any_length(state))
         best = tf.argmax(state["scores"], 1, tf.int32)[:, None]
         ids, count, total = (
             _taken(tf.reshape(state[n], tf.concat([[-1], tf.shape(state[n])[dims:]], 0)), best)
             for n, dims in (("finished", 1), ("counts", 2), ("totals", 2))
         )
-        found = decoding.answers_in(ids, lengths, self.stop.ids, count)
+        found = sampling.answers_in(ids, lengths, self.stop.ids, count)
         return Written(found, total / tf.maximum(tf.cast(count, tf.float32), 1.0))
 
     def _step(self, state: dict[str, Any], row: dict, hypothesis: dict) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class BeamSearch:
     ) -> tf.Tensor:
         """Return the log-probabilities of the next token; a prompt's own token is certain."""
         lengths = hypothesis["lengths"]
-        changed = decoding.adjusted(logits, ids, index, lengths, hypothesis["settings"], self.stop)
+        changed = sampling.adjusted(logits, ids, index, lengths, hypothesis["settings"], self.stop)
         own = tf.one_hot(ids[:, index], tf.shape(logits)[1], 0.0, NEVER)
         return tf.where((index < lengths)[:, None], own, tf.nn.log_softmax(changed))
 
@@ -191,12 +191,12 @@ class ContrastiveSearch:
         """Write an answer a row.
 
         Args:
-            features: as `decoding.Sampler.begin` takes them.
-            settings: of each row, (B,): those of `decoding.adjusted`, with ``max_tokens`` and
+            features: as `sampling.Sampler.begin` takes them.
+            settings: of each row, (B,): those of `sampling.adjusted`, with ``max_tokens`` and
                 ``top_k``, int32, how many tokens are compared, and ``alpha``, float32, how much
                 likeness counts against likelihood.
         """
-        ids, lengths = decoding.prompts(features)
+        ids, lengths = sampling.prompts(features)
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
         index = tf.reduce_min(lengths)
         with portable():
@@ -223,15 +223,15 @@ class ContrastiveSearch:
         def body(state: dict[str, Any]) -> tuple[dict[str, Any]]:
             return (self._step(state, row),)
 
-        (state,) = tf.while_loop(more, body, (state,), decoding.any_length(state))
-        found = decoding.answers_in(state["ids"], lengths, self.stop.ids, state["written"])
+        (state,) = tf.while_loop(more, body, (state,), sampling.any_length(state))
+        found = sampling.answers_in(state["ids"], lengths, self.stop.ids, state["written"])
         written = tf.maximum(tf.cast(state["written"], tf.float32), 1.0)
         return Written(found, state["total"] / written)
 
     def _step(self, state: dict[str, Any], row: dict) -> dict[str, Any]:
         """Fill one place of every row."""
         ids, index, lengths = state["ids"], state["index"], row["lengths"]
-        changed = decoding.adjusted(state["logits"], ids, index, lengths, row, self.stop)
+        changed = sampling.adjusted(state["logits"], ids, index, lengths, row, self.stop)
         wanted = tf.maximum(row["top_k"], 1)
         most = tf.minimum(tf.reduce_max(wanted), tf.shape(changed)[1])
         shares, tokens = tf.math.top_k(tf.nn.softmax(changed), most)

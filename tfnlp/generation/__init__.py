@@ -1,0 +1,1 @@
+"""How a network writes: its options, loops over cached steps, and its signatures."""
