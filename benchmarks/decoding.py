@@ -22,14 +22,16 @@ with quiet_start():
     import tensorflow as tf
 
     from pipelines.encoding import prompts
-    from tfnlp import config, experiment, export
     from tfnlp import task as tasks
     from tfnlp.backbones import families
+    from tfnlp.exporting.writer import export
+    from tfnlp.runs.experiment_yaml import from_values
+    from tfnlp.training.model import Model, prepare
 
 TEXT = "The history of the printing press begins in the city of Mainz, where a goldsmith"
 
 
-def prepared(backbone: str, tokens: int, folder: str) -> experiment.Model:
+def prepared(backbone: str, tokens: int, folder: str) -> Model:
     """Put the language model's task on a backbone, untrained."""
     task = tasks.load("language_model")
     values = {
@@ -38,14 +40,14 @@ def prepared(backbone: str, tokens: int, folder: str) -> experiment.Model:
         "backbone": {"name": backbone},
         "export": {"saved_models": folder},
     }
-    made = config.from_values(values, task.options, "the benchmark")
-    model = experiment.prepare(made, Rows("sample", {"text": [TEXT]}, [1]))
+    made = from_values(values, task.options, "the benchmark")
+    model = prepare(made, Rows("sample", {"text": [TEXT]}, [1]))
     model.context.facts["widths"] = [32]
     return model
 
 
 def contenders(
-    model: experiment.Model, loaded: tf.Module, batch: int, tokens: int
+    model: Model, loaded: tf.Module, batch: int, tokens: int
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Return what is timed, each a function that writes ``tokens`` tokens behind the same text."""
     texts = tf.constant([TEXT] * batch)
@@ -91,7 +93,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = prepared(given.backbone, given.tokens, folder)
-        saved = export.export(model, {}, "")
+        saved = export(model, {}, "")
         weights = sum(4 * int(np.prod(w.shape)) for w in model.network.weights)
         size = sum(f.stat().st_size for f in Path(saved).rglob("*") if f.is_file())
         loaded = tf.saved_model.load(str(saved))

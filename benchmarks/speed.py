@@ -26,7 +26,7 @@ import speed_profile
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from tfnlp import arguments
+from tfnlp.cli import arguments
 from tfnlp.options import Parser
 from tfnlp.runtime.startup import quiet_start
 
@@ -98,12 +98,12 @@ def table(
 
 def written(dataset: str, folder: Path) -> dict[str, str]:
     """Write the rows of a data set's splits as JSONL, for both sides."""
-    from tfnlp import experiment as steps
     from tfnlp import task as tasks
+    from tfnlp.training import examples
 
     flags = ["--task", "classification", "--dataset", dataset]
     experiment, _ = arguments.parse(flags, Parser(prog="speed"))
-    found = steps.read_splits(experiment, tasks.load("classification"))
+    found = examples.read_splits(experiment, tasks.load("classification"))
     paths = {}
     for name in ("train", "validation", "test"):
         columns = getattr(found, name).columns

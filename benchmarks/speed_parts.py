@@ -44,8 +44,8 @@ def processor() -> str:
 
 def kept(run: Path, paths: Mapping[str, str], folder: Path) -> dict[str, Any]:
     """Say what the peers need of a trained classifier: its encoder, head, labels and rows."""
-    from tfnlp import storage
     from tfnlp.backbones import saving
+    from tfnlp.runs import storage
 
     model = storage.load(run)
     source = model.experiment.backbone.name
@@ -137,9 +137,9 @@ def first_step() -> dict[str, Any]:
     run = train._run
 
     def patched(*arguments: Any) -> None:
-        from tfnlp.strategies import supervised
+        from tfnlp.training import loop
 
-        supervised.Saver.on_train_batch_end = stop  # type: ignore[method-assign]
+        loop.Saver.on_train_batch_end = stop  # type: ignore[method-assign]
         run(*arguments)
 
     train._run = patched

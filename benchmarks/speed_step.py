@@ -33,12 +33,12 @@ def learner(
     import numpy as np
     import tensorflow as tf
 
-    from tfnlp import optimizers, streams
     from tfnlp.backbones import loading
     from tfnlp.backbones.encoder import Encoder
     from tfnlp.config import Optimizer
     from tfnlp.heads import pooled
     from tfnlp.runtime import precision, threads
+    from tfnlp.training import network, optimizers
 
     if apart:
         threads.start()
@@ -50,7 +50,7 @@ def learner(
         if layer == "keras" and type(each) is Encoder:
             each.__class__ = keras_hub.layers.TransformerEncoder
     output = keras.layers.Dense(6, dtype="float32")
-    model = streams.streamed(pooled.head(backbone.model, output, pooling="mean", dropout=0.1))
+    model = network.streamed(pooled.head(backbone.model, output, pooling="mean", dropout=0.1))
     model.streams = threads.count()
     made: Any = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
     if optimizer == "keras":

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from pipelines import discover
-from pipelines.errors import UserError
-from tfnlp import strategy as strategies
-from tfnlp.options import make, option, plain, unknown_key
+from tfnlp.options import option
 
 _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
 
@@ -185,139 +178,5 @@ class Experiment:
     export: Export
     name: str
     seed: int = 42
-    strategy: str = strategies.SUPERVISED
+    strategy: str = "supervised"
     strategy_options: Any = None
-
-
-def from_values(values: Mapping[str, Any], options: type, place: str) -> Experiment:
-    """Build an experiment from nested plain values, as YAML holds them.
-
-    Args:
-        values: ``{"task": {"name": ..., <option>: ...}, <section>: {...}, "name": ..., "seed": 1}``
-        options: the task's options dataclass.
-        place: the source of the values, for messages.
-
-    Raises:
-        UserError: an unknown section or key, or a value out of range.
-    """
-    check_sections(values, place)
-    name = task_name(values, place)
-    task = {key: value for key, value in values["task"].items() if key != "name"}
-    seed = values.get("seed", 42)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise UserError(f"{place}: seed is {seed!r}; it must be a whole number from 0 to 2^31 - 1")
-    sections = {
-        section: make(kind, values.get(section) or {}, f"{section} in {place}")
-        for section, kind in SECTIONS.items()
-    }
-    made = make(options, task, f"task in {place}")
-    strategy, own = _strategy(values, place)
-    filed = values.get("name") or default_name(name, sections["data"])
-    if not isinstance(filed, str) or filed != Path(filed).name or filed.startswith("."):
-        raise UserError(f"{place}: name is {filed!r}; it must be a plain folder name")
-    experiment = Experiment(
-        task=name,
-        options=made,
-        name=filed,
-        seed=seed,
-        strategy=strategy,
-        strategy_options=own,
-        **sections,
-    )
-    if found := strategies.load(strategy):
-        found.check(experiment, own)
-    return experiment
-
-
-def _strategy(values: Mapping[str, Any], place: str) -> tuple[str, Any]:
-    """Return the strategy's name and its options."""
-    given = dict(values.get("strategy") or {})
-    name = str(given.pop("name", strategies.SUPERVISED))
-    found = strategies.load(name)
-    if found is None:
-        unknown_key(given, [], f"strategy in {place}")
-        return name, None
-    return name, make(found.options, given, f"strategy in {place}")
-
-
-def check_sections(values: Mapping[str, Any], place: str) -> None:
-    """Raise UserError if there is an unknown section, or one that holds no options."""
-    unknown_key(values, ["task", "strategy", "name", "seed", *SECTIONS], place)
-    for name in ("task", "strategy", *SECTIONS):
-        if not isinstance(values.get(name) or {}, Mapping):
-            raise UserError(f"{place}: {name} is {values[name]!r}; it must hold `option: value`")
-
-
-def task_name(values: Mapping[str, Any], place: str) -> str:
-    """Return the name of the task that an experiment's values are about.
-
-    Raises:
-        UserError: there is none.
-    """
-    task = values.get("task")
-    name = task.get("name") if isinstance(task, Mapping) else None
-    if not isinstance(name, str):
-        raise UserError(f"{place} names no task; it must hold `task: {{name: classification}}`")
-    return name
-
-
-def default_name(task: str, data: Data) -> str:
-    """Name an experiment by its data and task, as in ``trec-classification``."""
-    return f"{data_name(data.dataset, data.train)}-{task.rpartition('.')[2]}"
-
-
-def data_name(dataset: str | None, file: str | None) -> str:
-    """Name data for a folder: ``tfds:glue/cola`` is ``glue-cola``, ``a/b.csv.gz`` is ``b``."""
-    if dataset:
-        return dataset.removeprefix("tfds:").replace("/", "-").replace(":", "-")
-    return Path(str(file)).name.lstrip(".").split(".")[0] or "data"
-
-
-def to_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the nested plain values of an experiment; :func:`from_values` reverses it."""
-    return {
-        "name": experiment.name,
-        "seed": experiment.seed,
-        "task": {"name": experiment.task, **plain(experiment.options)},
-        **_strategy_values(experiment),
-        **{section: plain(getattr(experiment, section)) for section in SECTIONS},
-    }
-
-
-def _strategy_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the section of a strategy; none of supervised training, so that old files stay."""
-    if experiment.strategy_options is None:
-        return {}
-    return {"strategy": {"name": experiment.strategy, **plain(experiment.strategy_options)}}
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read an experiment file's nested values.
-
-    Raises:
-        UserError: the file is missing, is not YAML, or is not a mapping.
-    """
-    try:
-        values = yaml.safe_load(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror} (check --config)") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no experiment; it must be a mapping of sections")
-    if isinstance(values.get("task"), str):  # `task: ner` is short for `task: {name: ner}`
-        values["task"] = {"name": values["task"]}
-    if isinstance(values.get("strategy"), str):
-        values["strategy"] = {"name": values["strategy"]}
-    return values
-
-
-def write_yaml(experiment: Experiment, path: Path) -> None:
-    """Write an experiment so that ``--config`` reproduces it."""
-    values = to_values(experiment)
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    if not text.replace("\n", "").isprintable():  # YAML would read U+0085 as a line's end
-        text = yaml.safe_dump(values, sort_keys=False)
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, path)

@@ -16,13 +16,15 @@ from rich.progress import track
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError
-from pipelines.files.writers import json_text
+from pipelines.files.writers import json_text, read_json
 from pipelines.rows import Column, Rows
-from tfnlp import arguments, config, runs, task
+from tfnlp import task
+from tfnlp.cli import arguments
 from tfnlp.config import Experiment
 from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
 from tfnlp.report import Report, Table
+from tfnlp.runs.experiment_yaml import data_name, from_values, read_yaml, task_name
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.startup import quiet_start
 from tfnlp.task import Arrays, Task
@@ -114,11 +116,11 @@ def main(argv: list[str]) -> int:
     if rows.bad:
         left = f"{len(rows.bad)} of its rows cannot be used and are left out"
         report.warnings.append(f"{rows.source}: {left}, the first: {rows.bad[0]}")
-    from tfnlp import show
+    from tfnlp.cli import terminal
 
     about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
     print(f"{about['model']} on {about['rows']} rows of {about['data']}")
-    show.tables(dataclasses.replace(report, tables=[_metrics(report), *report.tables]))
+    terminal.tables(dataclasses.replace(report, tables=[_metrics(report), *report.tables]))
     _write(target, about, report)
     print(f"report and pictures: {target}{os.sep}")
     return 0
@@ -178,10 +180,10 @@ def _exported(folder: Path) -> Exported:
                 "(python -m tfnlp.export RUN writes it again)"
             )
     file = folder / "experiment.yaml"
-    values = config.read_yaml(file)
-    chosen = task.load(config.task_name(values, str(file)))
-    experiment = config.from_values(values, chosen.options, str(file))
-    return Exported(folder, experiment, chosen, runs.read_json(folder / "facts.json"))
+    values = read_yaml(file)
+    chosen = task.load(task_name(values, str(file)))
+    experiment = from_values(values, chosen.options, str(file))
+    return Exported(folder, experiment, chosen, read_json(folder / "facts.json"))
 
 
 def _with_data(options: Options, exported: Exported) -> Options:
@@ -234,7 +236,7 @@ def _folder(options: Options, exported: Exported) -> Path:
     if options.test:
         data = Path(options.test).name.split(".")[0]
     else:
-        data = f"{config.data_name(options.dataset, None)}-{options.split}"
+        data = f"{data_name(options.dataset, None)}-{options.split}"
     folder = exported.folder.resolve()
     return EVALUATIONS / folder.parent.name / folder.name / data
 

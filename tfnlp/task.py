@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.tokenizers.tokenizer import Tokenizer
-    from tfnlp.config import Backbone
 
 Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
@@ -176,7 +175,7 @@ class Task:
     calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None
     tokens: bool = True
     ways: Callable[[Any], dict[str, tuple[Column, ...]]] = lambda options: {}
-    keep: Callable[[Context, Backbone, keras.Model, Path], None] | None = None
+    keep: Callable[[Context, Any, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
     backbones: tuple[str, ...] = ("encoder",)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfnlp import arguments
+from tfnlp.cli import arguments
 from tfnlp.config import Experiment
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status, signals
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.splits import Splits
-    from tfnlp.experiment import Data, Model
     from tfnlp.report import Report
+    from tfnlp.runs.tensorboard import Log
     from tfnlp.task import Task
-    from tfnlp.tensorboard import Log
+    from tfnlp.training.examples import Data
+    from tfnlp.training.model import Model
 
 _LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
 
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
         with quiet_start("keras_hub"):
             import tensorflow as tf
 
-            from tfnlp import experiment as steps  # noqa: F401
+            from tfnlp.training import trainer  # noqa: F401
 
             tf.config.list_physical_devices()
         _run(experiment, own["resume"])
@@ -59,8 +60,8 @@ def _run(experiment: Experiment, resume: bool) -> None:
     """Take an experiment from its rows to its SavedModel."""
     import tensorflow as tf
 
-    from tfnlp import distribution
     from tfnlp.runtime import threads
+    from tfnlp.training import distribution
 
     training = experiment.training
     if training.distribute == "none":
@@ -74,47 +75,50 @@ def _run(experiment: Experiment, resume: bool) -> None:
 
 def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strategy) -> None:
     """Train in every worker; the chief alone logs, evaluates and exports."""
-    from tfnlp import distribution, judging, runs, show, storage, tensorboard
-    from tfnlp import experiment as steps
+    from pipelines.files.writers import read_json, write_json
     from tfnlp import task as tasks
+    from tfnlp.cli import terminal
+    from tfnlp.runs import folders, storage, tensorboard
+    from tfnlp.training import answering, distribution, examples, trainer
+    from tfnlp.training.model import prepare
 
     chief = distribution.chief(strategy)
-    show.out.quiet = show.err.quiet = not chief
+    terminal.out.quiet = terminal.err.quiet = not chief
     task = tasks.load(experiment.task)
-    run = runs.last_run(experiment) if resume and chief else None
+    run = folders.last_run(experiment) if resume and chief else None
     if distribution.agree(strategy, run is not None and (run / "metrics.json").exists()):
         if run is not None:
-            show.line(f"{run} has ended already; there is nothing to resume")
+            terminal.line(f"{run} has ended already; there is nothing to resume")
             example = _example(experiment, task, task.sample(experiment.options)[0])
-            show.next_steps(run, runs.read_json(run / "metrics.json"), experiment, example)
+            terminal.next_steps(run, read_json(run / "metrics.json"), experiment, example)
             shutil.rmtree(run / "checkpoints", ignore_errors=True)
         return
     if resume and run is None:
-        show.line("there is no run of this name to resume; starting one")
-    splits = steps.read_splits(experiment, task)
+        terminal.line("there is no run of this name to resume; starting one")
+    splits = examples.read_splits(experiment, task)
     with strategy.scope():
-        model = steps.prepare(experiment, splits.train)
+        model = prepare(experiment, splits.train)
     task.check(splits.validation, model.context.facts)
-    train = steps.arrange(model, splits.train, shuffle=True)
-    validation = steps.arrange(model, splits.validation, shuffle=False)
+    train = examples.arrange(model, splits.train, shuffle=True)
+    validation = examples.arrange(model, splits.validation, shuffle=False)
     model.context.facts["widths"] = train.plan.widths.tolist()
     if not chief:
-        steps.fit(model, train, validation, Path(), resume=resume, callbacks=[])
+        trainer.fit(model, train, validation, Path(), resume=resume, callbacks=[])
         return
-    run = run or runs.new_run(experiment)
-    show.plan(model, splits, train, run)
-    before = runs.read_json(run / "before.json")
+    run = run or folders.new_run(experiment)
+    terminal.plan(model, splits, train, run)
+    before = read_json(run / "before.json")
     if before is None:
-        show.line("judging the untrained model first, to compare with")
-        before = judging.evaluate(model, splits.validation).metrics
-        runs.write_json(run / "before.json", before)
-    bar = show.Progress(len(train.plan), experiment.training.epochs)
-    shown = partial(judging.samples, model, splits.validation) if task.generate else None
+        terminal.line("judging the untrained model first, to compare with")
+        before = answering.evaluate(model, splits.validation).metrics
+        write_json(run / "before.json", before)
+    bar = terminal.Progress(len(train.plan), experiment.training.epochs)
+    shown = partial(answering.samples, model, splits.validation) if task.generate else None
     log = tensorboard.Log(model, train, run, before, shown)
-    state = steps.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
-    runs.write_json(run / "history.json", state.history)
+    state = trainer.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
+    write_json(run / "history.json", state.history)
     model = dataclasses.replace(model, network=distribution.single(model.network))
-    model = steps.calibrated(model, validation)
+    model = answering.calibrated(model, validation)
     model, added = _go_on(model, train, splits, run, resume)
     storage.save(model, run)
     _finish(model, splits, run, before, log, added)
@@ -125,15 +129,16 @@ def _go_on(
     model: Model, train: Data, splits: Splits, run: Path, resume: bool
 ) -> tuple[Model, Report | None]:
     """Do what the strategy does after supervised training."""
-    from tfnlp import strategy, tensorboard
+    from tfnlp import extensions
+    from tfnlp.runs import tensorboard
 
     experiment = model.experiment
-    chosen = strategy.load(experiment.strategy)
+    chosen = extensions.load(experiment.strategy)
     if chosen is None:
         return model, None
     with tensorboard.Scalars(run / experiment.strategy) as log:
         outcome = chosen.after(
-            strategy.Stage(
+            extensions.Stage(
                 experiment=experiment,
                 options=experiment.strategy_options,
                 context=model.context,
@@ -161,10 +166,14 @@ def _finish(
     added: Report | None,
 ) -> None:
     """Judge the trained model, export it and say what comes next."""
-    from tfnlp import cards, export, judging, runs, show
+    from pipelines.files.writers import write_json
+    from tfnlp.cli import terminal
+    from tfnlp.exporting import card
+    from tfnlp.exporting.writer import export
+    from tfnlp.training import answering
 
-    after = judging.evaluate(model, splits.validation)
-    report = judging.evaluate(model, splits.test) if splits.test else after
+    after = answering.evaluate(model, splits.validation)
+    report = answering.evaluate(model, splits.test) if splits.test else after
     if added:  # the strategy's own findings, beside those of the model that is kept
         report.tables.extend(added.tables)
         report.figures.update(added.figures)
@@ -177,25 +186,25 @@ def _finish(
     metrics["strategy"] = added.metrics if added else None
     metrics["saved_model"] = None
     if model.experiment.export.export:
-        card = cards.write(model, metrics, report.tables)
-        metrics["saved_model"] = str(export.export(model, metrics, card))
-    show.report(metrics, report)
+        text = card.write(model, metrics, report.tables)
+        metrics["saved_model"] = str(export(model, metrics, text))
+    terminal.report(metrics, report)
     reports = {"validation": after, "test": report if splits.test else None}
     log.finish(model, reports, splits.validation)
-    runs.write_json(run / "metrics.json", metrics)
+    write_json(run / "metrics.json", metrics)
     judged = splits.test or splits.validation
     examples = [
         _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
         for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)
     ]
     short = (e for e in examples if all(len(text) <= 100 and "\n" not in text for text in e))
-    show.next_steps(run, metrics, model.experiment, next(short, examples[0]))
+    terminal.next_steps(run, metrics, model.experiment, next(short, examples[0]))
 
 
 def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> list[str]:
     """Return a row's inputs as texts, in the order in which predict reads them."""
     from pipelines.columns import as_request
-    from tfnlp.experiment import columns
+    from tfnlp.training.model import columns
 
     names = sorted(column.name for column in columns(experiment, task, targets=False))
     return [as_request(row[name]) for name in names]

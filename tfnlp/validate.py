@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipelines.columns import Column
 from pipelines.errors import UserError
-from pipelines.files import conll, tags
-from pipelines.files.formats import format_of, opened, text_lines
 from pipelines.files.writers import json_text, replacing
-from pipelines.rows import BadRow, Rows, duplicates, find_columns
-from tfnlp import arguments, findings, task
-from tfnlp.config import Experiment
-from tfnlp.findings import Findings, counted
+from tfnlp.cli import arguments
+from tfnlp.data_checks import findings
+from tfnlp.data_checks.rows import check
 from tfnlp.options import Parser
-from tfnlp.report import Table
 from tfnlp.runtime import exit_status
-from tfnlp.targets import describe
-from tfnlp.task import Task
-
-SPLITS = ("train", "validation", "test")
 
 
 def main(argv: list[str]) -> int:
@@ -50,7 +39,7 @@ def main(argv: list[str]) -> int:
     with quiet_start("keras_hub"):
         import tensorflow as tf
 
-        from tfnlp import experiment as steps  # noqa: F401
+        from tfnlp.training import trainer  # noqa: F401
 
         tf.config.list_physical_devices()
     found = check(experiment)
@@ -62,192 +51,6 @@ def main(argv: list[str]) -> int:
         except OSError as error:
             raise UserError(f"cannot write {own['json']}: {error.strerror}") from error
     return 1 if found.errors else 0
-
-
-def check(experiment: Experiment) -> Findings:
-    """Check an experiment's data, going on after each fault as far as possible."""
-    found = Findings()
-    chosen = task.load(experiment.task)
-    inputs, targets = chosen.inputs(experiment.options), chosen.targets(experiment.options)
-    rows = _read(experiment, inputs + targets, found)
-    _bad_rows(rows, experiment, found)
-    _leakage(rows, inputs, found)
-    if "train" in rows:
-        _repeated(rows["train"], inputs, targets, found)
-        rows = _divided(rows, experiment, inputs, targets, found)
-    rows = {split: rows[split] for split in SPLITS if split in rows}
-    found.facts["rows"] = {split: len(part) for split, part in rows.items()}
-    if rows:
-        sizes = [(split, len(part), part.source) for split, part in rows.items()]
-        found.tables.append(Table("Rows", ("split", "rows", "from"), sizes))
-    for column in targets if rows else ():
-        describe(rows, column, found)
-        if column.kind == "spans":
-            _broken_tags(experiment, column, found)
-    facts = None
-    if "train" in rows:
-        facts = found.attempt(lambda: chosen.learn(rows["train"], experiment.options))
-    if facts is not None:
-        _unusable(rows, chosen, facts, found)
-    if rows:
-        from tfnlp import tokens
-
-        tokens.check(rows, chosen, experiment, facts or {}, found)
-    return found
-
-
-def _read(experiment: Experiment, wanted: Sequence[Column], found: Findings) -> dict[str, Rows]:
-    """Read what can be read; bad rows are left out and kept in each split's ``bad``."""
-    from pipelines import splits
-
-    data = experiment.data
-
-    def read(files: dict[str, str]) -> dict[str, Rows]:
-        return splits.from_files(files, wanted, data.columns, "skip", data.label_separator)
-
-    if not data.train:
-        name, separator = str(data.dataset), data.label_separator
-        how = (wanted, data.columns)
-        return found.attempt(lambda: splits.from_dataset(name, *how, "skip", separator)) or {}
-    rows: dict[str, Rows] = {}
-    for split in SPLITS:
-        files = {split: getattr(data, split)}
-        if files[split]:
-            rows |= found.attempt(lambda files=files: read(files)) or {}  # type: ignore[misc]
-    return rows
-
-
-def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) -> None:
-    """Tell of rows that cannot be used: an error unless the user asked to leave them out."""
-    strict = experiment.data.on_bad_row == "error"
-    for part in rows.values():
-        if part.bad:
-            remedy = "mend them, or use --on-bad-row skip or quarantine" if strict else "left out"
-            tell = found.error if strict else found.warn
-            tell(f"{part.source}: {counted(part.bad)} cannot be used ({remedy})", part.bad)
-
-
-def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
-    """Tell of rows whose inputs stand in two splits."""
-    names = [column.name for column in inputs]
-    for seen, judged in (("train", "validation"), ("train", "test"), ("validation", "test")):
-        if seen in rows and judged in rows:
-            pairs = duplicates(rows[seen], rows[judged], names)
-            if pairs:
-                found.warn(
-                    f"{rows[judged].source}: {counted(pairs)} with a text that also stands in "
-                    f"{rows[seen].source}; scores on them say little about new text",
-                    [BadRow(there, f"as row {here} of {seen}") for here, there in pairs],
-                )
-
-
-def _repeated(
-    train: Rows, inputs: Sequence[Column], targets: Sequence[Column], found: Findings
-) -> None:
-    """Tell of texts that stand in train twice, and of those with different targets."""
-    place = {number: i for i, number in enumerate(train.numbers)}
-    same, conflicts = [], []
-    for first, again in duplicates(train, train, [column.name for column in inputs]):
-        if first == again:
-            continue
-        before, now = (_targets(train, place[number], targets) for number in (first, again))
-        if before == now:
-            same.append(BadRow(again, f"as row {first}"))
-        else:
-            conflicts.append(BadRow(again, f"{now}, but the same text in row {first}: {before}"))
-    if same:
-        found.warn(f"{train.source}: {counted(same)} with the text of an earlier row", same)
-    if conflicts:
-        found.warn(
-            f"{train.source}: {counted(conflicts)} with the text of an earlier row and another "
-            "target",
-            conflicts,
-        )
-
-
-def _targets(rows: Rows, place: int, targets: Sequence[Column]) -> str:
-    """Return a row's targets for a sentence."""
-    return ", ".join(repr(rows.columns[column.name][place]) for column in targets)
-
-
-def _divided(
-    rows: dict[str, Rows],
-    experiment: Experiment,
-    inputs: Sequence[Column],
-    targets: Sequence[Column],
-    found: Findings,
-) -> dict[str, Rows]:
-    """Return the splits as training would have them, limited, with validation out of train."""
-    from pipelines import splits
-
-    data, seed = experiment.data, experiment.seed
-    rows = {**rows, "train": splits.limited(rows["train"], targets, data.limit, seed)}
-    if "validation" in rows or data.validation:
-        return rows
-    share = data.validation_share
-    divided = found.attempt(lambda: splits.divide(rows, targets, share, seed))
-    if divided is None:
-        return rows
-    train, validation = divided
-    both = duplicates(train, validation, [column.name for column in inputs])
-    if both:
-        found.warn(
-            f"{train.source}: training would take {counted(validation.numbers)} of it for "
-            f"validation, and the text of {len(both)} of them also stays in train (leave out the "
-            "repeated rows, or give --validation)"
-        )
-    return {**rows, "train": train, "validation": validation}
-
-
-def _broken_tags(experiment: Experiment, column: Column, found: Findings) -> None:
-    """Tell of tags in CoNLL columns that their scheme does not allow."""
-    for split in SPLITS:
-        path = getattr(experiment.data, split) if experiment.data.train else None
-        if path and format_of(Path(path)) == "conll":
-            told = found.attempt(lambda path=path: _broken_in(path, experiment, column))  # type: ignore[misc]
-            scheme, bad, count = told or ("", [], 0)
-            if bad:
-                found.warn(
-                    f"{path}: {count} tags in {counted(bad)} break the scheme {scheme}, in which "
-                    "the file seems to be written; they are read as conlleval reads them (mend "
-                    "them)",
-                    bad,
-                )
-
-
-def _broken_in(
-    path: str, experiment: Experiment, column: Column
-) -> tuple[tags.Scheme, list[BadRow], int]:
-    """Return a file's scheme, the sentences with broken tags, and how many tags are broken."""
-    with opened(Path(path)) as file, text_lines(file, "conll", path) as lines:
-        read = [sentence for sentence in conll.sentences(lines, path) if not sentence.fault]
-    width = 1 + max((len(sentence.columns) for sentence in read), default=0)
-    header = [conll.column_name(place, width) for place in range(width)]
-    keys = find_columns(header, [column], experiment.data.columns, path)
-    place = header.index(keys[column.name]) - 1
-    if place < 0 or not tags.are_chunks(tag for one in read for tag in one.columns[place]):
-        return "BIO", [], 0
-    read = [one for one in read if all(map(tags.is_tag, one.columns[place]))]
-    scheme = tags.scheme_of(one.columns[place] for one in read)
-    bad, count = [], 0
-    for one in read:
-        faults = list(tags.broken(one.columns[place], scheme))
-        count += len(faults)
-        if faults:
-            why = "; ".join(f"word {i + 1} {one.words[i]!r}: {said}" for i, said in faults)
-            bad.append(BadRow(one.number, why, one.line))
-    return scheme, bad, count
-
-
-def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found: Findings) -> None:
-    """Tell of rows that do not fit what is learned from train; only validation's stop training."""
-    for split, tell, what in (
-        ("validation", found.error, "cannot be used"),
-        ("test", found.warn, "will count as wrong"),
-    ):
-        bad = list(chosen.faults(rows[split], facts)) if split in rows else []
-        if bad:
-            tell(f"{rows[split].source}: {counted(bad)} {what}", bad)
 
 
 if __name__ == "__main__":

@@ -105,3 +105,15 @@ def finite(value: Any) -> Any:
     if isinstance(value, list):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON aside and rename it into place; what is no number becomes null."""
+    aside = path.with_name(path.name + ".new")
+    aside.write_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n", "utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; None if there is no such file."""
+    return json.loads(path.read_text("utf-8")) if path.exists() else None

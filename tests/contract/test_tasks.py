@@ -14,9 +14,15 @@ import tensorflow as tf
 
 from pipelines import batching, discover
 from pipelines.columns import as_request
+from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import cards, config, experiment, export, judging, storage
 from tfnlp import task as tasks
+from tfnlp.exporting import card, writer
+from tfnlp.inference import serving_ops
+from tfnlp.runs import storage
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering, examples, trainer
+from tfnlp.training.model import prepare
 
 VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
 # Pairs and windows are shared code (tfnlp/tasks/_pooled_text.py): one task stands for all.
@@ -116,7 +122,7 @@ def trained(request, tmp_path_factory):
     name, variant = request.param
     task = tasks.load(name)
     folder = tmp_path_factory.mktemp(f"{name}-{variant}")
-    made = config.from_values(
+    made = from_values(
         {
             "task": {"name": name, **_options(task, variant)},
             "data": {"train": "sample.csv"},
@@ -129,17 +135,17 @@ def trained(request, tmp_path_factory):
         "the test",
     )
     rows = _rows(task, made.options)
-    model = experiment.prepare(made, rows)
+    model = prepare(made, rows)
     task.check(rows, model.context.facts)
-    train = experiment.arrange(model, rows, shuffle=True)
-    held = experiment.arrange(model, rows, shuffle=False)
+    train = examples.arrange(model, rows, shuffle=True)
+    held = examples.arrange(model, rows, shuffle=False)
     model.context.facts["widths"] = train.plan.widths.tolist()
-    state = experiment.fit(model, train, held, folder, resume=False, callbacks=[])
-    model = experiment.calibrated(model, held)
+    state = trainer.fit(model, train, held, folder, resume=False, callbacks=[])
+    model = answering.calibrated(model, held)
     storage.save(model, folder)
-    report = judging.evaluate(model, rows)
+    report = answering.evaluate(model, rows)
     metrics = {"validation": report.metrics}
-    saved = export.export(model, metrics, cards.write(model, metrics, report.tables))
+    saved = writer.export(model, metrics, card.write(model, metrics, report.tables))
     return SimpleNamespace(
         task=task, model=model, rows=rows, state=state, report=report, run=folder, saved=saved
     )
@@ -181,17 +187,17 @@ def test_report_has_metrics_tables_and_drawable_figures(trained, tmp_path):
 
 
 def test_answers_do_not_depend_on_the_batch(trained):
-    together = experiment.answer(trained.model, trained.rows, asked=True)
+    together = answering.answer(trained.model, trained.rows, asked=True)
     for place in range(4):
-        alone = experiment.answer(trained.model, trained.rows.take([place]), asked=True)
+        alone = answering.answer(trained.model, trained.rows.take([place]), asked=True)
         for name, values in alone.items():
             _close(values, together[name][place : place + 1])
 
 
 def test_saved_run_loads_and_answers_the_same(trained):
     loaded = storage.load(trained.run)
-    before = experiment.answer(trained.model, trained.rows, asked=True)
-    after = experiment.answer(loaded, trained.rows, asked=True)
+    before = answering.answer(trained.model, trained.rows, asked=True)
+    after = answering.answer(loaded, trained.rows, asked=True)
     for name, values in before.items():
         _close(values, after[name])
 
@@ -249,19 +255,19 @@ def test_methods_are_named_as_tf_serving_asks(trained):
 
 @ONE_FOR_ALL
 def test_a_second_export_is_a_new_version(trained):
-    again = export.export(trained.model, {}, "")
+    again = writer.export(trained.model, {}, "")
     assert int(again.name) == int(trained.saved.name) + 1
     assert not [f for f in again.parent.iterdir() if not f.name.isdigit()]
 
 
 @ONE_FOR_ALL
 def test_an_op_that_tf_serving_lacks_is_refused_by_name(trained, monkeypatch):
-    monkeypatch.setattr(export, "SERVING_VERSION", "test")
+    monkeypatch.setattr(writer, "SERVING_VERSION", "test")
     listed = Path(serving_ops.__file__).with_name("serving_ops_test.txt")
     listed.write_text("Const\n", "utf-8")
     try:
-        with pytest.raises(export.UserError, match="which TF Serving test does not run"):
-            export.export(trained.model, {}, "")
+        with pytest.raises(UserError, match="which TF Serving test does not run"):
+            writer.export(trained.model, {}, "")
     finally:
         listed.unlink()
     parent = trained.saved.parent

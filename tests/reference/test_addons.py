@@ -15,9 +15,9 @@ import pytest
 from scipy.special import expit as sigmoid
 from sklearn.metrics import matthews_corrcoef
 
-from tfnlp import optimizers
 from tfnlp.config import Optimizer
 from tfnlp.heads.metrics import LogitF1
+from tfnlp.training import optimizers
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_addons") is None,

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from pipelines import discover
 from pipelines.errors import UserError
-from tfnlp import arguments, config, task
+from tfnlp import config, task
 from tfnlp.__main__ import summaries
+from tfnlp.cli import arguments
 from tfnlp.config import SECTIONS, Experiment
 from tfnlp.options import Parser
+from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
 
 TASKS = discover.names("tfnlp.tasks")
 COMMANDS = [name.removeprefix("python -m ") for name in summaries(Path(config.__file__).parent)]
@@ -203,7 +205,7 @@ def values_of(kind: type) -> st.SearchStrategy[dict]:
 def test_any_text_survives_in_experiment_yaml(tmp_path, strange):
     made = parse("--train=a", f"--text-column={strange}", f"--label-separator={strange}")
     path = tmp_path / "experiment.yaml"
-    config.write_yaml(made, path)
+    write_yaml(made, path)
     assert parse("--config", str(path)) == made
 
 
@@ -218,17 +220,17 @@ def test_experiment_yaml_is_read_back_as_it_was_written(tmp_path, data, name, se
     values["data"] |= {"train": data.draw(text), "columns": data.draw(st.dictionaries(text, text))}
     values["data"]["label_separator"] = data.draw(text)
     values["task"] = {"name": name, **data.draw(values_of(chosen.options))}
-    made = config.from_values({**values, "seed": seed, "name": "a"}, chosen.options, "here")
+    made = from_values({**values, "seed": seed, "name": "a"}, chosen.options, "here")
     path = tmp_path / "experiment.yaml"
-    config.write_yaml(made, path)
-    assert config.from_values(config.read_yaml(path), chosen.options, str(path)) == made
+    write_yaml(made, path)
+    assert from_values(read_yaml(path), chosen.options, str(path)) == made
     assert [file.name for file in tmp_path.iterdir()] == ["experiment.yaml"]
 
 
 def test_a_written_experiment_given_as_config_is_the_same_run(tmp_path):
     made = parse("--task", "regression", "--learning-rate", "3e-5", "--no-calibrate", "--pair")
     path = tmp_path / "experiment.yaml"
-    config.write_yaml(made, path)
+    write_yaml(made, path)
     assert parse("--config", str(path)) == made
 
 

@@ -368,11 +368,11 @@ def test_a_runner_without_counters_has_answered_all_the_same(scaled, monkeypatch
 
 
 def test_without_the_extra_it_is_named(monkeypatch, capsys):
-    import tfnlp
+    from tfnlp import inference
 
-    for name in ("beam", "beam_places"):
-        monkeypatch.delitem(sys.modules, f"tfnlp.{name}", raising=False)
-        monkeypatch.delattr(tfnlp, name, raising=False)
+    for name in ("beam", "beam_files"):
+        monkeypatch.delitem(sys.modules, f"tfnlp.inference.{name}", raising=False)
+        monkeypatch.delattr(inference, name, raising=False)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     arguments = ["length", "--input", "a.txt", "--output", "x", "--runner", "DirectRunner"]
     assert main(arguments) == 2

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints
+from tfnlp.training import checkpoints
 
 
 def variables(value: float = 1.0) -> list[tf.Variable]:
@@ -101,7 +101,7 @@ def test_variables_of_another_model_are_refused(tmp_path):
 
 KILLED = """
 import os, sys, pathlib, tensorflow as tf
-from tfnlp import checkpoints
+from tfnlp.training import checkpoints
 folder, call = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 checkpoints.write(folder / "step-1", [tf.Variable(tf.fill([50, 20], 1.0))], {"n": 1})
 seen = 0
@@ -148,7 +148,7 @@ def test_a_kill_at_any_call_leaves_the_old_or_the_new_one(tmp_path):
 
 FULL = """
 import sys, pathlib, tensorflow as tf
-from tfnlp import checkpoints
+from tfnlp.training import checkpoints
 from pipelines.errors import UserError
 folder = pathlib.Path(sys.argv[1])
 checkpoints.write(folder / "step-1", [tf.Variable(tf.fill([100_000], 1.0))], {})

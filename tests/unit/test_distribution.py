@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints, distribution
+from tfnlp.training import checkpoints, distribution
 
 CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}
 
@@ -33,7 +33,8 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 import keras
 from pipelines import batching
 from pipelines.errors import UserError
-from tfnlp import config, distribution, optimizers
+from tfnlp import config
+from tfnlp.training import distribution, optimizers
 
 random = np.random.default_rng(1)
 x = random.normal(size=(23, 4)).astype("float32")
@@ -112,8 +113,11 @@ WORKER = """
 import json, os, sys
 from pathlib import Path
 import numpy as np, tensorflow as tf
-from tfnlp import arguments, commands, distribution, experiment as steps, task as tasks
+from tfnlp import task as tasks
+from tfnlp.cli import arguments
 from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
+from tfnlp.training import distribution, examples, model as models, trainer
 
 def main(argv):
     place, resume, *flags = argv
@@ -121,19 +125,19 @@ def main(argv):
     e, _ = arguments.parse(flags, Parser())
     strategy = distribution.strategy(e.training.distribute, e.training.batch_size)
     with distribution.others_needed(strategy):
-        splits = steps.read_splits(e, tasks.load(e.task))
+        splits = examples.read_splits(e, tasks.load(e.task))
         with strategy.scope():
-            model = steps.prepare(e, splits.train)
-        train = steps.arrange(model, splits.train, shuffle=True)
-        held = steps.arrange(model, splits.validation, shuffle=False)
-        state = steps.fit(model, train, held, Path(place), resume=resume == "1", callbacks=[])
+            model = models.prepare(e, splits.train)
+        train = examples.arrange(model, splits.train, shuffle=True)
+        held = examples.arrange(model, splits.validation, shuffle=False)
+        state = trainer.fit(model, train, held, Path(place), resume=resume == "1", callbacks=[])
     network = distribution.single(model.network)
     index = json.loads(os.environ.get("TF_CONFIG") or '{"task": {"index": 0}}')["task"]["index"]
     np.savez(f"{place}/weights-{index}.npz", *[v.numpy() for v in network.weights])
     Path(place, f"history-{index}.json").write_text(json.dumps(state.history))
     return 0
 
-sys.exit(commands.run(main))
+sys.exit(exit_status.run(main))
 """
 TINY = ["--layers", "1", "--limit", "71", "--batch-size", "16", "--epochs", "6", "--patience", "6"]
 TINY += ["--checkpoint-minutes", "0.001", "--accumulate", "2", "--validation-share", "0.1"]

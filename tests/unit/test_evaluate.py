@@ -15,8 +15,13 @@ import pytest
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import cards, config, evaluate, experiment, export, judging, task
+from tfnlp import evaluate, task
 from tfnlp.evaluation import classification
+from tfnlp.exporting import card
+from tfnlp.exporting.writer import export
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering
+from tfnlp.training.model import prepare
 
 LABELS = ["a", "b|c", "天气"]
 TEXTS = [
@@ -49,7 +54,7 @@ def write(path: Path, rows: Rows, header: tuple[str, str] = ("text", "label")) -
 def model(tmp_path_factory):
     """An exported model, untrained, with what it answers in its own process."""
     folder = tmp_path_factory.mktemp("model")
-    made = config.from_values(
+    made = from_values(
         {
             "task": {"name": "classification", "max_length": 32},
             "data": {"train": "train.csv", "columns": {"text": "question"}},
@@ -60,12 +65,12 @@ def model(tmp_path_factory):
         task.load("classification").options,
         "the test",
     )
-    built = experiment.prepare(made, rows_of(20))
+    built = prepare(made, rows_of(20))
     built.context.facts.update({"temperature": 1.7, "widths": [32]})
     head = built.network.layers[-1]
     head.set_weights([weight * 20 for weight in head.get_weights()])  # answers that differ
-    report = judging.evaluate(built, rows_of(150))
-    saved = export.export(built, {}, cards.write(built, {"validation": report.metrics}, []))
+    report = answering.evaluate(built, rows_of(150))
+    saved = export(built, {}, card.write(built, {"validation": report.metrics}, []))
     return SimpleNamespace(folder=saved, report=report)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfnlp.findings import histogram
+from tfnlp.data_checks.findings import histogram
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 

@@ -21,14 +21,16 @@ from pipelines.encoding import prompts, single_sentences
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from pipelines.tokenizers import sentencepiece as pieces
-from tfnlp import adversarial, checkpoints, config, strategy
+from tfnlp import config, extensions
 from tfnlp.backbones import loading
 from tfnlp.evaluation import quality_diversity
 from tfnlp.heads import causal_lm
 from tfnlp.runtime import signals
 from tfnlp.strategies import gan
+from tfnlp.strategies._gan import players as adversarial
 from tfnlp.task import Context
 from tfnlp.tasks import language_model
+from tfnlp.training import checkpoints
 
 LENGTH = 8
 WHO = ["the cat", "a dog", "my mother", "the old man", "nobody"]
@@ -90,7 +92,7 @@ def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, tes
     experiment = SimpleNamespace(seed=5, training=config.Training(checkpoint_minutes=0.0))
     raw = {"blocks": tf.constant(blocks(tokenizer))}
     splits = [rows_of(TEXTS), rows_of(TEXTS[::3]), rows_of(TEXTS[1::3]) if test else None]
-    return strategy.Stage(
+    return extensions.Stage(
         experiment, own, context, network, raw, *splits, folder, resume=resume, log=log
     )
 
@@ -257,10 +259,10 @@ def test_what_cannot_be_trained_so_is_refused(changes, message):
 
 
 def test_strategies_are_found_by_name():
-    assert strategy.load("supervised") is None
-    assert strategy.load("gan") is gan.STRATEGY
+    assert extensions.load("supervised") is None
+    assert extensions.load("gan") is gan.STRATEGY
     with pytest.raises(UserError, match="no strategy 'gam'; did you mean 'gan'"):
-        strategy.load("gam")
+        extensions.load("gam")
 
 
 def test_reverse_perplexity_wants_quality_and_diversity():

@@ -8,9 +8,13 @@ from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.columns import as_request
 from pipelines.rows import Rows
-from tfnlp import config, experiment, export, storage
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
+from tfnlp.exporting.writer import export
+from tfnlp.runs import storage
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering, examples, trainer
+from tfnlp.training.model import prepare
 
 SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
 
@@ -77,22 +81,22 @@ def test_a_writer_of_keras_hubs(name, make, kind, tmp_path):
         "optimizer": {"learning_rate": 1e-3},
         "export": {"saved_models": str(tmp_path / "saved_models")},
     }
-    made = config.from_values(values, task.options, "the test")
+    made = from_values(values, task.options, "the test")
     sample = task.sample(made.options) * 2
     rows = Rows("rows.csv", {n: [r[n] for r in sample] for n in sample[0]}, list(range(1, 9)))
-    model = experiment.prepare(made, rows)
+    model = prepare(made, rows)
     assert model.context.facts["form"] == kind
     assert model.context.target is None
-    train = experiment.arrange(model, rows, shuffle=True)
-    held = experiment.arrange(model, rows, shuffle=False)
+    train = examples.arrange(model, rows, shuffle=True)
+    held = examples.arrange(model, rows, shuffle=False)
     model.context.facts["widths"] = train.plan.widths.tolist()
-    state = experiment.fit(model, train, held, tmp_path, resume=False, callbacks=[])
+    state = trainer.fit(model, train, held, tmp_path, resume=False, callbacks=[])
     assert state.history[1]["loss"] < state.history[0]["loss"]
     storage.save(model, tmp_path)
-    here = experiment.answer(model, rows, asked=True)
-    again = experiment.answer(storage.load(tmp_path), rows, asked=True)
+    here = answering.answer(model, rows, asked=True)
+    again = answering.answer(storage.load(tmp_path), rows, asked=True)
     assert here["generated"].tolist() == again["generated"].tolist()
-    saved = export.export(model, {}, "")
+    saved = export(model, {}, "")
     answer = tf.saved_model.load(str(saved)).signatures["serving_default"]
     (column,) = task.inputs(made.options)
     texts = tf.constant([as_request(row[column.name]) for row in sample])

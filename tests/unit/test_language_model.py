@@ -10,9 +10,11 @@ from pipelines.encoding import packing, prompts
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from pipelines.tokenizers import vocabularies
-from tfnlp import config, experiment, judging
 from tfnlp import task as tasks
 from tfnlp.heads import masked_lm
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering, examples
+from tfnlp.training.model import prepare
 
 TEXTS = ["the cat sat on the mat", "a dog ran", "the mat was red and the cat was not"] * 8
 
@@ -37,14 +39,14 @@ def model():
         "data": {"train": "rows.txt"},
         "backbone": {"name": "scratch:1x64"},
     }
-    made = config.from_values(values, task.options, "the test")
-    return experiment.prepare(made, Rows("rows.txt", {"text": TEXTS}, list(range(1, 25))))
+    made = from_values(values, task.options, "the test")
+    return prepare(made, Rows("rows.txt", {"text": TEXTS}, list(range(1, 25))))
 
 
 def test_perplexity_counts_words(model):
     rows = Rows("rows.txt", {"text": TEXTS}, list(range(1, 25)))
-    found = judging.evaluate(model, rows).metrics
-    answers = experiment.answer(model, rows)
+    found = answering.evaluate(model, rows).metrics
+    answers = answering.answer(model, rows)
     total, tokens = answers["loss"].sum(), answers["target_tokens"].sum()
     words = sum(len(text.split()) for text in TEXTS)
     np.testing.assert_allclose(found["perplexity"], np.exp(total / tokens), rtol=1e-4)
@@ -68,7 +70,7 @@ def test_a_text_goes_on_where_its_last_tokens_end(model):
 
 def test_no_text_is_said(model):
     with pytest.raises(UserError, match="no text to learn from"):
-        experiment.examples(model, Rows("rows.txt", {"text": [""]}, [1]))
+        examples.examples(model, Rows("rows.txt", {"text": [""]}, [1]))
 
 
 def test_label_smoothing_against_keras():

@@ -7,9 +7,12 @@ import tensorflow as tf
 from pipelines.encoding import masking
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, storage
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
+from tfnlp.runs import storage
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering, examples
+from tfnlp.training.model import prepare
 
 
 def _rows(*texts):
@@ -19,7 +22,7 @@ def _rows(*texts):
 @pytest.fixture(scope="module")
 def model():
     task = tasks.load("masked_lm")
-    made = config.from_values(
+    made = from_values(
         {
             "task": {"name": "masked_lm", "max_length": 16},
             "data": {"train": "rows.txt"},
@@ -28,11 +31,11 @@ def model():
         task.options,
         "the test",
     )
-    return experiment.prepare(made, _rows("a", "b"))
+    return prepare(made, _rows("a", "b"))
 
 
 def test_examples_are_full_blocks_hidden_anew_in_each_epoch(model):
-    raw = experiment.examples(model, _rows(*["The cat sat on the mat."] * 40))
+    raw = examples.examples(model, _rows(*["The cat sat on the mat."] * 40))
     assert raw["token_ids"].shape == (23, 16)  # of 14 pieces; 40 texts of 7, 39 separators
     first, offsets = model.task.encode(model.context, raw)
     again, _ = model.task.encode(model.context, {**raw, "seed": raw["seed"] + 20})
@@ -45,11 +48,11 @@ def test_examples_are_full_blocks_hidden_anew_in_each_epoch(model):
 
 def test_answers_of_blocks_are_the_likelihoods_of_what_was_hidden(model):
     rows = _rows(*["The cat sat on the mat."] * 9)
-    raw = experiment.examples(model, rows)
+    raw = examples.examples(model, rows)
     features, offsets = model.task.encode(model.context, raw)
     logits = model.network(features).numpy()
     scores = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
-    got = experiment.answer(model, rows)
+    got = answering.answer(model, rows)
     for row, labels in enumerate(offsets["labels"].numpy()):
         hidden = [(i, label) for i, label in enumerate(labels) if label != masking.NOTHING]
         assert got["hidden"][row] == len(hidden)
@@ -76,7 +79,7 @@ def test_gaps_of_a_text_are_filled(model):
 
 def test_texts_without_a_token_are_refused(model):
     with pytest.raises(UserError, match=r"rows\.txt has no text to learn from"):
-        experiment.examples(model, _rows("", " "))
+        examples.examples(model, _rows("", " "))
 
 
 def test_the_backbone_it_leaves_gives_the_states_of_the_trained_one(model, tmp_path):

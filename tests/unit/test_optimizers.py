@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp import config, optimizers
+from tfnlp import config
+from tfnlp.training import optimizers
 
 
 def network() -> keras.Model:

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.errors import UserError
-from tfnlp import storage
 from tfnlp.backbones import entry, loading, saving
+from tfnlp.runs import storage
 
 IDS = np.array([[2, 5, 6, 3, 0], [2, 7, 1, 4, 3]], "int32")
 MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32")

@@ -10,7 +10,7 @@ from tfnlp.runtime.startup import _NEEDLESS, quiet_start
 
 _STARTED = """
 import sys
-from pipelines.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start
 with quiet_start("keras_hub"):
     found = [name for name in {needless} if name in sys.modules]
 print({{"keras_hub", "tensorflow"}} <= sys.modules.keys(), found)

@@ -10,8 +10,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfnlp import streams
 from tfnlp.runtime import threads
+from tfnlp.training.network import Streamed, used
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def network():
     outputs = keras.layers.Dense(3)(keras.layers.LayerNormalization()(states))
     # Of no rows, this reshape could not tell the tokens.
     outputs = keras.layers.Lambda(lambda x: tf.reshape(x, [tf.shape(x)[0], -1, 3]))(outputs)
-    return streams.Streamed(inputs, {"tokens": outputs, "first": outputs[:, 0]})
+    return Streamed(inputs, {"tokens": outputs, "first": outputs[:, 0]})
 
 
 def learned(network, parts, batch):
@@ -60,7 +60,7 @@ def test_a_model_is_whole_again_after_training(network):
     inside = []
 
     def broken_off():
-        with streams.used(network):
+        with used(network):
             inside.append(network.streams)
             raise KeyboardInterrupt
 
@@ -74,8 +74,8 @@ def test_a_model_is_whole_again_after_training(network):
 def test_there_are_as_many_parts_as_cores(given):
     code = (
         "import os; places = sorted(os.sched_getaffinity(0)); "
-        f"os.sched_setaffinity(0, places[:{given}]); from tfnlp import cores; "
-        "cores.start(); print(min(len(places), cores.count()))"
+        f"os.sched_setaffinity(0, places[:{given}]); from tfnlp.runtime import threads; "
+        "threads.start(); print(min(len(places), threads.count()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) == given

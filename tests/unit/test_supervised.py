@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints, config, optimizers
+from tfnlp import config
 from tfnlp.runtime.signals import Interrupted, Signals
-from tfnlp.strategies import supervised
 from tfnlp.task import Objective
+from tfnlp.training import checkpoints, loop, optimizers
 
 ROWS, SIZE, EPOCHS = 40, 8, 4
 STEPS = ROWS // SIZE
@@ -63,7 +63,7 @@ def data(epoch: int, steps: int = STEPS, poison: float | None = None) -> tf.data
     return tf.data.Dataset.from_tensor_slices((x[order], y[order])).batch(SIZE).take(steps)
 
 
-def feed(poison: float | None = None) -> supervised.Feed:
+def feed(poison: float | None = None) -> loop.Feed:
     def batches(epochs: range, start: int) -> tf.data.Dataset:
         whole = data(epochs.start, poison=poison)
         for epoch in epochs[1:]:
@@ -75,11 +75,11 @@ def feed(poison: float | None = None) -> supervised.Feed:
         return [int(i) + 1 for i in order[batch * SIZE : (batch + 1) * SIZE]]
 
     held = tf.data.Dataset.from_tensor_slices(rows(16, 2)).batch(8)
-    return supervised.Feed(batches, STEPS, numbers, held, 2)
+    return loop.Feed(batches, STEPS, numbers, held, 2)
 
 
 def train(folder, model, objective, *, resume=False, patience=3, minutes=0.0, poison=None, by=()):
-    return supervised.fit(
+    return loop.fit(
         model,
         objective,
         feed(poison),
@@ -229,9 +229,9 @@ def test_dropout_goes_on_where_it_was(tmp_path):
     seeds = [v.numpy() for v in model.variables if "seed_generator" in v.path]
     resumed, _ = made()
     fresh = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
-    state = supervised.State()
+    state = loop.State()
     signals = Signals("")
-    supervised.Saver(tmp_path, state, STEPS, 1.0, signals).load(resumed)
+    loop.Saver(tmp_path, state, STEPS, 1.0, signals).load(resumed)
     found = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     assert state.step > 1
     np.testing.assert_array_equal(found, seeds)

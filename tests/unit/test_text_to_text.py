@@ -14,11 +14,15 @@ from pipelines.encoding import prompts
 from pipelines.errors import UserError
 from pipelines.rows import Rows, read
 from pipelines.tokenizers import tokenizer, vocabularies
-from tfnlp import config, experiment, findings, projector, tokens
 from tfnlp import task as tasks
 from tfnlp.backbones import entry
+from tfnlp.data_checks import findings, lengths
 from tfnlp.generation import options as writing
+from tfnlp.runs import projector
+from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.tasks import _text_to_text
+from tfnlp.training import answering, examples
+from tfnlp.training.model import prepare
 
 CHAT = {"begin": "<s>", "user": ["A:", "</s>"], "assistant": ["B:", "</s>"]}
 
@@ -159,7 +163,7 @@ def made(name, backbone, **options):
         "data": {"train": "rows.jsonl"},
         "backbone": {"name": backbone},
     }
-    return config.from_values(values, task.options, "the test")
+    return from_values(values, task.options, "the test")
 
 
 def rows(name, options):
@@ -170,22 +174,22 @@ def rows(name, options):
 def test_backbones_that_do_not_fit_are_refused():
     wrong = made("language_model", "minilm-l6-en")
     with pytest.raises(UserError, match="is encoder; language_model needs one that is causal"):
-        experiment.prepare(wrong, rows("language_model", wrong.options))
+        prepare(wrong, rows("language_model", wrong.options))
     wrong = made("classification", "scratch:1x64")
     with pytest.raises(UserError, match="needs a pretrained one"):
-        experiment.prepare(wrong, rows("classification", wrong.options))
+        prepare(wrong, rows("classification", wrong.options))
     wrong = made("language_model", "scratch:1x65")
     with pytest.raises(UserError, match="scratch:LAYERSxHIDDEN"):
-        experiment.prepare(wrong, rows("language_model", wrong.options))
+        prepare(wrong, rows("language_model", wrong.options))
     wrong = made("dialogue", "scratch:1x64", max_length=1000, max_tokens=100)
     with pytest.raises(UserError, match="--max-length 1000 with --max-tokens 100 is more than"):
-        experiment.prepare(wrong, rows("dialogue", wrong.options))
+        prepare(wrong, rows("dialogue", wrong.options))
 
 
 @pytest.fixture(scope="module")
 def model():
     about = made("dialogue", "scratch:1x64", max_tokens=8, vocabulary_size=120)
-    return experiment.prepare(about, rows("dialogue", about.options))
+    return prepare(about, rows("dialogue", about.options))
 
 
 def ask(model, texts, **settings):
@@ -218,8 +222,8 @@ def test_any_text_is_answered(model, text):
 
 def test_likelihoods_are_those_of_the_targets(model):
     some_rows = rows("dialogue", model.experiment.options).take([0, 1])
-    answers = experiment.answer(model, some_rows)
-    raw = experiment.examples(model, some_rows)
+    answers = answering.answer(model, some_rows)
+    raw = examples.examples(model, some_rows)
     features, offsets = model.task.encode(model.context, raw)
     logits = model.network(features).numpy()
     scores = logits - np.logaddexp.reduce(logits, -1, keepdims=True)
@@ -234,8 +238,8 @@ def test_prompts_are_grouped_by_their_lengths(model):
     columns = model.task.inputs(model.experiment.options)
     raw = batching.tensors(several, columns)
     lengths = model.task.encode(model.context, raw)[0]["prompt_lengths"].numpy()
-    assert experiment.measure(model, raw).lengths.tolist() == lengths.tolist()
-    asked = experiment.arrange(
+    assert examples.measure(model, raw).lengths.tolist() == lengths.tolist()
+    asked = examples.arrange(
         model, several, shuffle=False, raw={**raw, "seed": tf.range(12, dtype=tf.int64)}
     )
     assert len(asked.plan) == 1
@@ -244,7 +248,7 @@ def test_prompts_are_grouped_by_their_lengths(model):
 def test_validate_counts_tokens(model):
     found = findings.Findings()
     several = {"train": rows("dialogue", model.experiment.options)}
-    tokens.check(several, model.task, model.experiment, {}, found)
+    lengths.check(several, model.task, model.experiment, {}, found)
     assert not found.errors
     assert found.facts["tokens"]["train"]["longest"] > 8
 

@@ -9,9 +9,14 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import config, experiment, storage, triples
 from tfnlp import task as tasks
+from tfnlp import triples as command
+from tfnlp.exporting import triples
 from tfnlp.inference import saved_model
+from tfnlp.runs import storage
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering
+from tfnlp.training.model import Model, prepare
 
 TEXTS = [
     "Zoë 👍🏽 met <e1>Ann</e1> in Köln.",
@@ -21,17 +26,17 @@ TEXTS = [
 ]
 
 
-def _model(name: str) -> experiment.Model:
+def _model(name: str) -> Model:
     task = tasks.load(name)
     values = {
         "task": {"name": name, "max_length": 32},
         "data": {"train": "sample.csv"},
         "backbone": {"layers": 1},
     }
-    made = config.from_values(values, task.options, "the test")
+    made = from_values(values, task.options, "the test")
     sample = task.sample(made.options)
     columns = {key: [row[key] for row in sample] for key in sample[0]}
-    return experiment.prepare(made, Rows("sample", columns, [1, 2, 3, 4]))
+    return prepare(made, Rows("sample", columns, [1, 2, 3, 4]))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def test_triples_are_the_answers_of_both_models(models, tmp_path):
     entities, relations = models
     folder = triples.join(entities, relations, tmp_path / "both", 0.0)
     answers = saved_model.load(folder).answer({"text": TEXTS})
-    found = experiment.answer(entities, Rows("x", {"text": TEXTS}, [1, 2, 3, 4]), asked=True)
+    found = answering.answer(entities, Rows("x", {"text": TEXTS}, [1, 2, 3, 4]), asked=True)
     assert sum(len(answer["triples"]) for answer in answers) > 3
     wanted, given = {}, {}
     for row, (text, answer, alone) in enumerate(
@@ -60,7 +65,7 @@ def test_triples_are_the_answers_of_both_models(models, tmp_path):
             given[row, *ends] = triple["relation"], triple["score"]
     marked = [text for text, _ in wanted.values()]
     asked = Rows("x", {"text": marked}, list(range(len(marked))))
-    said = experiment.answer(relations, asked, asked=True)
+    said = answering.answer(relations, asked, asked=True)
     for place, label, score in zip(wanted, said["label"], said["score"], strict=True):
         if label == relations.context.options.none_label:
             assert place not in given
@@ -86,4 +91,4 @@ def test_runs_of_other_tasks_are_refused(models, tmp_path):
     made = dataclasses.replace(models[0], experiment=models[0].experiment)
     storage.save(made, tmp_path / "run")
     with pytest.raises(UserError, match="is a run of --task ner, not of relation_extraction"):
-        triples.main([str(tmp_path / "run"), str(tmp_path / "run")])
+        command.main([str(tmp_path / "run"), str(tmp_path / "run")])

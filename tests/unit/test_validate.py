@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tfnlp import arguments, findings, validate
+from tfnlp import validate
 from tfnlp.backbones import loading
-from tfnlp.findings import Findings
+from tfnlp.cli import arguments
+from tfnlp.data_checks import findings
+from tfnlp.data_checks import rows as data_rows
+from tfnlp.data_checks.findings import Findings
 from tfnlp.options import Parser
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
@@ -47,7 +50,7 @@ def file(tmp_path, monkeypatch):
 
 
 def check(*argv: str) -> Findings:
-    return validate.check(arguments.parse(list(argv), Parser(prog="it"))[0])
+    return data_rows.check(arguments.parse(list(argv), Parser(prog="it"))[0])
 
 
 def messages(found: list[findings.Finding]) -> str:
@@ -255,7 +258,7 @@ def test_another_language_than_the_backbones_is_told(file):
 @pytest.fixture
 def without_tokens(monkeypatch):
     """Leave out the counting of tokens, which other tests are about."""
-    monkeypatch.setattr("tfnlp.tokens.check", lambda *given: None)
+    monkeypatch.setattr("tfnlp.data_checks.lengths.check", lambda *given: None)
 
 
 def conll(name: str, sentences: Sequence[str]) -> str:

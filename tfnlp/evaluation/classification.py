@@ -68,7 +68,7 @@ def single_label(
             {"calibrated": scores.max(-1), "before": before.max(-1)}, right
         ),
     }
-    return Report(values, [table], figures, unseen("label", labels, names))
+    return Report(values, [table], figures, unseen_warnings("label", labels, names))
 
 
 def relations(
@@ -166,10 +166,10 @@ def multi_label(
         ),
     }
     told = [label for row in labels for label in row]
-    return Report(values, [table], figures, unseen("label", told, names))
+    return Report(values, [table], figures, unseen_warnings("label", told, names))
 
 
-def unseen(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
+def unseen_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
     """Warn, in one sentence, of labels or grades that the model cannot answer."""
     counts = Counter(given)
     strange = sorted(set(counts) - set(known))

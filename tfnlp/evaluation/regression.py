@@ -12,7 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn import metrics
 
 from tfnlp.evaluation import plots
-from tfnlp.evaluation.classification import unseen
+from tfnlp.evaluation.classification import unseen_warnings
 from tfnlp.report import Report, Table
 
 
@@ -57,4 +57,4 @@ def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]
         [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)],
     )
     figures = {"confusion_matrix": lambda: plots.confusion_matrix(counts, names)}
-    return Report(values, [table], figures, unseen("grade", grades, known))
+    return Report(values, [table], figures, unseen_warnings("grade", grades, known))

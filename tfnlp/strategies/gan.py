@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
+from tfnlp.extensions import Outcome, Stage, Strategy
 from tfnlp.options import option
 from tfnlp.report import Report, Table
-from tfnlp.strategy import Outcome, Stage, Strategy
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pipelines.rows import Rows
-    from tfnlp.adversarial import Settings, Writer
     from tfnlp.config import Experiment
     from tfnlp.evaluation.quality_diversity import Gap, Held, Point
+    from tfnlp.strategies._gan.players import Settings, Writer
 
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2, 1.4)
 MLE, GAN = "MLE", "GAN"
@@ -85,7 +85,7 @@ def check(experiment: Experiment, own: Options) -> None:
 
 def after(stage: Stage) -> Outcome:
     """Train adversarially, measure both and set the weights that are kept."""
-    from tfnlp import adversarial
+    from tfnlp.strategies._gan import players as adversarial
 
     options = stage.options
     likelihood = stage.network.get_weights()
@@ -112,7 +112,7 @@ def after(stage: Stage) -> Outcome:
 
 def settings(stage: Stage) -> Settings:
     """Return how to train."""
-    from tfnlp import adversarial
+    from tfnlp.strategies._gan import players as adversarial
 
     options = stage.options
     return adversarial.Settings(

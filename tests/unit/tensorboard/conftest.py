@@ -17,9 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins import base_plugin
 
+from pipelines.files.writers import write_json
 from pipelines.rows import Rows
-from tfnlp import config, experiment, judging, runs, tensorboard
 from tfnlp import task as tasks
+from tfnlp.runs import tensorboard
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering, examples, trainer
+from tfnlp.training import model as models
 
 HOSTILE = [
     "a\tb",
@@ -65,7 +69,7 @@ def _rows(task, options):
 def _prepare(backbone, folder, task="classification", epochs=2, rate=1e-3, minutes=5.0, **options):
     """A run ready to be trained: its model, rows and log."""
     found = tasks.load(task)
-    made = config.from_values(
+    made = from_values(
         {
             "task": {"name": task, **options},
             "data": {"train": "sample.csv"},
@@ -80,22 +84,22 @@ def _prepare(backbone, folder, task="classification", epochs=2, rate=1e-3, minut
         "the test",
     )
     rows = _rows(found, made.options)
-    model = experiment.prepare(made, rows)
-    train = experiment.arrange(model, rows, shuffle=True)
-    held = experiment.arrange(model, rows, shuffle=False)
+    model = models.prepare(made, rows)
+    train = examples.arrange(model, rows, shuffle=True)
+    held = examples.arrange(model, rows, shuffle=False)
     steps = len(train.plan)
     return SimpleNamespace(model=model, rows=rows, train=train, held=held, steps=steps)
 
 
 def _fit(made, run, *, resume=False, callbacks=()):
     """Train and finish, as tfnlp.train does."""
-    before = judging.evaluate(made.model, made.rows).metrics
+    before = answering.evaluate(made.model, made.rows).metrics
     log = tensorboard.Log(made.model, made.train, run, before)
-    state = experiment.fit(
+    state = trainer.fit(
         made.model, made.train, made.held, run, resume=resume, callbacks=[log, *callbacks]
     )
-    runs.write_json(run / "history.json", state.history)
-    report = judging.evaluate(made.model, made.rows)
+    write_json(run / "history.json", state.history)
+    report = answering.evaluate(made.model, made.rows)
     log.finish(made.model, {"validation": report, "test": report}, made.rows)
     return state, before, report
 

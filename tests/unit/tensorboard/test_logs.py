@@ -9,7 +9,9 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 from pipelines import discover
-from tfnlp import experiment, projector, runs
+from tfnlp.runs import folders, projector
+from tfnlp.training import examples
+from tfnlp.training.model import columns
 
 EPOCHS = 2
 WIDTH = 16  # of the tiny backbone, or a divisor of it
@@ -31,7 +33,7 @@ def logged(request, tmp_path_factory, prepare, fit):
     name, options = request.param
     folder = tmp_path_factory.mktemp("logs")
     made = prepare(folder, name, epochs=EPOCHS, **options)
-    run = runs.new_run(made.model.experiment)
+    run = folders.new_run(made.model.experiment)
     made.state, made.before, made.report = fit(made, run)
     made.folder, made.run = folder, run
     return made
@@ -69,7 +71,7 @@ def test_padding_is_that_of_the_tensors(logged, read):
     if _two_sides(logged):
         assert "batch/padding" not in train
         return
-    made = experiment.batches(logged.model, logged.train, range(EPOCHS))
+    made = examples.batches(logged.model, logged.train, range(EPOCHS))
     shares = [1 - float(tf.reduce_mean(tf.cast(x["padding_mask"], tf.float32))) for x, *_ in made]
     logged_shares = [float(v) for v in train["batch/padding"].values()]
     assert logged_shares == pytest.approx(shares, abs=1e-5)
@@ -153,8 +155,8 @@ def test_projector_finds_the_rows(logged, context):
     lines = text.removesuffix("\n").split("\n")
     assert len(lines) == 11
     header = lines[0].split("\t")
-    columns = experiment.columns(model.experiment, model.task)
-    assert {column.name for column in columns} <= set(header)
+    wanted = columns(model.experiment, model.task)
+    assert {column.name for column in wanted} <= set(header)
     for line in lines[1:]:
         cells = line.strip().split("\t")  # TensorBoard strips each line
         assert len(cells) == len(header)

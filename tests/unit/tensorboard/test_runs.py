@@ -14,14 +14,14 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from werkzeug.test import Client
 
 from pipelines.errors import UserError
-from tfnlp import runs, tensorboard
+from tfnlp.runs import folders, tensorboard
 
 STEPS = 4  # in each of two epochs
 
 
 def test_a_full_disk_is_named(tmp_path, prepare):
     made = prepare(tmp_path)
-    run = runs.new_run(made.model.experiment)
+    run = folders.new_run(made.model.experiment)
     log = tensorboard.Log(made.model, made.train, run, {})
     log.step, log.writers = 1, {"train": tf.io.TFRecordWriter("/dev/full")}
     with pytest.raises(UserError, match=f"cannot write the TensorBoard log in {run}/train"):
@@ -43,10 +43,10 @@ class Kill(keras.callbacks.Callback):
 
 def test_resumed_run_shows_every_batch_once(tmp_path, prepare, fit, read):
     whole = prepare(tmp_path / "whole")
-    expected = runs.new_run(whole.model.experiment)
+    expected = folders.new_run(whole.model.experiment)
     fit(whole, expected)
 
-    run = runs.new_run(prepare(tmp_path / "killed", minutes=0.0).model.experiment)
+    run = folders.new_run(prepare(tmp_path / "killed", minutes=0.0).model.experiment)
     with pytest.raises(RuntimeError):
         fit(prepare(tmp_path / "killed", minutes=0.0), run, callbacks=[Kill(STEPS + 3)])
     (written,) = (run / "train").glob("*.fit")
@@ -73,7 +73,7 @@ def test_resumed_run_shows_every_batch_once(tmp_path, prepare, fit, read):
 @pytest.mark.slow
 def test_what_was_finished_is_not_written_twice(tmp_path, prepare, fit):
     made = prepare(tmp_path)
-    run = runs.new_run(made.model.experiment)
+    run = folders.new_run(made.model.experiment)
     fit(made, run)
     before = sorted(path.name for path in run.rglob("*.tfevents.*"))
     fit(prepare(tmp_path), run, resume=True)  # killed before metrics.json: all is done again
@@ -84,7 +84,7 @@ def test_runs_are_compared_by_their_options(tmp_path, prepare, fit, context):
     rates = {}
     for rate in (1e-3, 3e-3):
         made = prepare(tmp_path, rate=rate)
-        run = runs.new_run(made.model.experiment)
+        run = folders.new_run(made.model.experiment)
         rates[f"sample/{run.name}/report"] = rate, fit(made, run)[2].metrics["accuracy"]
     apps = HParamsPlugin(context(tmp_path)).get_plugin_apps()
     ask = {"headers": {"Content-Type": "application/json"}}

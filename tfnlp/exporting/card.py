@@ -15,8 +15,8 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
-from tfnlp.experiment import Model, columns
 from tfnlp.report import Table, markdown
+from tfnlp.training.model import Model, columns
 
 
 def _room(model: Model) -> str:

@@ -22,8 +22,9 @@ from tfnlp import task as tasks
 if TYPE_CHECKING:
     from pipelines.splits import Splits
     from tfnlp.config import Experiment
-    from tfnlp.experiment import Data, Model
     from tfnlp.report import Report
+    from tfnlp.training.examples import Data
+    from tfnlp.training.model import Model
 
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -19,7 +19,7 @@ from pipelines import batching
 from pipelines.rows import Rows
 
 if TYPE_CHECKING:
-    from tfnlp.experiment import Model
+    from tfnlp.training.model import Model
 
 LONGEST_CELL = 200  # characters of a text
 EMBEDDINGS = ("embedding", "embedding_a")  # answers that are a vector of the row, as TF Hub's are

@@ -34,11 +34,11 @@ import tensorflow as tf
 
 from pipelines.encoding import prompts
 from pipelines.errors import UserError
-from tfnlp import checkpoints
 from tfnlp.generation import sampling, signatures
-from tfnlp.heads import discriminator
 from tfnlp.runtime.signals import Interrupted, caught
+from tfnlp.strategies._gan import discriminator
 from tfnlp.task import Context
+from tfnlp.training import checkpoints
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from pipelines import discover
 from pipelines.errors import UserError, reason
-from tfnlp import config
 from tfnlp import task as tasks
 from tfnlp.backbones import families, saving
 from tfnlp.backbones.undrawn import undrawn
-from tfnlp.experiment import Model
+from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
+from tfnlp.training.model import Model
 
 
 def save(model: Model, run: Path) -> None:
@@ -66,7 +66,7 @@ def _write(model: Model, aside: Path) -> None:
         context.target.save(aside / "target_tokenizer")
     facts = json.dumps(context.facts, ensure_ascii=False, indent=1)
     (aside / "facts.json").write_text(facts, "utf-8")
-    config.write_yaml(model.experiment, aside / "experiment.yaml")
+    write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.keep:
         model.task.keep(context, model.experiment.backbone, network, aside)
 
@@ -93,9 +93,9 @@ def load(run: Path) -> Model:
             f"{run} holds no trained model (it must be a folder such as "
             "tensorboard_logs/NAME/RUN whose training has ended)"
         )
-    values = config.read_yaml(folder / "experiment.yaml")
+    values = read_yaml(folder / "experiment.yaml")
     task = tasks.load(values["task"]["name"])
-    experiment = config.from_values(values, task.options, str(folder / "experiment.yaml"))
+    experiment = from_values(values, task.options, str(folder / "experiment.yaml"))
     facts = json.loads((folder / "facts.json").read_text("utf-8"))
     context = tasks.load_context(folder, experiment.options, facts)
     if not (folder / "model.keras").exists():

@@ -28,9 +28,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from tfnlp import checkpoints, distribution
 from tfnlp.runtime.signals import Interrupted, Signals, caught
 from tfnlp.task import Objective
+from tfnlp.training import checkpoints, distribution
 
 log = logging.getLogger(__name__)
 

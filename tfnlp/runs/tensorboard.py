@@ -46,15 +46,18 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from pipelines.errors import UserError
+from pipelines.files.writers import read_json
 from pipelines.rows import Rows
-from tfnlp import config, projector, runs
+from tfnlp.runs import projector
+from tfnlp.runs.experiment_yaml import to_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tfnlp.config import Experiment
-    from tfnlp.experiment import Data, Model
     from tfnlp.report import Report, Table
+    from tfnlp.training.examples import Data
+    from tfnlp.training.model import Model
 
 # Sections whose options decide a run's result, and options in them that do not.
 COMPARED = ("task", "backbone", "optimizer", "training")
@@ -172,7 +175,7 @@ class Log(keras.callbacks.Callback):
         """
         for writer in self.writers.values():
             writer.close()
-        step = len(runs.read_json(self.run / "history.json")) * self.steps
+        step = len(read_json(self.run / "history.json")) * self.steps
         for split, found in reports.items():
             if found is None:
                 continue
@@ -306,7 +309,7 @@ def _start(model: Model, run: Path) -> Iterator[Event]:
 
 def options(experiment: Experiment) -> dict[str, Any]:
     """Name the options by which runs are compared as their flags are; without those not set."""
-    values = config.to_values(experiment)
+    values = to_values(experiment)
     data = values["data"]
     flat = {"seed": values["seed"], "data": data["dataset"] or data["train"]}
     flat["limit"] = data["limit"]

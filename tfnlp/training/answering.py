@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
-from pipelines import splits
+from pipelines import batching, splits
 from pipelines.rows import Rows
-from tfnlp.experiment import Model, answer
+from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
+from tfnlp.runtime import threads
+from tfnlp.training.examples import Data, arrange
+from tfnlp.training.model import Model, columns
 
 _BEGUN = 8  # words of a text that a language model is shown
 
@@ -51,3 +55,39 @@ def samples(model: Model, rows: Rows, wanted: int = 5) -> Table:
         for *values, text in zip(*some.columns.values(), answers["generated"], strict=True)
     ]
     return Table("samples", (*some.columns, "generated"), cells)
+
+
+def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
+    """Answer rows by the same functions that are exported.
+
+    Args:
+        model: what answers.
+        rows: the rows.
+        asked: with the columns that a request has, and nothing else; not as in evaluation.
+
+    Returns:
+        The named answers, lists folded, in the order of the rows or of the task's examples.
+    """
+    inputs = columns(model.experiment, model.task, targets=False)
+    raw = batching.tensors(rows, inputs) if asked else None
+    data = arrange(model, rows, shuffle=False, raw=raw)
+    order, _ = data.plan.epoch(0)
+    model.answer.get_concrete_function(batching.specs(data.raw))
+
+    def one(places: np.ndarray) -> dict[str, np.ndarray]:
+        batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
+        return fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()})
+
+    found = threads.each(one, order)
+    back = np.argsort(np.concatenate(order))
+    return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
+
+
+def calibrated(model: Model, validation: Data) -> Model:
+    """Return the model with what the validation rows say about its probabilities."""
+    if not (model.experiment.training.calibrate and model.task.calibrate):
+        return model
+    answers = answer(model, validation.rows)
+    added = model.task.calibrate(model.context, validation.rows, answers)
+    context = dataclasses.replace(model.context, facts={**model.context.facts, **added})
+    return dataclasses.replace(model, context=context)

@@ -104,6 +104,6 @@ def load(name: str) -> Strategy | None:
     strategy = getattr(module, "STRATEGY", None)
     if not isinstance(strategy, Strategy):
         raise UserError(
-            f"the module {module.__name__} defines no STRATEGY (a tfnlp.strategy.Strategy)"
+            f"the module {module.__name__} defines no STRATEGY (a tfnlp.extensions.Strategy)"
         )
     return strategy

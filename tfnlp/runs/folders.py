@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
-from pipelines.files.writers import finite
-from tfnlp import config
 from tfnlp.config import Experiment
+from tfnlp.runs.experiment_yaml import read_yaml, to_values, write_yaml
 
 
 def new_run(experiment: Experiment) -> Path:
@@ -31,7 +28,7 @@ def new_run(experiment: Experiment) -> Path:
                     raise
                 number += 1
                 run = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}"
-        config.write_yaml(experiment, run / "experiment.yaml")
+        write_yaml(experiment, run / "experiment.yaml")
     except OSError as error:
         raise UserError(
             f"cannot write {error.filename or run}: {error.strerror} (choose another place with "
@@ -52,10 +49,10 @@ def last_run(experiment: Experiment) -> Path | None:
         return None
     run = found[-1]
     try:
-        before = config.read_yaml(run / "experiment.yaml")
+        before = read_yaml(run / "experiment.yaml")
     except UserError:
         return None
-    now = yaml.safe_load(yaml.safe_dump(config.to_values(experiment)))
+    now = yaml.safe_load(yaml.safe_dump(to_values(experiment)))
     changed = [
         f"{section}.{name}" if name else section
         for section, name, a, b in _differences(before, now)
@@ -82,21 +79,3 @@ def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, A
         elif x != y:
             found.append((section, "", x, y))
     return found
-
-
-def next_version(folder: Path) -> int:
-    """Return the integer after the highest version in a model's folder."""
-    taken = [int(f.name) for f in folder.glob("*") if f.name.isdigit()]
-    return max(taken, default=0) + 1
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and rename it into place; what is no number becomes null."""
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    os.replace(aside, path)
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; None if there is no such file."""
-    return json.loads(path.read_text("utf-8")) if path.exists() else None

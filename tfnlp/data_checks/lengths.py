@@ -12,12 +12,12 @@ from pipelines import batching
 from pipelines.columns import as_request
 from pipelines.rows import BadRow, Rows
 from pipelines.tokenizers.tokenizer import Tokenizer
-from tfnlp import experiment as steps
 from tfnlp.config import Experiment
-from tfnlp.experiment import Model
-from tfnlp.findings import Findings, counted, histogram
+from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
 from tfnlp.task import Context, Task
+from tfnlp.training import examples
+from tfnlp.training.model import Model, backbone_of, writing_facts
 
 TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
@@ -40,12 +40,12 @@ def check(
     """
     name, options = experiment.backbone.name, experiment.options
     train = next(iter(rows.values()))
-    both = found.attempt(lambda: steps.backbone_of(experiment, chosen, train))
+    both = found.attempt(lambda: backbone_of(experiment, chosen, train))
     if both is None:
         return
     backbone, target = both
     if chosen.generate:
-        facts = {**facts, **steps.writing_facts(backbone)}
+        facts = {**facts, **writing_facts(backbone)}
     limit = backbone.max_length
     if options.max_length > limit:
         found.error(
@@ -53,7 +53,7 @@ def check(
             "positions for (use --windows to read longer texts)"
         )
     context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts, target)
-    model = steps.Model(experiment, chosen, context, backbone.model)
+    model = Model(experiment, chosen, context, backbone.model)
     table, lengths = [], {}
     for split in rows:
         total, lost = _measured(model, rows[split])
@@ -89,13 +89,13 @@ def check(
 def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
     raw = batching.tensors(rows, model.task.inputs(model.context.options))
-    read = steps.measure(model, raw)
+    read = examples.measure(model, raw)
     options = model.context.options
     if getattr(options, "windows", 1) == 1:
         return read.tokens + read.lost, read.lost
     # Windows overlap, so what is seen in several is not the length.
     context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
-    once = steps.measure(dataclasses.replace(model, context=context), raw)
+    once = examples.measure(dataclasses.replace(model, context=context), raw)
     return once.tokens + once.lost, read.lost
 
 

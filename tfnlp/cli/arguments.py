@@ -10,11 +10,12 @@ from typing import Any
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Column
-from tfnlp import config, task
-from tfnlp import strategy as strategies
+from tfnlp import extensions
+from tfnlp import task
 from tfnlp.config import SECTIONS, Experiment
+from tfnlp.extensions import SUPERVISED, Strategy
 from tfnlp.options import Parser, add_flags, unknown_key
-from tfnlp.strategy import SUPERVISED, Strategy
+from tfnlp.runs.experiment_yaml import check_sections, from_values, read_yaml, task_name
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
@@ -37,12 +38,12 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     first.add_argument("--strategy")
     given, _ = first.parse_known_args(argv)
     place = given.config or "the command line"
-    file = config.read_yaml(given.config) if given.config else {}
-    config.check_sections(file, place)
-    name = given.task or (config.task_name(file, place) if file.get("task") else DEFAULT_TASK)
+    file = read_yaml(given.config) if given.config else {}
+    check_sections(file, place)
+    name = given.task or (task_name(file, place) if file.get("task") else DEFAULT_TASK)
     chosen = task.load(name)
     trained = given.strategy or (file.get("strategy") or {}).get("name", SUPERVISED)
-    strategy = strategies.load(trained)
+    strategy = extensions.load(trained)
     if strategy:
         chosen = _with_defaults(chosen, strategy)
     own = {action.dest for action in parser._actions}
@@ -50,7 +51,7 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     flags = vars(parser.parse(argv))
     flags["strategy.name"] = trained
     values = _merge(file, name, flags, chosen)
-    experiment = config.from_values(values, chosen.options, place)
+    experiment = from_values(values, chosen.options, place)
     known = [column.name for column in columns_of(chosen)]
     unknown_key(experiment.data.columns, known, f"the task {name}", "column")
     return experiment, {key: flags[key] for key in own if key in flags}

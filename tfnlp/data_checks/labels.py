@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
-from tfnlp.findings import Findings, histogram
+from tfnlp.data_checks.findings import Findings, histogram
 from tfnlp.report import Table
 
 

@@ -1,0 +1,1 @@
+"""Trained models to SavedModels, with warm-up requests and model cards."""

@@ -1,0 +1,63 @@
+"""Requests that TF Serving runs before traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.columns import as_request
+
+if TYPE_CHECKING:
+    from tfnlp.training.model import Model
+
+
+def _write_warmup(folder: Path, model: Model) -> None:
+    """Write a request of each length that training met.
+
+    The texts are the task's samples repeated, not rows of the user's.
+    """
+    from tfnlp.training.model import columns
+
+    wanted = columns(model.experiment, model.task, targets=False)
+    sample = model.task.sample(model.context.options)[0]
+    row = {c.name: as_request(sample[c.name]) for c in wanted}
+    widths = model.context.facts["widths"]
+    sizes = [width // len(wanted) for width in widths]
+    requests = [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
+    write_warmup(folder, model.experiment.name, requests)
+
+
+def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]]) -> None:
+    """Write requests for TF Serving to run before traffic.
+
+    Args:
+        folder: the version's folder.
+        name: the model's name.
+        requests: of each request the text of every input.
+    """
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    path = folder / "assets.extra" / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for texts in requests:
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = name
+            request.model_spec.signature_name = "serving_default"
+            for column, text in texts.items():
+                request.inputs[column].CopyFrom(tf.make_tensor_proto([text], tf.string))
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString())
+
+
+def _of_length(model: Model, text: str, tokens: int) -> str:
+    """Repeat a text's words until it has about so many tokens."""
+    import tensorflow as tf
+
+    words = text.split()
+    count = int(model.context.tokenizer.tokenize(tf.constant([text])).row_lengths()[0])
+    wanted = max(1, (tokens - 2) * len(words) // max(count, 1))
+    return " ".join(words[i % len(words)] for i in range(wanted))

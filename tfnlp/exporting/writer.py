@@ -1,0 +1,206 @@
+"""A trained model to a SavedModel that takes strings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError, reason
+from pipelines.files.writers import write_json
+from tfnlp.inference import serving_ops
+from tfnlp.inference.saved_model import INPUTS, SETTINGS
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pipelines.rows import Column
+    from tfnlp.training.model import Model
+
+
+from tfnlp.exporting.warmup import _write_warmup
+
+SERVING_VERSION = "2.12"
+
+
+def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
+    """Write the next version of a SavedModel; returns ``<saved_models>/<name>/<version>``.
+
+    The signatures are ``serving_default`` (strings) and, where the task has them, ``tokens``
+    (ids), further ways in from strings, and ``classify`` and ``regress`` (serialized
+    tf.Examples, for TF Serving's methods).
+
+    Args:
+        model: trained and calibrated.
+        metrics: what the evaluation found, kept as metrics.json.
+        card: the model card, Markdown.
+
+    Raises:
+        UserError: the folder cannot be written, or the graph has an op that TF Serving lacks.
+    """
+    name = model.experiment.name
+
+    def beside(folder: Path) -> None:
+        _write_warmup(folder, model)
+        _write_beside(folder, model, metrics, card)
+
+    return write(Path(model.experiment.export.saved_models) / name, *_module(model), beside)
+
+
+def write(
+    parent: Path,
+    module: tf.Module,
+    signatures: Mapping[str, Callable],
+    beside: Callable[[Path], None],
+) -> Path:
+    """Write a SavedModel as the next version below ``parent``, whole or not at all.
+
+    Args:
+        parent: the folder of versions.
+        module: holds the weights and resources.
+        signatures: tf.functions by name.
+        beside: writes what else the version's folder is to hold.
+
+    Raises:
+        UserError: as :func:`export`.
+    """
+    import tensorflow as tf
+
+    aside = parent / f".new-{os.getpid()}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        tf.saved_model.save(module, str(aside), signatures)
+        _name_methods(aside)
+        serving_ops.check(aside, SERVING_VERSION)
+        beside(aside)
+        return _place(aside, parent)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"cannot write the SavedModel in {parent}: {reason(error)} (what was trained is kept "
+            "in its run; choose another place with --saved-models)"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
+    """Put the task's functions over the weights, and name the ways in.
+
+    The module holds the variables and nothing else of Keras: tracking the Keras model would
+    write every weight twice, under ``variables`` and under ``_all_variables``.
+    """
+    import tensorflow as tf
+
+    from tfnlp.training.model import columns
+
+    task, context, network = model.task, model.context, model.network
+    inputs = columns(model.experiment, task, targets=False)
+    names = [column.name for column in inputs]
+
+    def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        if task.generate:
+            return task.generate(context, network, raw)
+        features, offsets = task.encode(context, raw)
+        return task.decode(context, raw, network(features, training=False), offsets)
+
+    def parsed(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        text = tf.io.FixedLenFeature([], tf.string)
+        return answer(tf.io.parse_example(examples, dict.fromkeys(names, text)))
+
+    def from_tokens(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = dict(zip(features_named, inputs, strict=True))
+        return task.decode(context, {}, network(features, training=False), {})
+
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert task.classify is not None
+        classes, scores = task.classify(parsed(inputs))
+        return {"classes": classes, "scores": scores}
+
+    def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        assert task.regress is not None
+        return {"outputs": task.regress(parsed(inputs))}
+
+    features_named = [tensor.name for tensor in network.inputs]
+    ids = [tf.TensorSpec(tensor.shape, tf.int32, tensor.name) for tensor in network.inputs]
+    examples = [tf.TensorSpec([None], tf.string, "inputs")]
+
+    def from_columns(own: tuple[Column, ...]) -> tuple[Callable, list[tf.TensorSpec]]:
+        asked = [column.name for column in own]
+
+        def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+            return answer(dict(zip(asked, texts, strict=True)))
+
+        return from_strings, [tf.TensorSpec([None], tf.string, name) for name in asked]
+
+    ways = {"serving_default": from_columns(inputs)}
+    ways |= {name: from_columns(own) for name, own in task.ways(context.options).items()}
+    ways |= task.calls(context, network)
+    if task.tokens:
+        ways["tokens"] = (from_tokens, ids)
+    if task.classify:
+        ways["classify"] = (classify, examples)
+    if task.regress:
+        ways["regress"] = (regress, examples)
+    module = tf.Module(name="tfnlp")
+    module.weights = [weight.value for weight in network.weights]
+    # Concrete, or saving would trace them all once more. A tokenizer makes its resources by that.
+    signatures = {
+        key: tf.function(call, spec, autograph=False).get_concrete_function()
+        for key, (call, spec) in ways.items()
+    }
+    module.resources = context.resources
+    return module, signatures
+
+
+def _name_methods(folder: Path) -> None:
+    """Give classify and regress the method names that TF Serving asks for."""
+    path = folder / "saved_model.pb"
+    saved = serving_ops.read(folder)
+    signatures = saved.meta_graphs[0].signature_def
+    for key in ("classify", "regress"):
+        if key in signatures:
+            signatures[key].method_name = f"tensorflow/serving/{key}"
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: str) -> None:
+    """Write what a person or another program may want to know of the model."""
+    from tfnlp.runs.experiment_yaml import write_yaml
+
+    write_yaml(model.experiment, folder / "experiment.yaml")
+    inputs = model.task.inputs(model.context.options)
+    write_json(folder / INPUTS, {column.name: column.kind for column in inputs})
+    write_json(folder / "metrics.json", dict(metrics))
+    write_json(folder / "facts.json", model.context.facts)
+    (folder / "README.md").write_text(card, "utf-8")
+    vocabulary = folder / "assets.extra" / "tokenizer"  # TF Serving does not look at extra assets
+    vocabulary.mkdir(parents=True)
+    model.context.tokenizer.save(vocabulary)
+    if model.context.target:
+        model.context.target.save(folder / "assets.extra" / "target_tokenizer")
+    if settings := model.task.settings(model.context.options):
+        own = {"decoding": getattr(model.context.options, "decoding", "")}
+        write_json(folder / SETTINGS, {"serving_default": own, **settings})
+    if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
+        lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
+        (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _place(aside: Path, parent: Path) -> Path:
+    """Rename the finished folder to the next free version."""
+    while True:
+        final = parent / str(next_version(parent))
+        try:
+            aside.rename(final)
+            return final
+        except OSError:
+            if not final.exists():  # else another process took the number
+                raise
+
+
+def next_version(folder: Path) -> int:
+    """Return the integer after the highest version in a model's folder."""
+    taken = [int(f.name) for f in folder.glob("*") if f.name.isdigit()]
+    return max(taken, default=0) + 1

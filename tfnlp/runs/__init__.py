@@ -1,0 +1,1 @@
+"""Runs: their folders, experiment files, kept models, and what TensorBoard shows of them."""

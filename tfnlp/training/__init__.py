@@ -1,0 +1,1 @@
+"""How a network is trained: batches, steps, optimizer, checkpoints, replicas."""

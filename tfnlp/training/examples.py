@@ -1,0 +1,147 @@
+"""Rows as tensors of examples, and the plan of their batches.
+
+Dimensions: N rows, B batch, W windows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import batching, splits
+from pipelines.rows import Rows
+from tfnlp.config import Experiment
+from tfnlp.task import Task, Tensors
+from tfnlp.training.model import Model, columns
+
+EVALUATION_BATCH = 64
+
+
+def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
+    """Read the rows of all splits and look for leakage between them.
+
+    Raises:
+        UserError: a file, data set, column or row cannot be used.
+    """
+    data = experiment.data
+    wanted = columns(experiment, task)
+    how = (wanted, data.columns, data.on_bad_row, data.label_separator)
+    if data.train:
+        named = {"train": data.train, "validation": data.validation, "test": data.test}
+        found = splits.from_files({k: v for k, v in named.items() if v}, *how)
+    else:
+        found = splits.from_dataset(str(data.dataset), *how)
+    warnings = [
+        f"{rows.source}: {len(rows.bad)} rows cannot be used and are left out, the first: "
+        f"{rows.bad[0]}"
+        for rows in found.values()
+        if rows.bad
+    ]
+    inputs = [column.name for column in task.inputs(experiment.options)]
+    warnings += splits.leakage(found, inputs)
+    targets = task.targets(experiment.options)
+    found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
+    train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
+    test = found.get("test")
+    if data.limit_held_out:
+        validation = validation.take(splits.evenly(len(validation), data.limit_held_out))
+        test = test and test.take(splits.evenly(len(test), data.limit_held_out))
+    return splits.Splits(train, validation, test, warnings)
+
+
+def examples(model: Model, rows: Rows) -> dict[str, tf.Tensor]:
+    """Hold rows, or what the task packs them into, as tensors with their seeds."""
+    if model.task.pack:
+        raw = model.task.pack(model.context, rows)
+    else:
+        raw = batching.tensors(rows, columns(model.experiment, model.task))
+    return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
+
+
+def _size(raw: Tensors) -> int:
+    """Return how many examples there are, N."""
+    return int(next(iter(raw.values())).shape[0])
+
+
+def measure(model: Model, raw: Tensors) -> batching.Sizes:
+    """Count the tokens of examples."""
+    found = []
+    model.count.get_concrete_function(batching.specs(raw))
+    for start in range(0, _size(raw), 1024):
+        part = {name: column[start : start + 1024] for name, column in raw.items()}
+        tokens, lost = (counted.numpy() for counted in model.count(part))
+        found.append((tokens.sum(1), (tokens > 0).sum(1), tokens.max(1), lost))
+    return batching.Sizes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows as tensors of examples, with their sizes and the plan of their batches."""
+
+    rows: Rows
+    raw: dict[str, tf.Tensor]
+    sizes: batching.Sizes
+    plan: batching.Plan
+
+
+def arrange(
+    model: Model, rows: Rows, *, shuffle: bool, raw: dict[str, tf.Tensor] | None = None
+) -> Data:
+    """Plan the batches of some rows.
+
+    Args:
+        model: gives the encoding.
+        rows: the rows.
+        shuffle: in another order each epoch, in batches of the experiment's size; otherwise
+            short rows first, in larger batches.
+        raw: the rows as tensors, if not as :func:`examples` holds them.
+    """
+    experiment = model.experiment
+    # A causal model has logits for every token of its rows, unless it is asked for new ones.
+    large = raw is None and model.context.facts.get("form") == "causal"
+    raw = examples(model, rows) if raw is None else raw
+    sizes = measure(model, raw)
+    size = experiment.training.batch_size
+    size = size if shuffle or large else max(size, EVALUATION_BATCH)
+    # Memory is for as many rows of max_length; of rows in many windows there are fewer.
+    room = model.context.max_length * getattr(experiment.options, "windows", 1)
+    plan = batching.Plan(
+        sizes.lengths,
+        size,
+        batching.widths(sizes.lengths),
+        experiment.seed if shuffle else None,
+        model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
+        size * room,
+    )
+    return Data(rows, raw, sizes, plan)
+
+
+def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
+    """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
+    task, context = model.task, model.context
+    features, offsets = task.encode(context, raw)
+    mask = features["padding_mask"]
+    if "length" in offsets:
+        return features, task.target(context, raw, features, offsets)[0]
+    windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
+    narrow = tf.minimum(-(-width // windows), context.max_length)
+    features = batching.pad(features, narrow, context.tokenizer.pad_id)
+    targets, weights = task.target(context, raw, features, offsets)
+    return (features, targets) if weights is None else (features, targets, weights)
+
+
+def batches(
+    model: Model,
+    data: Data,
+    epochs: range,
+    start: int = 0,
+    parts: range = range(1),
+    of: int = 1,
+) -> tf.data.Dataset:
+    """Return the batches of some epochs, or some parts of each batch (see pipelines.batching)."""
+    prepared = partial(element, model)
+    return batching.batches(data.raw, data.plan, prepared, epochs, start, parts, of)
