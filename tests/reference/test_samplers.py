@@ -12,7 +12,7 @@ from tfnlp.backbones import families
 from tfnlp.generation import sampling, search
 from tfnlp.heads import causal_lm
 
-_PLACE = Path(__file__).parent.parent / "unit" / "tiny_llama.py"
+_PLACE = Path(__file__).parent.parent / "unit" / "generation" / "tiny_llama.py"
 _SPEC = importlib.util.spec_from_file_location("tiny_llama", _PLACE)
 tiny = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(tiny)

@@ -10,8 +10,7 @@ from typing import Any
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Column
-from tfnlp import extensions
-from tfnlp import task
+from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Experiment
 from tfnlp.extensions import SUPERVISED, Strategy
 from tfnlp.options import Parser, add_flags, unknown_key

@@ -393,7 +393,7 @@ def test_help_imports_neither_beam_nor_tensorflow():
         "try: p.main(['--help'])\n"
         "finally: assert not unwanted & set(sys.modules)\n"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert shown.returncode == 0, shown.stderr
     assert "--runner RUNNER" in shown.stdout
