@@ -26,12 +26,12 @@ with quiet_start():
     from tfnlp.backbones import families
     from tfnlp.exporting.writer import export
     from tfnlp.runs.experiment_yaml import from_values
-    from tfnlp.training.model import Model, prepare
+    from tfnlp.training.model import TrainedModel, prepare
 
 TEXT = "The history of the printing press begins in the city of Mainz, where a goldsmith"
 
 
-def prepared(backbone: str, tokens: int, folder: str) -> Model:
+def prepared(backbone: str, tokens: int, folder: str) -> TrainedModel:
     """Put the language model's task on a backbone, untrained."""
     task = tasks.load("language_model")
     values = {
@@ -47,7 +47,7 @@ def prepared(backbone: str, tokens: int, folder: str) -> Model:
 
 
 def contenders(
-    model: Model, loaded: tf.Module, batch: int, tokens: int
+    model: TrainedModel, loaded: tf.Module, batch: int, tokens: int
 ) -> dict[str, Callable[[], np.ndarray]]:
     """Return what is timed, each a function that writes ``tokens`` tokens behind the same text."""
     texts = tf.constant([TEXT] * batch)

@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     values["columns"] = {**values.get("columns", {}), **headers}
     options = make(Options, values, "the command line")
     exported = _exported(find_model(given["model"]))
-    if exported.task.pack and not exported.task.targets(exported.experiment.options):
+    if exported.task.pack and not exported.task.target_columns(exported.experiment.options):
         raise UserError(
             f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
             "rows, by which alone it is judged: see metrics.json there, or train again"
@@ -210,7 +210,7 @@ def _with_data(options: Options, exported: Exported) -> Options:
 def _columns(exported: Exported) -> tuple[Column, ...]:
     """Return the raw columns of the model's task."""
     options = exported.experiment.options
-    return exported.task.inputs(options) + exported.task.targets(options)
+    return exported.task.input_columns(options) + exported.task.target_columns(options)
 
 
 def _read(options: Options, exported: Exported) -> Rows:

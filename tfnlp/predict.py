@@ -17,7 +17,14 @@ from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from tfnlp.inference import outputs, remote, saved_model, streaming
-from tfnlp.inference.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
+from tfnlp.inference.saved_model import (
+    SETTINGS,
+    Saved,
+    ServedModel,
+    answered,
+    find_model,
+    settings_of,
+)
 from tfnlp.inference.settings import DEFAULT, Settings
 from tfnlp.predict_options import parser
 from tfnlp.runtime.precision import Precision
@@ -167,7 +174,7 @@ def _input(path: str | None) -> Iterator[BinaryIO]:
             yield file
 
 
-def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
+def _argument_records(texts: Sequence[str], model: ServedModel) -> Iterator[Record]:
     """Yield the command line's texts as rows, one text per input."""
     width = len(model.inputs)
     if len(texts) % width:
@@ -187,7 +194,7 @@ def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
 
 
 def _file_records(
-    args: argparse.Namespace, file: BinaryIO, form: Format, model: Model, tally: Tally
+    args: argparse.Namespace, file: BinaryIO, form: Format, model: ServedModel, tally: Tally
 ) -> Iterator[Record]:
     """Return a file's rows, checked for the model's inputs."""
     return stream(
@@ -202,7 +209,7 @@ def _file_records(
     )
 
 
-def _names(args: argparse.Namespace, form: Format, model: Model) -> dict[str, str]:
+def _names(args: argparse.Namespace, form: Format, model: ServedModel) -> dict[str, str]:
     """Return the file's column for each of the model's inputs that has one of another name."""
     names = dict(args.column)
     unknown = [name for name in names if name not in model.inputs]

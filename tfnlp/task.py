@@ -21,7 +21,7 @@ Dimensions: N rows, B batch, T tokens, W windows, C classes, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -116,30 +116,30 @@ class Task:
         summary: one line, shown by ``--help``.
         dataset: the built-in data set used when the user names no data.
         options: dataclass; each field is a flag.
-        inputs: options -> raw columns that a request has, the SavedModel's arguments.
-        targets: options -> raw columns that only training files have.
+        input_columns: options -> raw columns that a request has, the SavedModel's arguments.
+        target_columns: options -> raw columns that only training files have.
         sample: options -> four rows, for the contract test and the warm-up requests.
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
-        faults: (rows, facts) -> the rows of validation that cannot be learned or judged by these
-            facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists them.
+        unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or judged by
+            these facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists them.
         pack: (context, rows) -> raw, the tensors of the examples that training and evaluation go
             through, if those are not the rows themselves; any number of them.
         encode: (context, raw) -> (features, offsets); features are the model's inputs (B, T) or
             (B, W, T), padded to the batch's longest, offsets what ``decode`` needs to point into
             the text and ``lost``, int64 (B,), how many tokens of each row did not fit. If there
             is ``length``, int64 (B,), rows are grouped by it, and features stay as they are.
-        target: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
+        encode_targets: (context, raw, features, offsets) -> (targets, sample weights (B,) or None).
         build: (context, backbone model) -> functional Keras model, features -> outputs.
         objective: context -> Objective.
         calibrate: (context, rows, answers) -> facts to add, from the validation rows.
         decode: (context, raw, outputs, offsets) -> answers, named tensors with B rows.
         report: (context, rows, answers) -> Report; answers as NumPy arrays, lists folded, in the
             order of the rows, or of what ``pack`` made of them.
-        tokens: whether ``decode`` can answer from outputs alone, with neither raw columns nor
-            offsets; the SavedModel then has a signature ``tokens`` for ids made elsewhere.
-        ways: options -> further signatures from strings, name -> raw columns; ``encode`` and
-            ``decode`` are given those columns.
-        keep: (context, backbone's options, trained model, folder) writes into the run's
+        decodes_from_ids: whether ``decode`` can answer from outputs alone, with neither raw columns
+            nor offsets; the SavedModel then has a signature ``tokens`` for ids made elsewhere.
+        extra_inputs: options -> further signatures from strings, name -> raw columns; ``encode``
+            and ``decode`` are given those columns.
+        save_extra: (context, backbone's options, trained model, folder) writes into the run's
             ``model`` folder what else the training was for, such as a backbone to go on from.
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
@@ -160,22 +160,24 @@ class Task:
     summary: str
     dataset: str | None
     options: type
-    inputs: Callable[[Any], tuple[Column, ...]]
-    targets: Callable[[Any], tuple[Column, ...]]
+    input_columns: Callable[[Any], tuple[Column, ...]]
+    target_columns: Callable[[Any], tuple[Column, ...]]
     sample: Callable[[Any], list[dict[str, Any]]]
     learn: Callable[[Rows, Any], dict[str, Any]]
-    faults: Callable[[Rows, dict[str, Any]], Iterator[BadRow]]
+    unusable_rows: Callable[[Rows, dict[str, Any]], Iterator[BadRow]]
     encode: Callable[[Context, Tensors], tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]]
-    target: Callable[[Context, Tensors, Tensors, Tensors], tuple[tf.Tensor, tf.Tensor | None]]
+    encode_targets: Callable[
+        [Context, Tensors, Tensors, Tensors], tuple[tf.Tensor, tf.Tensor | None]
+    ]
     build: Callable[[Context, keras.Model], keras.Model]
     objective: Callable[[Context], Objective]
     decode: Callable[[Context, Tensors, tf.Tensor, Tensors], dict[str, tf.Tensor]]
     report: Callable[[Context, Rows, Arrays], Report]
     pack: Callable[[Context, Rows], dict[str, tf.Tensor]] | None = None
     calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None
-    tokens: bool = True
-    ways: Callable[[Any], dict[str, tuple[Column, ...]]] = lambda options: {}
-    keep: Callable[[Context, Any, keras.Model, Path], None] | None = None
+    decodes_from_ids: bool = True
+    extra_inputs: Callable[[Any], dict[str, tuple[Column, ...]]] = lambda options: {}
+    save_extra: Callable[[Context, Any, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
     backbones: tuple[str, ...] = ("encoder",)
@@ -187,26 +189,13 @@ class Task:
     figures: Callable[[Context, keras.Model, Rows, Sequence[str]], dict[str, Any]] | None = None
 
     def check(self, rows: Rows, facts: dict[str, Any]) -> None:
-        """Raise UserError if rows have faults, naming the first and counting all."""
-        found = list(self.faults(rows, facts))
+        """Raise UserError if rows cannot be used, naming the first and counting all."""
+        found = list(self.unusable_rows(rows, facts))
         if found:
             numbers = ", ".join(str(bad.number) for bad in found[:5])
             more = ", ..." if len(found) > 5 else ""
             rest = f"; {len(found)} such rows: {numbers}{more}" if len(found) > 1 else ""
             raise UserError(f"{rows.source}, {found[0]}{rest}")
-
-
-def unseen_labels(rows: Rows, column: str, known: Collection[str]) -> Iterator[BadRow]:
-    """Yield the rows with a label, or one of several, that is none of ``known``."""
-    for number, value in zip(rows.numbers, rows.columns[column], strict=True):
-        for label in [value] if isinstance(value, str) else value:
-            if label not in known:
-                yield BadRow(
-                    number,
-                    f"label {label!r} is not among the training labels (correct it or add "
-                    "training rows with that label)",
-                )
-                break
 
 
 def load(name: str) -> Task:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tfnlp.report import Report
     from tfnlp.runs.tensorboard import Log
     from tfnlp.task import Task
-    from tfnlp.training.examples import Data
-    from tfnlp.training.model import Model
+    from tfnlp.training.examples import Examples
+    from tfnlp.training.model import TrainedModel
 
 _LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
 
@@ -68,7 +68,7 @@ def _run(experiment: Experiment, resume: bool) -> None:
         threads.start()
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = distribution.strategy(training.distribute, training.batch_size)
+    strategy = distribution.devices(training.distribute, training.batch_size)
     with distribution.others_needed(strategy):
         _train(experiment, resume, strategy)
 
@@ -126,8 +126,8 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
 
 
 def _go_on(
-    model: Model, train: Data, splits: Splits, run: Path, resume: bool
-) -> tuple[Model, Report | None]:
+    model: TrainedModel, train: Examples, splits: Splits, run: Path, resume: bool
+) -> tuple[TrainedModel, Report | None]:
     """Do what the strategy does after supervised training."""
     from tfnlp import extensions
     from tfnlp.runs import tensorboard
@@ -158,7 +158,7 @@ def _go_on(
 
 
 def _finish(
-    model: Model,
+    model: TrainedModel,
     splits: Splits,
     run: Path,
     before: dict[str, float],

@@ -203,12 +203,12 @@ def test_saved_run_loads_and_answers_the_same(trained):
 
 
 def test_saved_model_answers_the_same_in_a_process_with_tensorflow_alone(trained, fresh):
-    inputs = trained.task.inputs(trained.model.context.options)
+    inputs = trained.task.input_columns(trained.model.context.options)
     columns = trained.rows.columns
     rows = {column.name: [*map(as_request, columns[column.name][:4])] for column in inputs}
     told = fresh(trained.saved, rows)
     raw = batching.tensors(trained.rows.take([0, 1, 2, 3]), inputs)
-    here = {name: tensor.numpy() for name, tensor in trained.model.answer(raw).items()}
+    here = {name: tensor.numpy() for name, tensor in trained.model.respond(raw).items()}
     assert set(told["serving_default"]) == set(here)
     for name, values in here.items():
         _close(values, told["serving_default"][name])
@@ -278,7 +278,7 @@ def test_summary_and_columns_are_documented(trained):
     options = trained.model.context.options
     assert trained.task.summary
     assert not trained.task.summary.endswith(".")
-    for column in (*trained.task.inputs(options), *trained.task.targets(options)):
+    for column in (*trained.task.input_columns(options), *trained.task.target_columns(options)):
         assert column.help
     for field in dataclasses.fields(options):
         assert field.metadata["help"], field.name

@@ -127,7 +127,9 @@ def columns_of(chosen: Task) -> list[Column]:
     variants = [plain]
     if hasattr(plain, "pair"):
         variants.append(dataclasses.replace(plain, pair=True))
-    found = {c.name: c for v in variants for c in (*chosen.inputs(v), *chosen.targets(v))}
+    found = {
+        c.name: c for v in variants for c in (*chosen.input_columns(v), *chosen.target_columns(v))
+    }
     return list(found.values())
 
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pipelines.splits import Splits
     from tfnlp.config import Experiment
     from tfnlp.report import Report
-    from tfnlp.training.examples import Data
-    from tfnlp.training.model import Model
+    from tfnlp.training.examples import Examples
+    from tfnlp.training.model import TrainedModel
 
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -40,7 +40,7 @@ def warn(text: str) -> None:
     err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
-def plan(model: Model, splits: Splits, train: Data, run: Path) -> None:
+def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> None:
     """Print what is about to be trained on what."""
     sizes = f"{len(splits.train)} rows to train, {len(splits.validation)} to validate"
     sizes += f", {len(splits.test)} to test" if splits.test else ", none to test"

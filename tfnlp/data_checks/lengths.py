@@ -17,7 +17,7 @@ from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
 from tfnlp.task import Context, Task
 from tfnlp.training import examples
-from tfnlp.training.model import Model, backbone_of, writing_facts
+from tfnlp.training.model import TrainedModel, backbone_of, writing_facts
 
 TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
@@ -53,7 +53,7 @@ def check(
             "positions for (use --windows to read longer texts)"
         )
     context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts, target)
-    model = Model(experiment, chosen, context, backbone.model)
+    model = TrainedModel(experiment, chosen, context, backbone.model)
     table, lengths = [], {}
     for split in rows:
         total, lost = _measured(model, rows[split])
@@ -71,7 +71,9 @@ def check(
         found.facts.setdefault("tokens", {})[split] = told
         table.append((split, *told.values()))
         _cut(rows[split], lost, options, found)
-        _unknown(rows[split], [c.name for c in chosen.inputs(options)], backbone.tokenizer, found)
+        _unknown(
+            rows[split], [c.name for c in chosen.input_columns(options)], backbone.tokenizer, found
+        )
     header = ("split", *told)
     found.tables.append(Table(f"Tokens a row, as {name} cuts texts", header, table))
     first = next(iter(lengths))
@@ -86,9 +88,9 @@ def check(
     found.tables.append(Table(title, ("rows", "tokens", "flags"), advice))
 
 
-def _measured(model: Model, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def _measured(model: TrainedModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Return each row's length, and what training would cut of it, int64 (N,) [tokens]."""
-    raw = batching.tensors(rows, model.task.inputs(model.context.options))
+    raw = batching.tensors(rows, model.task.input_columns(model.context.options))
     read = examples.measure(model, raw)
     options = model.context.options
     if getattr(options, "windows", 1) == 1:

@@ -24,7 +24,10 @@ def check(experiment: Experiment) -> Findings:
     """Check an experiment's data, going on after each fault as far as possible."""
     found = Findings()
     chosen = task.load(experiment.task)
-    inputs, targets = chosen.inputs(experiment.options), chosen.targets(experiment.options)
+    inputs, targets = (
+        chosen.input_columns(experiment.options),
+        chosen.target_columns(experiment.options),
+    )
     rows = _read(experiment, inputs + targets, found)
     _bad_rows(rows, experiment, found)
     _leakage(rows, inputs, found)
@@ -201,6 +204,6 @@ def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found:
         ("validation", found.error, "cannot be used"),
         ("test", found.warn, "will count as wrong"),
     ):
-        bad = list(chosen.faults(rows[split], facts)) if split in rows else []
+        bad = list(chosen.unusable_rows(rows[split], facts)) if split in rows else []
         if bad:
             tell(f"{rows[split].source}: {counted(bad)} {what}", bad)

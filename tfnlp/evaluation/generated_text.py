@@ -159,7 +159,7 @@ def _is_english(references: References) -> bool:
 # Reports
 
 
-def judge(
+def report(
     texts: Sequence[str],
     references: References,
     sources: Sequence[str] | None,

@@ -98,7 +98,7 @@ def baseline(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[l
     return found
 
 
-def judge(
+def report(
     texts: Sequence[str],
     gold: Sequence[Sequence[Span]],
     found: Sequence[Sequence[Span]],

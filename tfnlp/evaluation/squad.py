@@ -116,7 +116,7 @@ def guess(question: str, context: str) -> str:
     return longest or sentence.strip()
 
 
-def judge(
+def report(
     questions: Sequence[str],
     contexts: Sequence[str],
     gold: Sequence[Sequence[str]],

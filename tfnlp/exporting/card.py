@@ -16,10 +16,10 @@ from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.report import Table, markdown
-from tfnlp.training.model import Model, columns
+from tfnlp.training.model import TrainedModel, columns
 
 
-def _room(model: Model) -> str:
+def _room(model: TrainedModel) -> str:
     """Say how much of a text the model reads."""
     tokens = f"{model.context.max_length} tokens"
     if model.task.generate:
@@ -31,7 +31,7 @@ def _room(model: Model) -> str:
     return f"{tokens}{f' in each of {windows} windows' * (windows > 1)}; what goes beyond is cut"
 
 
-def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> str:
+def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Table]) -> str:
     """Return a model card in Markdown.
 
     Args:
@@ -81,7 +81,7 @@ def write(model: Model, metrics: Mapping[str, Any], tables: Sequence[Table]) -> 
     return "\n".join(parts) + "\n"
 
 
-def _settings(model: Model) -> list[str]:
+def _settings(model: TrainedModel) -> list[str]:
     """Tell of the signatures whose requests have settings."""
     ways = model.task.settings(model.experiment.options)
     if not ways:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfnlp.training.model import Model
+    from tfnlp.training.model import TrainedModel
 
 
 TOGETHER = 64  # pairs judged at a time, so that memory does not grow with their number
@@ -21,7 +21,7 @@ TOGETHER = 64  # pairs judged at a time, so that memory does not grow with their
 REACH = 6  # characters of text for each token that the relation model reads
 
 
-def join(entities: Model, relations: Model, parent: Path, minimum: float) -> Path:
+def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum: float) -> Path:
     """Write the next version of a SavedModel that finds triples; returns its folder.
 
     ``serving_default`` takes ``text``, string (B,), and answers as :func:`extractor` says.
@@ -57,7 +57,7 @@ def join(entities: Model, relations: Model, parent: Path, minimum: float) -> Pat
 
 
 def extractor(
-    entities: Model, relations: Model, minimum: float
+    entities: TrainedModel, relations: TrainedModel, minimum: float
 ) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     """Return the function that finds triples, in TensorFlow ops.
 
@@ -150,7 +150,7 @@ def _marked(
     return tf.strings.join(parts)
 
 
-def _judge(relations: Model, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _judge(relations: TrainedModel, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Ask the relation model about marked texts (P,): relation string (P,), probability (P,)."""
     import tensorflow as tf
 
@@ -170,7 +170,7 @@ def _judge(relations: Model, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.reshape(label, [-1])[:count], tf.reshape(score, [-1])[:count]
 
 
-def _card(entities: Model, relations: Model, name: str, text: str) -> str:
+def _card(entities: TrainedModel, relations: TrainedModel, name: str, text: str) -> str:
     """Return what a person should know of the joined model, in Markdown."""
     none = relations.context.options.none_label
     known = ", ".join(f"`{r}`" for r in relations.context.facts["labels"] if r != none)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from pipelines.columns import as_request
 
 if TYPE_CHECKING:
-    from tfnlp.training.model import Model
+    from tfnlp.training.model import TrainedModel
 
 
-def _write_warmup(folder: Path, model: Model) -> None:
+def _write_warmup(folder: Path, model: TrainedModel) -> None:
     """Write a request of each length that training met.
 
     The texts are the task's samples repeated, not rows of the user's.
@@ -53,7 +53,7 @@ def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]])
             writer.write(record.SerializeToString())
 
 
-def _of_length(model: Model, text: str, tokens: int) -> str:
+def _of_length(model: TrainedModel, text: str, tokens: int) -> str:
     """Repeat a text's words until it has about so many tokens."""
     import tensorflow as tf
 

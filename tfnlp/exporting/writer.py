@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.rows import Column
-    from tfnlp.training.model import Model
+    from tfnlp.training.model import TrainedModel
 
 
 from tfnlp.exporting.warmup import _write_warmup
@@ -25,7 +25,7 @@ from tfnlp.exporting.warmup import _write_warmup
 SERVING_VERSION = "2.12"
 
 
-def export(model: Model, metrics: Mapping[str, Any], card: str) -> Path:
+def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
     """Write the next version of a SavedModel; returns ``<saved_models>/<name>/<version>``.
 
     The signatures are ``serving_default`` (strings) and, where the task has them, ``tokens``
@@ -85,7 +85,7 @@ def write(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
+def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
     """Put the task's functions over the weights, and name the ways in.
 
     The module holds the variables and nothing else of Keras: tracking the Keras model would
@@ -135,9 +135,9 @@ def _module(model: Model) -> tuple[tf.Module, dict[str, Callable]]:
         return from_strings, [tf.TensorSpec([None], tf.string, name) for name in asked]
 
     ways = {"serving_default": from_columns(inputs)}
-    ways |= {name: from_columns(own) for name, own in task.ways(context.options).items()}
+    ways |= {name: from_columns(own) for name, own in task.extra_inputs(context.options).items()}
     ways |= task.calls(context, network)
-    if task.tokens:
+    if task.decodes_from_ids:
         ways["tokens"] = (from_tokens, ids)
     if task.classify:
         ways["classify"] = (classify, examples)
@@ -165,12 +165,12 @@ def _name_methods(folder: Path) -> None:
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
-def _write_beside(folder: Path, model: Model, metrics: Mapping[str, Any], card: str) -> None:
+def _write_beside(folder: Path, model: TrainedModel, metrics: Mapping[str, Any], card: str) -> None:
     """Write what a person or another program may want to know of the model."""
     from tfnlp.runs.experiment_yaml import write_yaml
 
     write_yaml(model.experiment, folder / "experiment.yaml")
-    inputs = model.task.inputs(model.context.options)
+    inputs = model.task.input_columns(model.context.options)
     write_json(folder / INPUTS, {column.name: column.kind for column in inputs})
     write_json(folder / "metrics.json", dict(metrics))
     write_json(folder / "facts.json", model.context.facts)

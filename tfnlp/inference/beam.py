@@ -33,7 +33,7 @@ from pipelines.files.writers import json_text
 from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
 from tfnlp.inference import outputs, saved_model
 from tfnlp.inference.beam_files import Output, opened, reachable
-from tfnlp.inference.saved_model import CHUNK, Answers, Model, answered
+from tfnlp.inference.saved_model import CHUNK, Answers, ServedModel, answered
 
 # Beam's DirectRunner first downloads another runner, Prism, and runs that; this is what it is where
 # it cannot. Prism is to be had by its own name.
@@ -169,7 +169,7 @@ class Handler(TFModelHandlerTensor):
         super().__init__(question.model, min_batch_size=rows, max_batch_size=rows)
         self._question = question
 
-    def load_model(self) -> Model:
+    def load_model(self) -> ServedModel:
         """Load the model, once a process."""
         question = self._question
         with reachable(self._model_uri) as folder:
@@ -179,7 +179,7 @@ class Handler(TFModelHandlerTensor):
     def run_inference(
         self,
         batch: Sequence[Record],
-        model: Model,
+        model: ServedModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[PredictionResult]:
         """Answer rows, in order."""
@@ -188,7 +188,7 @@ class Handler(TFModelHandlerTensor):
                 yield PredictionResult(record, answer, self._model_uri)
 
 
-def patient(model: Model) -> Model:
+def patient(model: ServedModel) -> ServedModel:
     """Return a model that answers rows one by one where it fails at several together.
 
     The answer to a row at which it fails even so is the reason, under a name no output has.
@@ -204,7 +204,7 @@ def patient(model: Model) -> Model:
         single = ({name: [values[i]] for name, values in texts.items()} for i in range(rows))
         return [answer(row)[0] for row in single]
 
-    return Model(model.columns, answer)
+    return ServedModel(model.columns, answer)
 
 
 class Written(beam.DoFn):

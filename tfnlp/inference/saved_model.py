@@ -33,7 +33,7 @@ Answers = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Model:
+class ServedModel:
     """What answers texts.
 
     Attributes:
@@ -173,7 +173,7 @@ class Saved:
 
     def model(
         self, signature: str = "serving_default", given: Mapping[str, str] | None = None
-    ) -> Model:
+    ) -> ServedModel:
         """Return what answers texts by a signature; arguments and errors as of `request`."""
         request = self.request(signature, given)
 
@@ -182,7 +182,7 @@ class Saved:
             arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
             return split_rows(arrays, len(next(iter(texts.values()))))
 
-        return Model(request.columns, answer)
+        return ServedModel(request.columns, answer)
 
 
 def opened(folder: Path, kind: Precision = "auto") -> Saved:
@@ -225,7 +225,7 @@ def load(
     folder: Path,
     signature: str = "serving_default",
     settings: Mapping[str, str] | None = None,
-) -> Model:
+) -> ServedModel:
     """Load a SavedModel of which a signature reads strings of shape (B,).
 
     Args:
@@ -328,7 +328,7 @@ def _plain(array: np.ndarray) -> list[Any]:
 
 
 def answered(
-    records: Iterable[Record], model: Model, batch_size: int = 32, at_once: int = 1
+    records: Iterable[Record], model: ServedModel, batch_size: int = 32, at_once: int = 1
 ) -> Iterator[list[tuple[Record, dict[str, Any]]]]:
     """Yield records with their answers, in order, a chunk of some 1,000 at a time.
 
@@ -354,7 +354,7 @@ def answered(
 
 
 def _asked(
-    model: Model, batches: Sequence[Mapping[str, Sequence[Any]]], at_once: int
+    model: ServedModel, batches: Sequence[Mapping[str, Sequence[Any]]], at_once: int
 ) -> Iterator[Answers]:
     """Yield the answers to batches, in order."""
     if at_once == 1:

@@ -19,13 +19,13 @@ from pipelines import batching
 from pipelines.rows import Rows
 
 if TYPE_CHECKING:
-    from tfnlp.training.model import Model
+    from tfnlp.training.model import TrainedModel
 
 LONGEST_CELL = 200  # characters of a text
 EMBEDDINGS = ("embedding", "embedding_a")  # answers that are a vector of the row, as TF Hub's are
 
 
-def project(model: Model, rows: Rows, folder: Path) -> None:
+def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
     """Write a vector of each row, float (N, H), with texts, targets and answers.
 
     It is the answer, if that is an embedding, or what the output layer is given.
@@ -59,7 +59,7 @@ def project(model: Model, rows: Rows, folder: Path) -> None:
         os.replace(aside, folder / name)
 
 
-def projected(model: Model) -> bool:
+def projected(model: TrainedModel) -> bool:
     """Say whether there is one vector that stands for a row."""
     if model.task.pack or model.task.generate:
         return False
@@ -67,12 +67,12 @@ def projected(model: Model) -> bool:
     return _embeds(model) or (not isinstance(last, list) and len(last.shape) == 2)
 
 
-def _embeds(model: Model) -> bool:
+def _embeds(model: TrainedModel) -> bool:
     """Say whether the answer is a vector."""
-    return "embed" in model.task.ways(model.experiment.options)
+    return "embed" in model.task.extra_inputs(model.experiment.options)
 
 
-def _look(model: Model, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _look(model: TrainedModel, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return each row's vector, and its answers of one value."""
     task, context = model.task, model.context
     last = model.network.layers[-1].input
@@ -87,7 +87,7 @@ def _look(model: Model, rows: Rows) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             vectors = next(answers[name] for name in EMBEDDINGS if name in answers)
         return tf.cast(vectors, tf.float32), {n: a for n, a in answers.items() if a.shape.rank == 1}
 
-    raw = batching.tensors(rows, task.inputs(model.experiment.options))
+    raw = batching.tensors(rows, task.input_columns(model.experiment.options))
     parts = []
     for start in range(0, len(rows), 64):
         part = {name: column[start : start + 64] for name, column in raw.items()}

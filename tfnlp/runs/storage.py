@@ -17,10 +17,10 @@ from tfnlp import task as tasks
 from tfnlp.backbones import families, saving
 from tfnlp.backbones.undrawn import undrawn
 from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
-from tfnlp.training.model import Model
+from tfnlp.training.model import TrainedModel
 
 
-def save(model: Model, run: Path) -> None:
+def save(model: TrainedModel, run: Path) -> None:
     """Keep a trained model in ``run/model``: the network, facts and vocabularies.
 
     The network is ``model.keras``, or, where it is KerasHub's own, the folder ``backbone``, in
@@ -44,11 +44,11 @@ def save(model: Model, run: Path) -> None:
         ) from error
 
 
-def _write(model: Model, aside: Path) -> None:
+def _write(model: TrainedModel, aside: Path) -> None:
     """Write what :func:`save` keeps."""
     (aside / "tokenizer").mkdir(parents=True)
     network, context = model.network, model.context
-    copies = 2 if model.task.keep else 1
+    copies = 2 if model.task.save_extra else 1
     _ask_for_room(aside, copies * sum(4 * int(np.prod(w.shape)) for w in network.weights))
     if context.facts.get("form", "encoder") == "encoder":
         # saved anew, it leaves its optimizer behind
@@ -67,8 +67,8 @@ def _write(model: Model, aside: Path) -> None:
     facts = json.dumps(context.facts, ensure_ascii=False, indent=1)
     (aside / "facts.json").write_text(facts, "utf-8")
     write_yaml(model.experiment, aside / "experiment.yaml")
-    if model.task.keep:
-        model.task.keep(context, model.experiment.backbone, network, aside)
+    if model.task.save_extra:
+        model.task.save_extra(context, model.experiment.backbone, network, aside)
 
 
 def _ask_for_room(folder: Path, size: int) -> None:
@@ -81,7 +81,7 @@ def _ask_for_room(folder: Path, size: int) -> None:
     place.unlink()
 
 
-def load(run: Path) -> Model:
+def load(run: Path) -> TrainedModel:
     """Load what :func:`save` kept.
 
     Raises:
@@ -101,11 +101,11 @@ def load(run: Path) -> Model:
     if not (folder / "model.keras").exists():
         with undrawn():
             backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
-        return Model(experiment, task, context, task.build(context, backbone))
+        return TrainedModel(experiment, task, context, task.build(context, backbone))
     import tfnlp.heads  # the heads' layers must be known by name
 
     for name in discover.names(tfnlp.heads.__name__):
         discover.load(tfnlp.heads.__name__, name, "head")
     with undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
-    return Model(experiment, task, context, network)
+    return TrainedModel(experiment, task, context, network)

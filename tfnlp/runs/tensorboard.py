@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 
     from tfnlp.config import Experiment
     from tfnlp.report import Report, Table
-    from tfnlp.training.examples import Data
-    from tfnlp.training.model import Model
+    from tfnlp.training.examples import Examples
+    from tfnlp.training.model import TrainedModel
 
 # Sections whose options decide a run's result, and options in them that do not.
 COMPARED = ("task", "backbone", "optimizer", "training")
@@ -80,8 +80,8 @@ class Log(keras.callbacks.Callback):
 
     def __init__(
         self,
-        model: Model,
-        train: Data,
+        model: TrainedModel,
+        train: Examples,
         run: Path,
         before: Mapping[str, float],
         samples: Callable[[], Table] | None = None,
@@ -165,7 +165,9 @@ class Log(keras.callbacks.Callback):
                 values = np.asarray(keras.ops.convert_to_numpy(weight))
                 self._write("train", [histogram_pb(f"weights/{weight.path}", values)])
 
-    def finish(self, model: Model, reports: Mapping[str, Report | None], validation: Rows) -> None:
+    def finish(
+        self, model: TrainedModel, reports: Mapping[str, Report | None], validation: Rows
+    ) -> None:
         """Write the final reports and the projector's files.
 
         Args:
@@ -292,7 +294,7 @@ def _event(step: int, *summaries: Any) -> Event:
     return Event(wall_time=time.time(), step=step, summary=Summary(value=values))
 
 
-def _start(model: Model, run: Path) -> Iterator[Event]:
+def _start(model: TrainedModel, run: Path) -> Iterator[Event]:
     """Describe what a run starts from."""
     text = (run / "experiment.yaml").read_text("utf-8")
     yield _event(

@@ -39,7 +39,7 @@ class TextOptions:
     head_dropout: float = option(0.1, "dropout before the output layer", minimum=0.0, maximum=0.99)
 
 
-def inputs(options: TextOptions) -> tuple[Column, ...]:
+def input_columns(options: TextOptions) -> tuple[Column, ...]:
     """Return the raw columns of a request."""
     return (TEXT_A, TEXT_B) if options.pair else (TEXT,)
 
@@ -56,7 +56,7 @@ def encode(
     from pipelines.encoding import segments
 
     options = context.options
-    texts = [raw[column.name] for column in inputs(options)]
+    texts = [raw[column.name] for column in input_columns(options)]
     features, lost = segments.encode(
         context.tokenizer, texts, context.max_length, options.windows, options.overlap
     )

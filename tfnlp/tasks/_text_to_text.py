@@ -59,13 +59,13 @@ class TextToText:
             "sample": sample,
             "backbones": ("encoder", "encoder-decoder", "causal"),
             "defaults": {"optimizer": {"learning_rate": 3e-4}},
-            "inputs": lambda options: (self.source,),
-            "targets": lambda options: (self.target,),
+            "input_columns": lambda options: (self.source,),
+            "target_columns": lambda options: (self.target,),
             "learn": lambda rows, options: {},
-            "faults": no_faults,
+            "unusable_rows": all_usable,
             "vocabulary": self.vocabulary,
             "encode": self.encode,
-            "target": self.targets,
+            "encode_targets": self.encode_targets,
             "build": build,
             "objective": objective,
             "decode": decode,
@@ -74,7 +74,7 @@ class TextToText:
             "settings": settings,
             "report": self.report,
             "figures": self.figures,
-            "tokens": False,
+            "decodes_from_ids": False,
         }
         return Task(**{**fields, **more})
 
@@ -156,7 +156,7 @@ class TextToText:
         features, labels = continued(tokenizer, asked, tf.concat([answer, end], 1))
         return features, {"lost": lost, "labels": labels}
 
-    def targets(
+    def encode_targets(
         self, context: Context, raw: Tensors, features: Tensors, offsets: Tensors
     ) -> tuple[tf.Tensor, None]:
         """Return the tokens to predict, int32 (B, U), -1 where there is none."""
@@ -180,7 +180,7 @@ class TextToText:
 
         judged = rows.take(answers["judged"].tolist()) if "judged" in answers else rows
         sources = judged.columns[self.source.name]
-        return generated_text.judge(
+        return generated_text.report(
             [str(text) for text in answers["generated"]],
             [[text] for text in judged.columns[self.target.name]],
             [" | ".join(s) if isinstance(s, list) else s for s in sources],
@@ -239,7 +239,7 @@ def _drawer(
     )
 
 
-def no_faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def all_usable(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any text."""
     return iter(())
 

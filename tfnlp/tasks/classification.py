@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
-from tfnlp.tasks import _pooled_text, _single_label
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _labels, _pooled_text, _single_label
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -54,12 +54,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a label that training has not seen."""
-    return unseen_labels(rows, "label", facts["labels"])
+    return _labels.unseen_labels(rows, "label", facts["labels"])
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the labels as one-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
@@ -100,13 +100,13 @@ TASK = Task(
     summary="one label for a text or a pair of texts",
     dataset="trec",
     options=Options,
-    inputs=_pooled_text.inputs,
-    targets=lambda options: (LABEL,),
+    input_columns=_pooled_text.input_columns,
+    target_columns=lambda options: (LABEL,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
-    target=target,
+    encode_targets=encode_targets,
     build=_pooled_text.build_logits,
     objective=objective,
     calibrate=lambda context, rows, answers: _single_label.calibrate(

@@ -78,7 +78,7 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"unanswerable": answered < len(rows), "null_threshold": None}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any rows: what reads them has found every answer in its context."""
     return iter(())
 
@@ -105,7 +105,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     )
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return start and end of the first answer that lies in each window, int32 (B, W, 2).
@@ -185,10 +185,10 @@ def decode(
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Exact match and F1 as SQuAD's scripts define them, with tables and the worst errors."""
-    from tfnlp.evaluation.squad import judge
+    from tfnlp.evaluation import squad
 
     columns = rows.columns
-    return judge(
+    return squad.report(
         columns["question"],
         columns["context"],
         _texts(rows),
@@ -206,17 +206,17 @@ TASK = Task(
     summary="the answer to a question as a part of a given text, or none",
     dataset="new-wiki",
     options=Options,
-    inputs=lambda options: (QUESTION, CONTEXT),
-    targets=lambda options: (ANSWERS,),
+    input_columns=lambda options: (QUESTION, CONTEXT),
+    target_columns=lambda options: (ANSWERS,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     calibrate=calibrate,
     decode=decode,
     report=report,
-    tokens=False,
+    decodes_from_ids=False,
 )

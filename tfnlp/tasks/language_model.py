@@ -135,7 +135,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
 
 def generate(context: Context, network: keras.Model, raw: Tensors) -> dict[str, tf.Tensor]:
     """Answer a request; see `generation.generate`."""
-    names = [column.name for column in inputs(context.options)]
+    names = [column.name for column in input_columns(context.options)]
     features, offsets = encode(context, {name: raw[name] for name in names})
     given = requested(raw, context.options)
     return signatures.generate(context, network, features, offsets["lost"], given)
@@ -143,11 +143,11 @@ def generate(context: Context, network: keras.Model, raw: Tensors) -> dict[str, 
 
 def calls(context: Context, network: keras.Model) -> dict[str, Any]:
     """Return the signatures that take settings."""
-    names = tuple(column.name for column in inputs(context.options))
+    names = tuple(column.name for column in input_columns(context.options))
     return signatures.calls(context, network, names, encode)
 
 
-def inputs(options: Options) -> tuple[Column, ...]:
+def input_columns(options: Options) -> tuple[Column, ...]:
     """Return the raw columns of a request."""
     return (PROMPT,) if options.pair else (TEXT,)
 
@@ -170,15 +170,15 @@ TASK = Task(
     summary="what comes next, in plain text or after a prompt",
     dataset="wikitext2",
     options=Options,
-    inputs=inputs,
-    targets=lambda options: (RESPONSE,) if options.pair else (),
+    input_columns=input_columns,
+    target_columns=lambda options: (RESPONSE,) if options.pair else (),
     sample=sample,
     learn=lambda rows, options: {},
-    faults=_text_to_text.no_faults,
+    unusable_rows=_text_to_text.all_usable,
     vocabulary=vocabulary,
     pack=pack,
     encode=encode,
-    target=PAIR.targets,
+    encode_targets=PAIR.encode_targets,
     build=_text_to_text.build,
     objective=_text_to_text.objective,
     decode=_text_to_text.decode,
@@ -186,7 +186,7 @@ TASK = Task(
     settings=settings,
     calls=calls,
     report=report,
-    tokens=False,
+    decodes_from_ids=False,
     backbones=("causal",),
     defaults={
         "backbone": {"name": "smollm2-135m"},

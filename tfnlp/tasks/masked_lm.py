@@ -58,7 +58,7 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any text."""
     return iter(())
 
@@ -115,7 +115,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     return features, offsets
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the hidden pieces, int32 (B, P)."""
@@ -183,7 +183,9 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     return masked_lm(answers["loss"], answers["hidden"], answers["right"])
 
 
-def keep(context: Context, settings: config.Backbone, network: keras.Model, folder: Path) -> None:
+def save_extra(
+    context: Context, settings: config.Backbone, network: keras.Model, folder: Path
+) -> None:
     """Write the trained backbone, to be fine-tuned by ``--backbone RUN/model/backbone``."""
     from tfnlp.backbones import saving
 
@@ -194,18 +196,18 @@ TASK = Task(
     summary="pretraining continued on plain text (masked language model); fills [MASK]",
     dataset="wikitext2",
     options=Options,
-    inputs=lambda options: (_pooled_text.TEXT,),
-    targets=lambda options: (),
+    input_columns=lambda options: (_pooled_text.TEXT,),
+    target_columns=lambda options: (),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     pack=pack,
     encode=encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     decode=decode,
     report=report,
-    tokens=False,
-    keep=keep,
+    decodes_from_ids=False,
+    save_extra=save_extra,
 )

@@ -11,8 +11,8 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
-from tfnlp.tasks import _pooled_text
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _labels, _pooled_text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -60,12 +60,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a label that training has not seen."""
-    return unseen_labels(rows, "labels", facts["labels"])
+    return _labels.unseen_labels(rows, "labels", facts["labels"])
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the labels as many-hot float32 (B, C), and the rows' weights float32 (B,) if any."""
@@ -157,13 +157,13 @@ TASK = Task(
     summary="any number of labels for a text or a pair of texts",
     dataset=None,
     options=Options,
-    inputs=_pooled_text.inputs,
-    targets=lambda options: (LABELS,),
+    input_columns=_pooled_text.input_columns,
+    target_columns=lambda options: (LABELS,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
-    target=target,
+    encode_targets=encode_targets,
     build=_pooled_text.build_logits,
     objective=objective,
     calibrate=calibrate,

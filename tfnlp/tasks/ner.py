@@ -18,8 +18,8 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
-from tfnlp.tasks import _pooled_text
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _labels, _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -77,10 +77,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"labels": labels, "baseline": learn_baseline(rows.columns["text"], spans)}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a span of a type that training has not seen."""
     labels = [[label for _, _, label in spans] for spans in rows.columns["entities"]]
-    return unseen_labels(Rows(rows.source, {"type": labels}, rows.numbers), "type", facts["labels"])
+    return _labels.unseen_labels(
+        Rows(rows.source, {"type": labels}, rows.numbers), "type", facts["labels"]
+    )
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -97,7 +99,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     )
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return of each word its tag, -1 beyond a row's words, window and place: int32 (B, N, 3)."""
@@ -160,14 +162,14 @@ def decode(
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """F1 of whole spans, by type too, beside that of each word's usual tag; errors to look at."""
     from pipelines.encoding import words
-    from tfnlp.evaluation.spans import judge
+    from tfnlp.evaluation import spans
 
     lists = rows.columns["text"]
     found = [
         [(one["start"], one["end"], one["type"]) for one in entities]
         for entities in answers["entities"]
     ]
-    return judge(
+    return spans.report(
         lists,
         rows.columns["entities"],
         found,
@@ -181,16 +183,16 @@ TASK = Task(
     summary="labelled spans of a text: names, parts of speech, slots",
     dataset="finance-ner",
     options=Options,
-    inputs=lambda options: (_pooled_text.TEXT,),
-    targets=lambda options: (ENTITIES,),
+    input_columns=lambda options: (_pooled_text.TEXT,),
+    target_columns=lambda options: (ENTITIES,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     decode=decode,
     report=report,
-    tokens=False,
+    decodes_from_ids=False,
 )

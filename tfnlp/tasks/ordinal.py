@@ -53,7 +53,7 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"grades": grades, "reached": reached}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a grade that training has not seen."""
     known = facts["grades"]
     for number, grade in zip(rows.numbers, rows.columns["grade"], strict=True):
@@ -65,7 +65,7 @@ def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
             )
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return for each grade but the lowest whether it is reached, float32 (B, C - 1)."""
@@ -128,13 +128,13 @@ TASK = Task(
     summary="one of several ordered grades for a text or a pair of texts",
     dataset=None,
     options=Options,
-    inputs=_pooled_text.inputs,
-    targets=lambda options: (GRADE,),
+    input_columns=_pooled_text.input_columns,
+    target_columns=lambda options: (GRADE,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     decode=decode,

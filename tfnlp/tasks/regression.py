@@ -42,12 +42,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"mean": statistics.fmean(rows.columns["target"]), "deviation": deviation}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any number."""
     return iter(())
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the standardized numbers, float32 (B, 1)."""
@@ -90,13 +90,13 @@ TASK = Task(
     summary="a number for a text or a pair of texts",
     dataset="vader-movie",
     options=Options,
-    inputs=_pooled_text.inputs,
-    targets=lambda options: (TARGET,),
+    input_columns=_pooled_text.input_columns,
+    target_columns=lambda options: (TARGET,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     decode=decode,

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Objective, Task, Tensors, unseen_labels
-from tfnlp.tasks import _single_label
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _labels, _single_label
 
 if TYPE_CHECKING:
     import keras
@@ -57,9 +57,9 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a relation that training has not seen."""
-    return unseen_labels(rows, "relation", facts["labels"])
+    return _labels.unseen_labels(rows, "relation", facts["labels"])
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -70,7 +70,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     return features, {"lost": lost}
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return the relations as one-hot float32 (B, C)."""
@@ -143,13 +143,13 @@ TASK = Task(
     summary="the relation between two marked arguments of a text",
     dataset="webnlg-relations",
     options=Options,
-    inputs=lambda options: (TEXT,),
-    targets=lambda options: (RELATION,),
+    input_columns=lambda options: (TEXT,),
+    target_columns=lambda options: (RELATION,),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     calibrate=lambda context, rows, answers: _single_label.calibrate(
@@ -157,6 +157,6 @@ TASK = Task(
     ),
     decode=decode,
     report=report,
-    tokens=False,
+    decodes_from_ids=False,
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

@@ -39,7 +39,7 @@ class Options:
     )
 
 
-def inputs(options: Options) -> tuple[Column, ...]:
+def input_columns(options: Options) -> tuple[Column, ...]:
     """Return the raw columns of a request."""
     return (_pooled_text.TEXT_A, _pooled_text.TEXT_B) if options.pair else (_pooled_text.TEXT,)
 
@@ -60,7 +60,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
     """Learn nothing, but that there is something to tell apart."""
-    columns = [rows.columns[column.name] for column in inputs(options)]
+    columns = [rows.columns[column.name] for column in input_columns(options)]
     if any(len(set(values)) < 2 for values in columns):
         raise UserError(
             f"{rows.source}: every row has the same text; similarity is learned by telling "
@@ -69,7 +69,7 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {}
 
 
-def faults(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
+def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Accept any texts."""
     return iter(())
 
@@ -96,7 +96,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     return stacked, {"lost": tf.reduce_sum(lost, 0) if "text_a" in raw else lost[0]}
 
 
-def target(
+def encode_targets(
     context: Context, raw: Tensors, features: Tensors, offsets: Tensors
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
     """Return a number for each text, int64 (B, 2): equal texts are no negatives of each other."""
@@ -174,16 +174,16 @@ TASK = Task(
     summary="a vector for a text, near those of texts that mean the same",
     dataset="tatoeba_paraphrases",
     options=Options,
-    inputs=inputs,
-    targets=lambda options: (),
+    input_columns=input_columns,
+    target_columns=lambda options: (),
     sample=sample,
     learn=learn,
-    faults=faults,
+    unusable_rows=unusable_rows,
     encode=encode,
-    target=target,
+    encode_targets=encode_targets,
     build=build,
     objective=objective,
     decode=decode,
     report=report,
-    ways=lambda options: {"embed": (_pooled_text.TEXT,)},
+    extra_inputs=lambda options: {"embed": (_pooled_text.TEXT,)},
 )

@@ -12,18 +12,18 @@ from pipelines.rows import Rows
 from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
 from tfnlp.runtime import threads
-from tfnlp.training.examples import Data, arrange
-from tfnlp.training.model import Model, columns
+from tfnlp.training.examples import Examples, arrange
+from tfnlp.training.model import TrainedModel, columns
 
 _BEGUN = 8  # words of a text that a language model is shown
 
 
-def evaluate(model: Model, rows: Rows) -> Report:
+def evaluate(model: TrainedModel, rows: Rows) -> Report:
     """Answer rows and judge the answers; of a task that writes, texts for some of the rows."""
     answers = answer(model, rows)
     if not model.task.generate:
         return model.task.report(model.context, rows, answers)
-    if not model.task.targets(model.experiment.options):
+    if not model.task.target_columns(model.experiment.options):
         report = model.task.report(model.context, rows, answers)
         report.tables.append(samples(model, rows))
         return report
@@ -43,10 +43,12 @@ def _beginning(text: str) -> str:
     return " ".join(words[: min(_BEGUN, (len(words) + 1) // 2)])
 
 
-def samples(model: Model, rows: Rows, wanted: int = 5) -> Table:
+def samples(model: TrainedModel, rows: Rows, wanted: int = 5) -> Table:
     """Write texts for some rows, for a person to look at."""
     some = rows.take(splits.evenly(len(rows), wanted))
-    if not model.task.targets(model.experiment.options):  # how texts begin, to be gone on with
+    if not model.task.target_columns(
+        model.experiment.options
+    ):  # how texts begin, to be gone on with
         begun = {n: [_beginning(text) for text in c] for n, c in some.columns.items()}
         some = dataclasses.replace(some, columns=begun)
     answers = answer(model, some, asked=True)
@@ -57,7 +59,7 @@ def samples(model: Model, rows: Rows, wanted: int = 5) -> Table:
     return Table("samples", (*some.columns, "generated"), cells)
 
 
-def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
+def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
     """Answer rows by the same functions that are exported.
 
     Args:
@@ -72,18 +74,18 @@ def answer(model: Model, rows: Rows, *, asked: bool = False) -> dict[str, np.nda
     raw = batching.tensors(rows, inputs) if asked else None
     data = arrange(model, rows, shuffle=False, raw=raw)
     order, _ = data.plan.epoch(0)
-    model.answer.get_concrete_function(batching.specs(data.raw))
+    model.respond.get_concrete_function(batching.specs(data.raw))
 
     def one(places: np.ndarray) -> dict[str, np.ndarray]:
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
-        return fold({n: tensor.numpy() for n, tensor in model.answer(batch).items()})
+        return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
 
     found = threads.each(one, order)
     back = np.argsort(np.concatenate(order))
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 
-def calibrated(model: Model, validation: Data) -> Model:
+def calibrated(model: TrainedModel, validation: Examples) -> TrainedModel:
     """Return the model with what the validation rows say about its probabilities."""
     if not (model.experiment.training.calibrate and model.task.calibrate):
         return model

@@ -36,7 +36,7 @@ _UPDATES = (
 )
 
 
-def strategy(
+def devices(
     kind: Literal["none", "mirrored", "multiworker"], batch_size: int
 ) -> tf.distribute.Strategy:
     """Return the strategy; call it before any other TensorFlow operation.

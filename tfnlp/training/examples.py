@@ -16,7 +16,7 @@ from pipelines import batching, splits
 from pipelines.rows import Rows
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
-from tfnlp.training.model import Model, columns
+from tfnlp.training.model import TrainedModel, columns
 
 EVALUATION_BATCH = 64
 
@@ -41,9 +41,9 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
         for rows in found.values()
         if rows.bad
     ]
-    inputs = [column.name for column in task.inputs(experiment.options)]
+    inputs = [column.name for column in task.input_columns(experiment.options)]
     warnings += splits.leakage(found, inputs)
-    targets = task.targets(experiment.options)
+    targets = task.target_columns(experiment.options)
     found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
     train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
     test = found.get("test")
@@ -53,7 +53,7 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     return splits.Splits(train, validation, test, warnings)
 
 
-def examples(model: Model, rows: Rows) -> dict[str, tf.Tensor]:
+def examples(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
     """Hold rows, or what the task packs them into, as tensors with their seeds."""
     if model.task.pack:
         raw = model.task.pack(model.context, rows)
@@ -67,7 +67,7 @@ def _size(raw: Tensors) -> int:
     return int(next(iter(raw.values())).shape[0])
 
 
-def measure(model: Model, raw: Tensors) -> batching.Sizes:
+def measure(model: TrainedModel, raw: Tensors) -> batching.Sizes:
     """Count the tokens of examples."""
     found = []
     model.count.get_concrete_function(batching.specs(raw))
@@ -79,7 +79,7 @@ def measure(model: Model, raw: Tensors) -> batching.Sizes:
 
 
 @dataclass(frozen=True)
-class Data:
+class Examples:
     """Rows as tensors of examples, with their sizes and the plan of their batches."""
 
     rows: Rows
@@ -89,8 +89,8 @@ class Data:
 
 
 def arrange(
-    model: Model, rows: Rows, *, shuffle: bool, raw: dict[str, tf.Tensor] | None = None
-) -> Data:
+    model: TrainedModel, rows: Rows, *, shuffle: bool, raw: dict[str, tf.Tensor] | None = None
+) -> Examples:
     """Plan the batches of some rows.
 
     Args:
@@ -117,26 +117,26 @@ def arrange(
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
         size * room,
     )
-    return Data(rows, raw, sizes, plan)
+    return Examples(rows, raw, sizes, plan)
 
 
-def element(model: Model, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
+def element(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
     """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
     task, context = model.task, model.context
     features, offsets = task.encode(context, raw)
     mask = features["padding_mask"]
     if "length" in offsets:
-        return features, task.target(context, raw, features, offsets)[0]
+        return features, task.encode_targets(context, raw, features, offsets)[0]
     windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
     narrow = tf.minimum(-(-width // windows), context.max_length)
     features = batching.pad(features, narrow, context.tokenizer.pad_id)
-    targets, weights = task.target(context, raw, features, offsets)
+    targets, weights = task.encode_targets(context, raw, features, offsets)
     return (features, targets) if weights is None else (features, targets, weights)
 
 
 def batches(
-    model: Model,
-    data: Data,
+    model: TrainedModel,
+    data: Examples,
     epochs: range,
     start: int = 0,
     parts: range = range(1),

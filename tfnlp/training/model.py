@@ -25,7 +25,7 @@ from tfnlp.training.network import streamed
 
 
 @dataclass(frozen=True)
-class Model:
+class TrainedModel:
     """A model and what turns strings into its inputs and its outputs into answers.
 
     Attributes:
@@ -59,11 +59,11 @@ class Model:
         return count
 
     @cached_property
-    def answer(self) -> Any:
+    def respond(self) -> Any:
         """Raw columns -> answers: the path that is exported."""
 
         @tf.function(autograph=False)
-        def answer(raw: Tensors) -> dict[str, tf.Tensor]:
+        def respond(raw: Tensors) -> dict[str, tf.Tensor]:
             asked = {column.name for column in columns(self.experiment, self.task, targets=False)}
             if self.task.generate and asked == set(raw):
                 return self.task.generate(self.context, self.network, raw)
@@ -71,16 +71,16 @@ class Model:
             outputs = self.network(features, training=False)
             return self.task.decode(self.context, raw, outputs, offsets)
 
-        return answer
+        return respond
 
 
 def columns(experiment: Experiment, task: Task, targets: bool = True) -> tuple[Column, ...]:
     """Return the raw columns that this experiment reads."""
-    wanted = task.inputs(experiment.options)
-    return wanted + task.targets(experiment.options) if targets else wanted
+    wanted = task.input_columns(experiment.options)
+    return wanted + task.target_columns(experiment.options) if targets else wanted
 
 
-def prepare(experiment: Experiment, train: Rows) -> Model:
+def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     """Learn the facts, load the backbone and build the model, not compiled yet.
 
     Raises:
@@ -117,7 +117,7 @@ def prepare(experiment: Experiment, train: Rows) -> Model:
     for block in backbone.blocks[: int(frozen)]:
         for layer in block:
             layer.trainable = False
-    return Model(experiment, task, context, network, backbone.blocks)
+    return TrainedModel(experiment, task, context, network, backbone.blocks)
 
 
 def writing_facts(backbone: loading.Backbone) -> dict[str, Any]:

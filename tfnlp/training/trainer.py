@@ -14,12 +14,12 @@ import tensorflow as tf
 
 from tfnlp.task import Objective
 from tfnlp.training import distribution, loop, optimizers
-from tfnlp.training.examples import Data, batches, element
-from tfnlp.training.model import Model
+from tfnlp.training.examples import Examples, batches, element
+from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import used
 
 
-def compile_model(model: Model, steps: int) -> Objective:
+def compile_model(model: TrainedModel, steps: int) -> Objective:
     """Compile the network for training; returns what it is trained for.
 
     Args:
@@ -41,9 +41,9 @@ def compile_model(model: Model, steps: int) -> Objective:
 
 
 def fit(
-    model: Model,
-    train: Data,
-    validation: Data,
+    model: TrainedModel,
+    train: Examples,
+    validation: Examples,
     folder: Path,
     *,
     resume: bool,
@@ -63,7 +63,7 @@ def fit(
     steps = len(train.plan)
     objective = compile_model(model, steps * training.epochs)
 
-    def dealt(data: Data, epochs: range, start: int = 0) -> Any:
+    def dealt(data: Examples, epochs: range, start: int = 0) -> Any:
         return distribution.dataset(
             model.network.distribute_strategy, partial(batches, model, data, epochs, start)
         )
@@ -89,7 +89,7 @@ def fit(
         )
 
 
-def _make_metrics(model: Model, data: Data) -> None:
+def _make_metrics(model: TrainedModel, data: Examples) -> None:
     """Make the metrics' variables, as Keras does at the first batch: a checkpoint has them too."""
     row = {name: column[:1] for name, column in data.raw.items()}
     x, y, *weights = element(model, row, tf.constant(data.plan.widths[-1]))

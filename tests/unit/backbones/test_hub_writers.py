@@ -98,7 +98,7 @@ def test_a_writer_of_keras_hubs(name, make, kind, tmp_path):
     assert here["generated"].tolist() == again["generated"].tolist()
     saved = export(model, {}, "")
     answer = tf.saved_model.load(str(saved)).signatures["serving_default"]
-    (column,) = task.inputs(made.options)
+    (column,) = task.input_columns(made.options)
     texts = tf.constant([as_request(row[column.name]) for row in sample])
     told = answer(**{column.name: texts})
     assert [t.decode() for t in told["generated"].numpy()] == here["generated"].tolist()

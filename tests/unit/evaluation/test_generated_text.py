@@ -127,7 +127,7 @@ def test_no_rows_at_all_score_nothing(tmp_path):
     assert generated_text.rouge([], []) == {"rouge1": 0, "rouge2": 0, "rougeL": 0}
     assert generated_text.self_bleu([]) == generated_text.bleu_against([], ["a"], 2) == 0
     assert generated_text.bleu_against(["a"], [], 2) == 0
-    check(generated_text.judge([], [], [], headline="bleu", baselines={"copy": []}), tmp_path)
+    check(generated_text.report([], [], [], headline="bleu", baselines={"copy": []}), tmp_path)
 
 
 @SETTINGS
@@ -165,8 +165,8 @@ def test_identical_texts_score_full_marks(texts):
 @pytest.mark.parametrize("piece", ["y", "的", "the cat ", "! ", "a\n\nb. "])
 def test_an_endless_line_costs_no_minutes(piece):
     text = piece * (100_000 // len(piece))
-    generated_text.judge([text], [[text]], [text], headline="rougeL", baselines={"copy": [text]})
-    generated_text.judge([text], [["The end of it."]], [text], headline="rougeL", baselines={})
+    generated_text.report([text], [[text]], [text], headline="rougeL", baselines={"copy": [text]})
+    generated_text.report([text], [["The end of it."]], [text], headline="rougeL", baselines={})
     generated_text.self_bleu([text, text])
     generated_text.lead(text)
 
@@ -285,7 +285,7 @@ def test_the_lead_of_a_document(document, sentences, expected):
 def test_a_report_of_generated_texts(tmp_path):
     sources = ["Le chat", "Il courait", "Que veux-tu voir", "Dernier"]
     scores = np.array([-0.1, -0.5, -0.4, -9.0], "float32")
-    report = generated_text.judge(
+    report = generated_text.report(
         TEXTS,
         REFERENCES,
         sources,
@@ -324,7 +324,7 @@ def test_a_report_of_generated_texts(tmp_path):
 
 
 def test_the_ratio_of_lengths_is_that_of_sacrebleu():
-    report = generated_text.judge(
+    report = generated_text.report(
         ["a b c", "d"], [["a b"], ["d e f"]], None, headline="bleu", baselines={}
     )
     assert report.metrics["length_ratio"] == pytest.approx(4 / 5)
@@ -333,7 +333,7 @@ def test_the_ratio_of_lengths_is_that_of_sacrebleu():
 
 def test_loops_are_counted_and_warned_of():
     texts = ["well, " + "I do not know " * 3, "I do not know. I do not know.", "ha " * 6, "fine"]
-    report = generated_text.judge(
+    report = generated_text.report(
         texts, [["fine"]] * 4, None, headline="chrf", baselines={"first": ["no"] * 4}
     )
     assert report.metrics["repeated"] == 0.5
@@ -342,7 +342,9 @@ def test_loops_are_counted_and_warned_of():
 
 def test_samples_are_spread_evenly_and_cut_in_their_middle():
     texts = [f"{i} " + "x" * 500 + " end" for i in range(100)]
-    report = generated_text.judge(texts, [[t] for t in texts], texts, headline="bleu", baselines={})
+    report = generated_text.report(
+        texts, [[t] for t in texts], texts, headline="bleu", baselines={}
+    )
     rows = report.tables[1].rows
     assert [int(row[0].split()[0]) for row in rows] == [0, 14, 28, 42, 57, 71, 85, 99]
     assert all(len(cell) < 210 and cell.endswith("end") for row in rows for cell in row)
@@ -350,7 +352,7 @@ def test_samples_are_spread_evenly_and_cut_in_their_middle():
 
 @pytest.mark.parametrize("text", ["fine", "", "你好", "😀" * 5, "a\nb|c", "العربية", "\x00"])
 def test_one_row_of_any_kind_can_be_reported(text, tmp_path):
-    report = generated_text.judge(
+    report = generated_text.report(
         [text],
         [["fine"]],
         [text],

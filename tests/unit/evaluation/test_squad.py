@@ -101,7 +101,7 @@ def test_any_text_is_judged(question, text):
 def test_report():
     gold = [["Paris"], ["red wine"], [], []]
     given_answers = ["paris", "wine", "", "Rome"]
-    report = squad.judge(
+    report = squad.report(
         ["Where?", "What?", "Who?", "Who?"],
         ["It is in Paris.", "Red wine.", "x", "Rome"],
         gold,
@@ -132,5 +132,5 @@ def test_report():
 
 
 def test_report_of_questions_that_all_have_answers_says_nothing_of_others():
-    report = squad.judge(["Who?"], ["Ann."], [["Ann"]], ["Ann"], np.ones(1, np.float32))
+    report = squad.report(["Who?"], ["Ann."], [["Ann"]], ["Ann"], np.ones(1, np.float32))
     assert list(report.metrics) == ["f1", "exact_match", "baseline_f1", "baseline_exact_match"]

@@ -16,7 +16,7 @@ from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.training import answering
-from tfnlp.training.model import Model, prepare
+from tfnlp.training.model import TrainedModel, prepare
 
 TEXTS = [
     "Zoë 👍🏽 met <e1>Ann</e1> in Köln.",
@@ -26,7 +26,7 @@ TEXTS = [
 ]
 
 
-def _model(name: str) -> Model:
+def _model(name: str) -> TrainedModel:
     task = tasks.load(name)
     values = {
         "task": {"name": name, "max_length": 32},

@@ -58,8 +58,8 @@ def backbone(tmp_path_factory) -> str:
 def _rows(task, options):
     sample = task.sample(options) * 4
     columns = {name: [row[name] for row in sample] for name in sample[0]}
-    fixed = {c.of for c in task.targets(options) if c.kind in ("spans", "answers")}
-    for column in task.inputs(options):
+    fixed = {c.of for c in task.target_columns(options) if c.kind in ("spans", "answers")}
+    for column in task.input_columns(options):
         if column.kind == "text" and column.name not in fixed:
             longer = [f"{text} " * (i % 4 + 1) for i, text in enumerate(columns[column.name])]
             columns[column.name] = HOSTILE + longer[len(HOSTILE) :]

@@ -66,10 +66,10 @@ def test_answers_of_blocks_are_the_likelihoods_of_what_was_hidden(model):
 
 def test_gaps_of_a_text_are_filled(model):
     texts = ["A [MASK] and [MASK].", "No gap.", "", "[MASK]" * 30]
-    answers = {n: t.numpy() for n, t in model.answer({"text": tf.constant(texts)}).items()}
+    answers = {n: t.numpy() for n, t in model.respond({"text": tf.constant(texts)}).items()}
     assert answers["masks"].tolist() == [2, 0, 0, 14]  # of 30, as many as 16 tokens hold
     assert answers["masks/tokens"].shape == (4, 14, 5)
-    alone = {n: t.numpy() for n, t in model.answer({"text": tf.constant(texts[:1])}).items()}
+    alone = {n: t.numpy() for n, t in model.respond({"text": tf.constant(texts[:1])}).items()}
     np.testing.assert_allclose(alone["masks/scores"][0], answers["masks/scores"][0, :2], atol=1e-6)
     assert alone["masks/token"].tolist() == answers["masks/tokens"][:1, :2, 0].tolist()
     assert (np.diff(alone["masks/scores"]) <= 0).all()

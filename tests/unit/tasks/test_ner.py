@@ -59,7 +59,7 @@ def encode(name, max_length, overlap):
 
 def raw_of(texts, entities):
     rows = Rows("the test", {"text": texts, "entities": entities}, list(range(len(texts))))
-    raw = batching.tensors(rows, (*ner.TASK.inputs(None), *ner.TASK.targets(None)))
+    raw = batching.tensors(rows, (*ner.TASK.input_columns(None), *ner.TASK.target_columns(None)))
     return {name: raw[f"entities/{name}"] for name in ("start", "end", "label")}
 
 
@@ -194,7 +194,7 @@ def test_values_are_those_of_seqeval(pairs):
     pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in pairs]
     texts = [" ".join("w" * len(a)) for a, _ in pairs]
     gold, found = ([of_tags(t, p[i]) for t, p in zip(texts, pairs, strict=True)] for i in (0, 1))
-    report = spans.judge(texts, gold, found, [places(t) for t in texts], LABELS, {})
+    report = spans.report(texts, gold, found, [places(t) for t in texts], LABELS, {})
     right = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=True))
     assert report.metrics["word_accuracy"] == pytest.approx(right / sum(len(a) for a, _ in pairs))
     if any(gold) or any(found):  # seqeval has nothing to say of no spans at all
@@ -308,7 +308,7 @@ def test_the_baseline_gives_each_word_its_usual_tag():
         [(0, 4, "LOC"), (5, 11, "PER")],
         [(1, 3, "LOC"), (3, 4, "LOC")],
     ]
-    report = spans.judge(texts, gold, gold, [[] for _ in texts], ["LOC", "PER"], learned)
+    report = spans.report(texts, gold, gold, [[] for _ in texts], ["LOC", "PER"], learned)
     assert report.metrics["baseline_f1"] == pytest.approx(8 / 11)
     assert report.metrics["f1"] == 1.0
 
@@ -318,7 +318,7 @@ def test_the_report_shows_errors_and_warns_of_what_cannot_be_found():
     gold = [[(0, 4, "PER"), (17, 22, "LOC")], [(200, 203, "ORG")]]
     found = [[(0, 4, "LOC")], []]
     where = words.places(tokenizer_of(NAMES[0]), texts)
-    report = spans.judge(texts, gold, found, where, ["LOC", "PER"], {})
+    report = spans.report(texts, gold, found, where, ["LOC", "PER"], {})
     assert report.tables[1].rows[0] == (texts[0], "Anna (PER); stadt (LOC)", "Anna (LOC)")
     assert report.tables[1].rows[1][0].endswith("Bob")
     assert report.tables[1].rows[1][0].startswith("…")
@@ -332,10 +332,10 @@ def test_learn_and_faults():
     rows = Rows("train.jsonl", {"text": ["a", "b"], "entities": [[], [(0, 1, "X")]]}, [1, 2])
     facts = ner.learn(rows, ner.Options())
     assert facts["labels"] == ["X"]
-    assert not list(ner.faults(rows, facts))
+    assert not list(ner.unusable_rows(rows, facts))
     other = Rows(
         "v.jsonl", {"text": ["a", "b"], "entities": [[(0, 1, "X")], [(0, 1, "Y")]]}, [1, 2]
     )
-    assert [bad.number for bad in ner.faults(other, facts)] == [2]
+    assert [bad.number for bad in ner.unusable_rows(other, facts)] == [2]
     with pytest.raises(UserError, match="no row has a labelled span"):
         ner.learn(rows.take([0]), ner.Options())

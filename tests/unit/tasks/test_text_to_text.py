@@ -112,7 +112,7 @@ def test_a_file_of_chats_holds_turns_and_their_answers(tmp_path):
     file = tmp_path / "chats.jsonl"
     file.write_text(json.dumps({"messages": messages}) + "\n")
     task = tasks.load("dialogue")
-    columns = task.inputs(task.options()) + task.targets(task.options())
+    columns = task.input_columns(task.options()) + task.target_columns(task.options())
     assert read(file, columns).columns == {"history": [said[:3]], "response": [said[3]]}
 
 
@@ -235,7 +235,7 @@ def test_likelihoods_are_those_of_the_targets(model):
 
 def test_prompts_are_grouped_by_their_lengths(model):
     several = rows("dialogue", model.experiment.options)
-    columns = model.task.inputs(model.experiment.options)
+    columns = model.task.input_columns(model.experiment.options)
     raw = batching.tensors(several, columns)
     lengths = model.task.encode(model.context, raw)[0]["prompt_lengths"].numpy()
     assert examples.measure(model, raw).lengths.tolist() == lengths.tolist()

@@ -22,7 +22,7 @@ CLUSTER = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "in
 def test_a_wrong_tf_config_is_named(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UserError, match="--distribute multiworker needs TF_CONFIG"):
-        distribution.strategy("multiworker", 8)
+        distribution.devices("multiworker", 8)
 
 
 TWO_REPLICAS = """
@@ -75,8 +75,8 @@ def trained(strategy, **settings):
     state = [v.numpy() for v in model.optimizer.variables]
     return history, [v.numpy() for v in distribution.single(model).weights], state, model
 
-one = distribution.strategy("none", 8)
-two = distribution.strategy("mirrored", 8)
+one = distribution.devices("none", 8)
+two = distribution.devices("mirrored", 8)
 assert two.num_replicas_in_sync == 2
 for settings in ({"clip_norm": 0.01}, {"accumulate": 2, "clip_norm": 0.01},
                  {"accumulate": 2, "layer_decay": 0.5}):
@@ -94,7 +94,7 @@ for settings in ({"clip_norm": 0.01}, {"accumulate": 2, "clip_norm": 0.01},
             np.testing.assert_array_equal(first, second)
     assert np.ptp(h1["loss"]) > 0.01
 try:
-    distribution.strategy("mirrored", 7)
+    distribution.devices("mirrored", 7)
 except UserError as error:
     assert "--batch-size 7 cannot be dealt out evenly over 2 replicas" in str(error)
     print("good")
@@ -123,7 +123,7 @@ def main(argv):
     place, resume, *flags = argv
     tf.config.experimental.enable_op_determinism()
     e, _ = arguments.parse(flags, Parser())
-    strategy = distribution.strategy(e.training.distribute, e.training.batch_size)
+    strategy = distribution.devices(e.training.distribute, e.training.batch_size)
     with distribution.others_needed(strategy):
         splits = examples.read_splits(e, tasks.load(e.task))
         with strategy.scope():
