@@ -42,7 +42,7 @@ def prepared(backbone: str, tokens: int, folder: str) -> TrainedModel:
     }
     made = from_values(values, task.options, "the benchmark")
     model = prepare(made, Rows("sample", {"text": [TEXT]}, [1]))
-    model.context.facts["widths"] = [32]
+    model.lengths.append(32)
     return model
 
 

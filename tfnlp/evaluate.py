@@ -74,7 +74,7 @@ class Exported:
         folder: the version's folder.
         experiment: what made the model.
         task: its task.
-        facts: what the data fixed, and calibration.
+        facts: what its facts.json holds.
     """
 
     folder: Path
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
     values["columns"] = {**values.get("columns", {}), **headers}
     options = make(Options, values, "the command line")
     exported = _exported(find_model(given["model"]))
-    if exported.task.pack and not exported.task.target_columns(exported.experiment.options):
+    if exported.task.repacks(exported.experiment.options):
         raise UserError(
             f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
             "rows, by which alone it is judged: see metrics.json there, or train again"

@@ -39,8 +39,13 @@ if TYPE_CHECKING:
 
     from pipelines.tokenizers.tokenizer import Tokenizer
 
+Kind: TypeAlias = Literal["encoder", "causal", "encoder-decoder"]
 Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
+
+# What facts.json holds beside the facts: what else a context is made of, and the model's lengths.
+# The names are those that version 0.1.0 wrote.
+RESERVED = ("form", "positions", "chat", "widths")
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,32 @@ class Context:
         options: an instance of the task's options.
         tokenizer: the backbone's tokenizer.
         max_length: longest input the backbone takes, or the user's shorter choice [tokens].
-        facts: what the data fixed (label names), and what calibration adds; JSON values. Of a
-            task that writes also ``form``, the backbone's kind, ``positions``, the most tokens it
-            can count, and ``chat``, the strings of its chat template, if it has one.
+        facts: what the data fixed (label names), and what calibration and the strategy add; JSON
+            values. The names ``form``, ``positions``, ``chat`` and ``widths`` are reserved.
+        kind: what the backbone is.
+        positions: the most tokens that the backbone has positions for.
         target: the vocabulary that is written with, if it is not the backbone's.
+        chat: the strings of the backbone's chat template (`pipelines.encoding.chat`), if it has
+            one; JSON values.
+
+    Raises:
+        UserError: a fact has a reserved name.
     """
 
     options: Any
     tokenizer: Tokenizer
     max_length: int
     facts: dict[str, Any]
+    kind: Kind
+    positions: int
     target: Tokenizer | None = None
+    chat: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the facts' names."""
+        for name in RESERVED:
+            if name in self.facts:
+                raise UserError(f"a fact is named {name!r}, which is reserved (rename it)")
 
     @property
     def writes(self) -> Tokenizer:
@@ -75,20 +95,47 @@ class Context:
         return [thing for tokenizer in both for thing in tokenizer.resources]
 
 
-def load_context(folder: Path, options: Any, facts: dict[str, Any]) -> Context:
+def to_json(context: Context, lengths: Sequence[int]) -> dict[str, Any]:
+    """Return what facts.json holds: the facts, and what else `load_context` needs.
+
+    Args:
+        context: of a trained model.
+        lengths: that its training batches were padded to [tokens].
+    """
+    return {
+        **context.facts,
+        "form": context.kind,
+        "positions": context.positions,
+        "chat": context.chat,
+        "widths": list(lengths),
+    }
+
+
+def load_context(folder: Path, options: Any, saved: Mapping[str, Any]) -> Context:
     """Make the context of a trained model from the vocabularies in a folder.
 
     Args:
         folder: holds ``tokenizer``, and ``target_tokenizer`` if it writes with another.
         options: the task's.
-        facts: as they were saved.
+        saved: what `to_json` returned. Version 0.1.0 left out ``form``, ``positions`` and ``chat``
+            for tasks that do not write, whose backbones are encoders.
     """
     from pipelines.tokenizers import tokenizer
 
     other = folder / "target_tokenizer"
     target = tokenizer.load(other) if other.exists() else None
     own = tokenizer.load(folder / "tokenizer")
-    return Context(options, own, options.max_length, facts, target)
+    facts = {name: value for name, value in saved.items() if name not in RESERVED}
+    return Context(
+        options,
+        own,
+        options.max_length,
+        facts,
+        saved.get("form", "encoder"),
+        saved.get("positions", options.max_length),
+        target,
+        saved.get("chat"),
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +153,36 @@ class Objective:
     metrics: list[Any]
     monitor: str
     mode: Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What only tasks that write text have.
+
+    Their options have what `tfnlp.generation.options.WritingOptions` has; ``judged``, for how many
+    rows an evaluation has texts written, and ``decoding``, how ``serving_default`` chooses tokens,
+    are read outside the task.
+
+    Attributes:
+        vocabulary: (rows, options, the backbone's tokenizer or None) -> the vocabulary to write
+            with, learned from the training rows, or None to take the backbone's.
+        generate: (context, network, raw) -> answers to requests, in place of ``encode``, the
+            network and ``decode`` of `Task`; those are for rows with targets then.
+        settings: options -> signature -> what else a request may say, each name with the value
+            that it has otherwise.
+        setting_signatures: (context, network) -> signature -> (function, its tf.TensorSpecs): the
+            signatures whose requests may have settings, and those that write on step by step.
+        max_tokens: options -> the longest text that is written [tokens].
+        figures: (context, network, N rows, N texts written) -> name -> what draws a picture that
+            needs the network.
+    """
+
+    vocabulary: Callable[[Rows, Any, Tokenizer | None], Tokenizer | None]
+    generate: Callable[[Context, keras.Model, Tensors], dict[str, tf.Tensor]]
+    settings: Callable[[Any], dict[str, dict[str, Any]]]
+    setting_signatures: Callable[[Context, keras.Model], dict[str, Any]]
+    max_tokens: Callable[[Any], int]
+    figures: Callable[[Context, keras.Model, Rows, Sequence[str]], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,17 +221,15 @@ class Task:
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
         regress: answers -> outputs (B,) float32 for ``:regress``, or None.
-        backbones: the kinds of backbones that it can be put on (`tfnlp.backbones.families.Kind`).
+        backbones: the kinds of backbones that it can be put on.
         defaults: section -> option -> the default, where it is another for this task.
-
-    Tasks that write text have more:
-        vocabulary: (rows, options, the backbone's tokenizer or None) -> the vocabulary to write
-            with, learned from the training rows, or None to take the backbone's.
-        generate: (context, network, raw) -> answers to requests, in place of ``encode``, the
-            network and ``decode``; those are for rows with targets then.
-        settings: options -> signature -> what else a request may say, with its value otherwise.
-        calls: (context, network) -> signature -> (function, tf.TensorSpecs), those with settings.
-        figures: (context, network, N rows, N texts written) -> pictures that need the network.
+        reading: how a request's text that is longer than ``max_length`` is read: it is ``cut``;
+            or read in up to ``options.windows`` ``windows`` and cut behind them; or read in as
+            many ``parts`` as it needs.
+        rowwise: whether the network's outputs for a row, and their shape, depend on nothing but
+            the row and the length that the batch is padded to; parts of a batch may then go
+            through it beside each other.
+        writing: what a task that writes text has besides; None of one that does not.
     """
 
     summary: str
@@ -180,13 +255,19 @@ class Task:
     save_extra: Callable[[Context, Any, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
-    backbones: tuple[str, ...] = ("encoder",)
+    backbones: tuple[Kind, ...] = ("encoder",)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    vocabulary: Callable[[Rows, Any, Tokenizer | None], Tokenizer | None] | None = None
-    generate: Callable[[Context, keras.Model, Tensors], dict[str, tf.Tensor]] | None = None
-    settings: Callable[[Any], dict[str, dict[str, Any]]] = lambda options: {}
-    calls: Callable[[Context, keras.Model], dict[str, Any]] = lambda context, network: {}
-    figures: Callable[[Context, keras.Model, Rows, Sequence[str]], dict[str, Any]] | None = None
+    reading: Literal["cut", "windows", "parts"] = "cut"
+    rowwise: bool = True
+    writing: Writing | None = None
+
+    def windows(self, options: Any) -> int:
+        """Return the most windows in which a text is read before it is cut; 1 of other readings."""
+        return int(options.windows) if self.reading == "windows" else 1
+
+    def repacks(self, options: Any) -> bool:
+        """Say whether examples are made of the rows' texts anew, so that none is one row's."""
+        return self.pack is not None and not self.target_columns(options)
 
     def check(self, rows: Rows, facts: dict[str, Any]) -> None:
         """Raise UserError if rows cannot be used, naming the first and counting all."""

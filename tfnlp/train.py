@@ -101,7 +101,6 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
     task.check(splits.validation, model.context.facts)
     train = examples.arrange(model, splits.train, shuffle=True)
     validation = examples.arrange(model, splits.validation, shuffle=False)
-    model.context.facts["widths"] = train.plan.widths.tolist()
     if not chief:
         trainer.fit(model, train, validation, Path(), resume=resume, callbacks=[])
         return
@@ -113,7 +112,7 @@ def _train(experiment: Experiment, resume: bool, strategy: tf.distribute.Strateg
         before = answering.evaluate(model, splits.validation).metrics
         write_json(run / "before.json", before)
     bar = terminal.Progress(len(train.plan), experiment.training.epochs)
-    shown = partial(answering.samples, model, splits.validation) if task.generate else None
+    shown = partial(answering.samples, model, splits.validation) if task.writing else None
     log = tensorboard.Log(model, train, run, before, shown)
     state = trainer.fit(model, train, validation, run, resume=resume, callbacks=[bar, log])
     write_json(run / "history.json", state.history)

@@ -101,7 +101,7 @@ def _backbone(task: tasks.Task) -> dict[str, Any]:
 
 def _options(task: tasks.Task, variant: str) -> dict[str, Any]:
     """Return the variant's options; what is written is short, or most of the time goes there."""
-    short = {"max_tokens": 16, "beams": 2} if task.generate else {}
+    short = {"max_tokens": 16, "beams": 2} if task.writing else {}
     known = {field.name for field in dataclasses.fields(task.options)}
     return {**VARIANTS[variant], **{n: value for n, value in short.items() if n in known}}
 
@@ -139,7 +139,6 @@ def trained(request, tmp_path_factory):
     task.check(rows, model.context.facts)
     train = examples.arrange(model, rows, shuffle=True)
     held = examples.arrange(model, rows, shuffle=False)
-    model.context.facts["widths"] = train.plan.widths.tolist()
     state = trainer.fit(model, train, held, folder, resume=False, callbacks=[])
     model = answering.calibrated(model, held)
     storage.save(model, folder)
@@ -235,7 +234,7 @@ def test_warmup_requests_are_answered(trained):
     path = trained.saved / "assets.extra" / "tf_serving_warmup_requests"
     answer = tf.saved_model.load(str(trained.saved)).signatures["serving_default"]
     records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
-    assert len(records) == len(trained.model.context.facts["widths"])
+    assert len(records) == len(trained.model.lengths)
     for record in records:
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         assert request.model_spec.name == trained.model.experiment.name

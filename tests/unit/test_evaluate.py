@@ -66,7 +66,8 @@ def model(tmp_path_factory):
         "the test",
     )
     built = prepare(made, rows_of(20))
-    built.context.facts.update({"temperature": 1.7, "widths": [32]})
+    built.context.facts["temperature"] = 1.7
+    built.lengths.append(32)
     head = built.network.layers[-1]
     head.set_weights([weight * 20 for weight in head.get_weights()])  # answers that differ
     report = answering.evaluate(built, rows_of(150))

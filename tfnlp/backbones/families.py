@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import keras
 import keras_hub
 from keras_hub.models import CausalLM, Seq2SeqLM
 
-Kind: TypeAlias = Literal["encoder", "causal", "encoder-decoder"]
+from tfnlp.task import Kind
 
 # Encoders whose vocabularies we read: model_type of Hugging Face, and the class of KerasHub.
 ENCODERS = {

@@ -20,8 +20,9 @@ from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import entry, families
 from tfnlp.backbones.encoder import Encoder
-from tfnlp.backbones.families import ENCODERS, Kind
+from tfnlp.backbones.families import ENCODERS
 from tfnlp.backbones.undrawn import undrawn
+from tfnlp.task import Kind
 
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
 SCRATCH = "scratch"

@@ -13,7 +13,7 @@ from pipelines.rows import Column
 from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Experiment
 from tfnlp.extensions import SUPERVISED, Strategy
-from tfnlp.options import Parser, add_flags, unknown_key
+from tfnlp.options import Parser, add_flags, plain, unknown_key
 from tfnlp.runs.experiment_yaml import check_sections, from_values, read_yaml, task_name
 from tfnlp.task import Task
 
@@ -122,11 +122,10 @@ def add_column_flags(group: argparse._ArgumentGroup, columns: Sequence[Column]) 
 
 
 def columns_of(chosen: Task) -> list[Column]:
-    """Return every column that a task can read, whatever its options."""
-    plain = chosen.options()
-    variants = [plain]
-    if hasattr(plain, "pair"):
-        variants.append(dataclasses.replace(plain, pair=True))
+    """Return every column that a task can read, whichever of its flags is set."""
+    usual = chosen.options()
+    flags = {name: value for name, value in plain(usual).items() if isinstance(value, bool)}
+    variants = [usual, *(dataclasses.replace(usual, **{n: not v}) for n, v in flags.items())]
     found = {
         c.name: c for v in variants for c in (*chosen.input_columns(v), *chosen.target_columns(v))
     }

@@ -62,7 +62,7 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
     if cut:
         options = experiment.options
         room = f"--max-length {options.max_length}"
-        if hasattr(options, "windows"):
+        if model.task.reading == "windows":
             room += f" with --windows {options.windows}"
         warn(
             f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%}) are longer than "
@@ -172,7 +172,7 @@ def next_steps(
     line(f"    python -m tfnlp.predict {model.parent} {texts}")
     line(f"    python -m tfnlp.serve {model.parent.parent}")
     backbone = run / "model" / "backbone"
-    writes = tasks.load(experiment.task).generate is not None
+    writes = tasks.load(experiment.task).writing is not None
     if writes or not backbone.is_dir():  # else the backbone is what is wanted
         line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
     if backbone.is_dir():

@@ -15,9 +15,9 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.config import Experiment
 from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
-from tfnlp.task import Context, Task
+from tfnlp.task import Task
 from tfnlp.training import examples
-from tfnlp.training.model import TrainedModel, backbone_of, writing_facts
+from tfnlp.training.model import TrainedModel, backbone_of, check_length, context_of
 
 TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
@@ -44,20 +44,13 @@ def check(
     if both is None:
         return
     backbone, target = both
-    if chosen.generate:
-        facts = {**facts, **writing_facts(backbone)}
-    limit = backbone.max_length
-    if options.max_length > limit:
-        found.error(
-            f"--max-length {options.max_length} is more than the {limit} tokens that {name} has "
-            "positions for (use --windows to read longer texts)"
-        )
-    context = Context(options, backbone.tokenizer, min(options.max_length, limit), facts, target)
+    found.attempt(lambda: check_length(experiment, chosen, backbone))
+    context = context_of(experiment, backbone, target, facts)
     model = TrainedModel(experiment, chosen, context, backbone.model)
     table, lengths = [], {}
     for split in rows:
         total, lost = _measured(model, rows[split])
-        if chosen.pack:  # a longer text runs on in the next example
+        if chosen.repacks(options):  # a longer text runs on in the next example
             lost = np.zeros_like(lost)
         told = {
             "median": int(np.quantile(total, 0.5, method="higher")),
@@ -70,7 +63,7 @@ def check(
         lengths[split] = total
         found.facts.setdefault("tokens", {})[split] = told
         table.append((split, *told.values()))
-        _cut(rows[split], lost, options, found)
+        _cut(rows[split], lost, chosen, options, found)
         _unknown(
             rows[split], [c.name for c in chosen.input_columns(options)], backbone.tokenizer, found
         )
@@ -80,7 +73,7 @@ def check(
     found.tables.append(histogram(f"tokens a row in {first}", lengths[first]))
     held = found.facts["tokens"][first]
     advice = [
-        (share, tokens, _advice(tokens, options, limit, held["rows cut"] > 0))
+        (share, tokens, _advice(tokens, chosen, options, backbone.max_length, held["rows cut"] > 0))
         for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
     ]
     found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
@@ -93,7 +86,7 @@ def _measured(model: TrainedModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     raw = batching.tensors(rows, model.task.input_columns(model.context.options))
     read = examples.measure(model, raw)
     options = model.context.options
-    if getattr(options, "windows", 1) == 1:
+    if model.task.windows(options) == 1:
         return read.tokens + read.lost, read.lost
     # Windows overlap, so what is seen in several is not the length.
     context = dataclasses.replace(model.context, options=dataclasses.replace(options, windows=1))
@@ -101,7 +94,7 @@ def _measured(model: TrainedModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return once.tokens + once.lost, read.lost
 
 
-def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
+def _cut(part: Rows, lost: np.ndarray, chosen: Task, options: Any, found: Findings) -> None:
     """Tell of rows that are longer than what is read."""
     bad = [
         BadRow(number, f"its last {cut} token{'s are' if cut > 1 else ' is'} cut")
@@ -109,7 +102,7 @@ def _cut(part: Rows, lost: np.ndarray, options: Any, found: Findings) -> None:
         if cut
     ]
     if bad:
-        windows = getattr(options, "windows", 1)
+        windows = chosen.windows(options)
         reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
         share = f"{len(bad) / len(part):.1%}"
         found.warn(f"{part.source}: {counted(bad)} ({share}) longer than {reading} are cut", bad)
@@ -141,7 +134,7 @@ def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Finding
         )
 
 
-def _advice(tokens: int, options: Any, limit: int, cut: bool) -> str:
+def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> str:
     """Return the flags with which a text of so many tokens is read to its end."""
     if tokens <= limit:
         (least,) = (
@@ -150,8 +143,8 @@ def _advice(tokens: int, options: Any, limit: int, cut: bool) -> str:
         return f"--max-length {max(tokens, least)}"
     if not cut:  # some tasks take as many windows as a text needs
         return "none: it is read in parts"
-    # In a pair the first text stands in each window; some tasks know no windows.
-    if not hasattr(options, "windows") or getattr(options, "pair", True):
+    # In a pair the first text stands in each window.
+    if chosen.reading != "windows" or len(chosen.input_columns(options)) > 1:
         return f"more than the backbone's --max-length {limit}"
     # As pipelines.encoding.segments lays windows, two special tokens in each.
     span = limit - 2

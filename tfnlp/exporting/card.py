@@ -22,11 +22,12 @@ from tfnlp.training.model import TrainedModel, columns
 def _room(model: TrainedModel) -> str:
     """Say how much of a text the model reads."""
     tokens = f"{model.context.max_length} tokens"
-    if model.task.generate:
-        longest = model.experiment.options.max_tokens
+    options = model.experiment.options
+    if model.task.writing:
+        longest = model.task.writing.max_tokens(options)
         return f"{tokens} and writes up to {longest}; what goes beyond is cut"
-    windows = getattr(model.experiment.options, "windows", None)
-    if windows is None:
+    windows = model.task.windows(options)
+    if model.task.reading == "parts":
         return f"{tokens} in each of as many windows as the text needs"
     return f"{tokens}{f' in each of {windows} windows' * (windows > 1)}; what goes beyond is cut"
 
@@ -83,9 +84,9 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
 
 def _settings(model: TrainedModel) -> list[str]:
     """Tell of the signatures whose requests have settings."""
-    ways = model.task.settings(model.experiment.options)
-    if not ways:
+    if model.task.writing is None:
         return []
+    ways = model.task.writing.settings(model.experiment.options)
     lines = ["", "Further signatures take, with each text, how tokens are chosen:", ""]
     for way, values in ways.items():
         listed = ", ".join(f"`{name}` {json.dumps(value)}" for name, value in values.items())

@@ -22,8 +22,7 @@ def _write_warmup(folder: Path, model: TrainedModel) -> None:
     wanted = columns(model.experiment, model.task, targets=False)
     sample = model.task.sample(model.context.options)[0]
     row = {c.name: as_request(sample[c.name]) for c in wanted}
-    widths = model.context.facts["widths"]
-    sizes = [width // len(wanted) for width in widths]
+    sizes = [length // len(wanted) for length in model.lengths]
     requests = [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
     write_warmup(folder, model.experiment.name, requests)
 

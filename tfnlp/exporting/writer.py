@@ -12,6 +12,7 @@ from pipelines.errors import UserError, reason
 from pipelines.files.writers import write_json
 from tfnlp.inference import serving_ops
 from tfnlp.inference.saved_model import INPUTS, SETTINGS
+from tfnlp.task import to_json
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -100,8 +101,8 @@ def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
     names = [column.name for column in inputs]
 
     def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if task.generate:
-            return task.generate(context, network, raw)
+        if task.writing:
+            return task.writing.generate(context, network, raw)
         features, offsets = task.encode(context, raw)
         return task.decode(context, raw, network(features, training=False), offsets)
 
@@ -136,7 +137,8 @@ def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
 
     ways = {"serving_default": from_columns(inputs)}
     ways |= {name: from_columns(own) for name, own in task.extra_inputs(context.options).items()}
-    ways |= task.calls(context, network)
+    if task.writing:
+        ways |= task.writing.setting_signatures(context, network)
     if task.decodes_from_ids:
         ways["tokens"] = (from_tokens, ids)
     if task.classify:
@@ -173,15 +175,16 @@ def _write_beside(folder: Path, model: TrainedModel, metrics: Mapping[str, Any],
     inputs = model.task.input_columns(model.context.options)
     write_json(folder / INPUTS, {column.name: column.kind for column in inputs})
     write_json(folder / "metrics.json", dict(metrics))
-    write_json(folder / "facts.json", model.context.facts)
+    write_json(folder / "facts.json", to_json(model.context, model.lengths))
     (folder / "README.md").write_text(card, "utf-8")
     vocabulary = folder / "assets.extra" / "tokenizer"  # TF Serving does not look at extra assets
     vocabulary.mkdir(parents=True)
     model.context.tokenizer.save(vocabulary)
     if model.context.target:
         model.context.target.save(folder / "assets.extra" / "target_tokenizer")
-    if settings := model.task.settings(model.context.options):
-        own = {"decoding": getattr(model.context.options, "decoding", "")}
+    if model.task.writing:
+        settings = model.task.writing.settings(model.context.options)
+        own = {"decoding": model.context.options.decoding}
         write_json(folder / SETTINGS, {"serving_default": own, **settings})
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])

@@ -33,7 +33,7 @@ def generate(
     """Write an answer to each prompt.
 
     Args:
-        context: with ``form`` and ``positions`` in its facts.
+        context: of the trained model.
         network: trained.
         features: what the network reads, ``prompt`` int32 (B, P) and ``prompt_lengths`` (B,).
         lost: int64 (B,), tokens of each text that are not among them.
@@ -91,7 +91,7 @@ def _settings(
     for name, (least, most) in LIMITS.items():
         if name in wanted:
             wanted[name] = tf.clip_by_value(wanted[name], least, most)
-    room = context.facts["positions"] - lengths
+    room = context.positions - lengths
     wanted["max_tokens"] = tf.minimum(wanted["max_tokens"], room)
     if "sampling_seed" in wanted:
         wanted["seed"] = wanted.pop("sampling_seed")
@@ -122,7 +122,7 @@ def _cached(context: Context, network: keras.Model) -> Network:
         "encoder": decoder.Cached,
         "encoder-decoder": decoder.CachedHub,
     }
-    return forms[context.facts["form"]](network)
+    return forms[context.kind](network)
 
 
 def ends(context: Context) -> Stop:
@@ -135,7 +135,7 @@ def ends(context: Context) -> Stop:
     return Stop(tuple(sorted(ids)), tokenizer.pad_id, tokenizer.detokenize)
 
 
-def calls(
+def with_settings(
     context: Context,
     network: keras.Model,
     names: tuple[str, ...],

@@ -61,7 +61,7 @@ def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
 
 def projected(model: TrainedModel) -> bool:
     """Say whether there is one vector that stands for a row."""
-    if model.task.pack or model.task.generate:
+    if model.task.writing:
         return False
     last = model.network.layers[-1].input
     return _embeds(model) or (not isinstance(last, list) and len(last.shape) == 2)

@@ -50,7 +50,7 @@ def _write(model: TrainedModel, aside: Path) -> None:
     network, context = model.network, model.context
     copies = 2 if model.task.save_extra else 1
     _ask_for_room(aside, copies * sum(4 * int(np.prod(w.shape)) for w in network.weights))
-    if context.facts.get("form", "encoder") == "encoder":
+    if context.kind == "encoder":
         # saved anew, it leaves its optimizer behind
         keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
     else:
@@ -64,7 +64,7 @@ def _write(model: TrainedModel, aside: Path) -> None:
     if context.target:
         (aside / "target_tokenizer").mkdir()
         context.target.save(aside / "target_tokenizer")
-    facts = json.dumps(context.facts, ensure_ascii=False, indent=1)
+    facts = json.dumps(tasks.to_json(context, model.lengths), ensure_ascii=False, indent=1)
     (aside / "facts.json").write_text(facts, "utf-8")
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
@@ -96,16 +96,19 @@ def load(run: Path) -> TrainedModel:
     values = read_yaml(folder / "experiment.yaml")
     task = tasks.load(values["task"]["name"])
     experiment = from_values(values, task.options, str(folder / "experiment.yaml"))
-    facts = json.loads((folder / "facts.json").read_text("utf-8"))
-    context = tasks.load_context(folder, experiment.options, facts)
+    saved = json.loads((folder / "facts.json").read_text("utf-8"))
+    context = tasks.load_context(folder, experiment.options, saved)
+    lengths = saved["widths"]
     if not (folder / "model.keras").exists():
         with undrawn():
             backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
-        return TrainedModel(experiment, task, context, task.build(context, backbone))
+        return TrainedModel(
+            experiment, task, context, task.build(context, backbone), lengths=lengths
+        )
     import tfnlp.heads  # the heads' layers must be known by name
 
     for name in discover.names(tfnlp.heads.__name__):
         discover.load(tfnlp.heads.__name__, name, "head")
     with undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
-    return TrainedModel(experiment, task, context, network)
+    return TrainedModel(experiment, task, context, network, lengths=lengths)

@@ -50,6 +50,7 @@ from pipelines.files.writers import read_json
 from pipelines.rows import Rows
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import to_values
+from tfnlp.training.model import longest_example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,8 +93,7 @@ class Log(keras.callbacks.Callback):
         self.run = run
         # Sources and targets are padded each by itself: no one share tells of both.
         self.two_sides = "decoder_ids" in model.network.input
-        # A causal model reads prompt and answer in one.
-        self.max_length = model.context.max_length + getattr(model.context.options, "max_tokens", 0)
+        self.longest = longest_example(model.task, model.context.options, model.context.kind)
         self.histograms = model.experiment.logging.histograms
         self.steps = len(train.plan)
         self.writers: dict[str, tf.io.TFRecordWriter] = {}
@@ -108,7 +108,7 @@ class Log(keras.callbacks.Callback):
         self.sizes = np.array([len(r) for r in rows])
         self.tokens = np.array([self.data.sizes.tokens[r].sum() for r in rows])
         windows = np.array([self.data.sizes.windows[r].max() for r in rows])
-        self.cells = self.sizes * windows * np.minimum(-(-widths // windows), self.max_length)
+        self.cells = self.sizes * windows * np.minimum(-(-widths // windows), self.longest)
         self.place = self.start = self.steps - self.params["steps"]
         self.step = epoch * self.steps + self.place
         self.seconds, self.total = 0.0, 0.0

@@ -18,7 +18,7 @@ from pipelines.rows import BadRow, Column, Rows
 from tfnlp.generation import signatures
 from tfnlp.generation.options import WritingOptions, requested, settings
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.task import Arrays, Context, Objective, Task, Tensors, Writing
 
 if TYPE_CHECKING:
     import keras
@@ -63,18 +63,21 @@ class TextToText:
             "target_columns": lambda options: (self.target,),
             "learn": lambda rows, options: {},
             "unusable_rows": all_usable,
-            "vocabulary": self.vocabulary,
             "encode": self.encode,
             "encode_targets": self.encode_targets,
             "build": build,
             "objective": objective,
             "decode": decode,
-            "generate": self.generate,
-            "calls": self.calls,
-            "settings": settings,
             "report": self.report,
-            "figures": self.figures,
             "decodes_from_ids": False,
+            "writing": Writing(
+                vocabulary=self.vocabulary,
+                generate=self.generate,
+                settings=settings,
+                setting_signatures=self.setting_signatures,
+                max_tokens=lambda options: options.max_tokens,
+                figures=self.figures,
+            ),
         }
         return Task(**{**fields, **more})
 
@@ -113,7 +116,7 @@ class TextToText:
             Offsets: ``lost``, int64 (B,), source tokens not read; in training also ``labels``,
             int32 (B, U) or (B, T), and ``length``, int64 (B,), tokens of both sides.
         """
-        if context.facts["form"] == "causal":
+        if context.kind == "causal":
             return self._encode_causal(context, raw)
         import tensorflow as tf
 
@@ -141,7 +144,7 @@ class TextToText:
         from pipelines.encoding import prompts
 
         tokenizer = context.tokenizer
-        form = prompts.template(tokenizer, context.facts.get("chat"))
+        form = prompts.template(tokenizer, context.chat)
         text = raw[self.source.name]
         turns = prompts.turns(text) if self.source.kind == "turns" else one_turn(text)
         asked, lost = prompts.ask(tokenizer, form, turns, context.max_length, self.keep)
@@ -170,9 +173,9 @@ class TextToText:
         given = requested(raw, context.options)
         return signatures.generate(context, network, features, offsets["lost"], given)
 
-    def calls(self, context: Context, network: keras.Model) -> dict[str, Any]:
+    def setting_signatures(self, context: Context, network: keras.Model) -> dict[str, Any]:
         """Return the signatures that take settings."""
-        return signatures.calls(context, network, (self.source.name,), self.encode)
+        return signatures.with_settings(context, network, (self.source.name,), self.encode)
 
     def report(self, context: Context, rows: Rows, answers: Arrays) -> Report:
         """Judge what was written by the references, beside what needs no model."""
@@ -202,7 +205,7 @@ class TextToText:
             rows: N rows.
             texts: what was written for each of them.
         """
-        if context.facts["form"] != "encoder":
+        if context.kind != "encoder":
             return {}
         import tensorflow as tf
 
@@ -321,14 +324,14 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     """Build the network: outputs are logits, (B, U, V) or (B, T, V)."""
     from tfnlp.heads import causal_lm, decoder
 
-    if context.facts["form"] == "causal":
+    if context.kind == "causal":
         return causal_lm.head(backbone)
     return decoder.head(
         backbone,
         vocabulary_size=context.writes.vocabulary_size,
         shared=context.target is None,
         layers=context.options.decoder_layers,
-        positions=context.facts["positions"],
+        positions=context.positions,
     )
 
 

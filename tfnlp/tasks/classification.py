@@ -114,5 +114,6 @@ TASK = Task(
     ),
     decode=_single_label.decode,
     report=report,
+    reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

@@ -218,5 +218,6 @@ TASK = Task(
     calibrate=calibrate,
     decode=decode,
     report=report,
+    reading="parts",
     decodes_from_ids=False,
 )

@@ -16,7 +16,7 @@ from tfnlp.generation import signatures
 from tfnlp.generation.options import WritingOptions, requested, settings
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.task import Arrays, Context, Task, Tensors
+from tfnlp.task import Arrays, Context, Task, Tensors, Writing
 from tfnlp.tasks import _text_to_text
 from tfnlp.tasks._text_to_text import TextToText
 
@@ -141,10 +141,10 @@ def generate(context: Context, network: keras.Model, raw: Tensors) -> dict[str, 
     return signatures.generate(context, network, features, offsets["lost"], given)
 
 
-def calls(context: Context, network: keras.Model) -> dict[str, Any]:
+def setting_signatures(context: Context, network: keras.Model) -> dict[str, Any]:
     """Return the signatures that take settings."""
     names = tuple(column.name for column in input_columns(context.options))
-    return signatures.calls(context, network, names, encode)
+    return signatures.with_settings(context, network, names, encode)
 
 
 def input_columns(options: Options) -> tuple[Column, ...]:
@@ -175,18 +175,21 @@ TASK = Task(
     sample=sample,
     learn=lambda rows, options: {},
     unusable_rows=_text_to_text.all_usable,
-    vocabulary=vocabulary,
     pack=pack,
     encode=encode,
     encode_targets=PAIR.encode_targets,
     build=_text_to_text.build,
     objective=_text_to_text.objective,
     decode=_text_to_text.decode,
-    generate=generate,
-    settings=settings,
-    calls=calls,
     report=report,
     decodes_from_ids=False,
+    writing=Writing(
+        vocabulary=vocabulary,
+        generate=generate,
+        settings=settings,
+        setting_signatures=setting_signatures,
+        max_tokens=lambda options: options.max_tokens,
+    ),
     backbones=("causal",),
     defaults={
         "backbone": {"name": "smollm2-135m"},

@@ -208,6 +208,7 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    rowwise=False,  # as many hidden pieces are answered as the batch's richest block has
     decodes_from_ids=False,
     save_extra=save_extra,
 )

@@ -169,5 +169,6 @@ TASK = Task(
     calibrate=calibrate,
     decode=decode,
     report=report,
+    reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

@@ -194,5 +194,6 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    reading="parts",
     decodes_from_ids=False,
 )

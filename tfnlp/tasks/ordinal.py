@@ -139,6 +139,7 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
     regress=lambda answers: answers["grade"],
 )

@@ -101,5 +101,6 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    reading="windows",
     regress=lambda answers: answers["value"],
 )

@@ -21,7 +21,8 @@ _BEGUN = 8  # words of a text that a language model is shown
 def evaluate(model: TrainedModel, rows: Rows) -> Report:
     """Answer rows and judge the answers; of a task that writes, texts for some of the rows."""
     answers = answer(model, rows)
-    if not model.task.generate:
+    writing = model.task.writing
+    if writing is None:
         return model.task.report(model.context, rows, answers)
     if not model.task.target_columns(model.experiment.options):
         report = model.task.report(model.context, rows, answers)
@@ -31,9 +32,9 @@ def evaluate(model: TrainedModel, rows: Rows) -> Report:
     some = rows.take(places)
     answers |= {"judged": np.array(places), **answer(model, some, asked=True)}
     report = model.task.report(model.context, rows, answers)
-    if model.task.figures:
+    if writing.figures:
         texts = answers["generated"].tolist()
-        report.figures.update(model.task.figures(model.context, model.network, some, texts))
+        report.figures.update(writing.figures(model.context, model.network, some, texts))
     return report
 
 

@@ -96,19 +96,19 @@ def arrange(
     Args:
         model: gives the encoding.
         rows: the rows.
-        shuffle: in another order each epoch, in batches of the experiment's size; otherwise
-            short rows first, in larger batches.
+        shuffle: to train on: in another order each epoch, in batches of the experiment's size, and
+            ``model.lengths`` is filled in; otherwise short rows first, in larger batches.
         raw: the rows as tensors, if not as :func:`examples` holds them.
     """
     experiment = model.experiment
     # A causal model has logits for every token of its rows, unless it is asked for new ones.
-    large = raw is None and model.context.facts.get("form") == "causal"
+    large = raw is None and model.context.kind == "causal"
     raw = examples(model, rows) if raw is None else raw
     sizes = measure(model, raw)
     size = experiment.training.batch_size
     size = size if shuffle or large else max(size, EVALUATION_BATCH)
     # Memory is for as many rows of max_length; of rows in many windows there are fewer.
-    room = model.context.max_length * getattr(experiment.options, "windows", 1)
+    room = model.context.max_length * model.task.windows(experiment.options)
     plan = batching.Plan(
         sizes.lengths,
         size,
@@ -117,6 +117,8 @@ def arrange(
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
         size * room,
     )
+    if shuffle:
+        model.lengths[:] = plan.widths.tolist()
     return Examples(rows, raw, sizes, plan)
 
 

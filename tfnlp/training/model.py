@@ -5,7 +5,7 @@ Dimensions: N rows, B batch, W windows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.config import Experiment
 from tfnlp.runtime import precision
-from tfnlp.task import Context, Task, Tensors
+from tfnlp.task import Context, Kind, Task, Tensors
 from tfnlp.training import distribution
 from tfnlp.training.network import streamed
 
@@ -34,6 +34,8 @@ class TrainedModel:
         context: options, tokenizer and facts.
         network: the functional Keras model.
         blocks: the backbone's layers from the embeddings up; empty for a loaded model.
+        lengths: that the batches of its training examples are padded to, shortest first [tokens];
+            empty until `tfnlp.training.examples.arrange` fills it in.
     """
 
     experiment: Experiment
@@ -41,6 +43,7 @@ class TrainedModel:
     context: Context
     network: keras.Model
     blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
+    lengths: list[int] = field(default_factory=list)
 
     @cached_property
     def count(self) -> Any:
@@ -65,8 +68,8 @@ class TrainedModel:
         @tf.function(autograph=False)
         def respond(raw: Tensors) -> dict[str, tf.Tensor]:
             asked = {column.name for column in columns(self.experiment, self.task, targets=False)}
-            if self.task.generate and asked == set(raw):
-                return self.task.generate(self.context, self.network, raw)
+            if self.task.writing and asked == set(raw):
+                return self.task.writing.generate(self.context, self.network, raw)
             features, offsets = self.task.encode(self.context, raw)
             outputs = self.network(features, training=False)
             return self.task.decode(self.context, raw, outputs, offsets)
@@ -93,20 +96,10 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     facts = task.learn(train, experiment.options)
     settings = experiment.backbone
     backbone, target = backbone_of(experiment, task, train)
-    max_length = experiment.options.max_length
-    writing = getattr(experiment.options, "max_tokens", 0) if backbone.kind == "causal" else 0
-    if max_length + writing > backbone.max_length:
-        more = f" with --max-tokens {writing}" if writing else ""
-        remedy = "" if task.generate else " (use --windows to read longer texts)"
-        raise UserError(
-            f"--max-length {max_length}{more} is more than the {backbone.max_length} tokens that "
-            f"{settings.name} has positions for{remedy}"
-        )
-    if task.generate:
-        facts |= writing_facts(backbone)
-    context = Context(experiment.options, backbone.tokenizer, max_length, facts, target)
+    check_length(experiment, task, backbone)
+    context = context_of(experiment, backbone, target, facts)
     network = distribution.replicated(task.build(context, backbone.model))
-    if not task.pack:  # of hidden pieces a model gives as many as the batch's richest block has
+    if task.rowwise:
         network = streamed(network)
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
@@ -120,9 +113,52 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     return TrainedModel(experiment, task, context, network, backbone.blocks)
 
 
-def writing_facts(backbone: loading.Backbone) -> dict[str, Any]:
-    """Return what a task that writes must know of its backbone."""
-    return {"form": backbone.kind, "positions": backbone.max_length, "chat": backbone.chat}
+def longest_example(task: Task, options: Any, kind: Kind) -> int:
+    """Return the longest that a window of an example can be [tokens].
+
+    A causal model reads what is asked and what is written in one, other models each by itself.
+    """
+    written = task.writing.max_tokens(options) if task.writing and kind == "causal" else 0
+    return int(options.max_length) + written
+
+
+def check_length(experiment: Experiment, task: Task, backbone: loading.Backbone) -> None:
+    """Raise UserError if an example can be longer than the backbone has positions for."""
+    options, limit = experiment.options, backbone.max_length
+    written = longest_example(task, options, backbone.kind) - options.max_length
+    if options.max_length + written > limit:
+        more = f" with --max-tokens {written}" if written else ""
+        remedy = " (use --windows to read longer texts)" if task.reading == "windows" else ""
+        raise UserError(
+            f"--max-length {options.max_length}{more} is more than the {limit} tokens that "
+            f"{experiment.backbone.name} has positions for{remedy}"
+        )
+
+
+def context_of(
+    experiment: Experiment,
+    backbone: loading.Backbone,
+    target: Tokenizer | None,
+    facts: dict[str, Any],
+) -> Context:
+    """Return the context of a task on a backbone.
+
+    Args:
+        experiment: its options.
+        backbone: what is fine-tuned.
+        target: the vocabulary that is written with, if it is not the backbone's.
+        facts: what the task learned.
+    """
+    return Context(
+        experiment.options,
+        backbone.tokenizer,
+        min(experiment.options.max_length, backbone.max_length),
+        facts,
+        backbone.kind,
+        backbone.max_length,
+        target,
+        backbone.chat,
+    )
 
 
 def backbone_of(
@@ -135,7 +171,7 @@ def backbone_of(
     """
     settings, options = experiment.backbone, experiment.options
     if settings.name.partition(":")[0] == loading.SCRATCH:
-        learned = task.vocabulary(train, options, None) if task.vocabulary else None
+        learned = task.writing.vocabulary(train, options, None) if task.writing else None
         if learned is None or "causal" not in task.backbones:
             raise UserError(
                 f"--backbone {settings.name} is for tasks that write; {experiment.task} needs a "
@@ -148,6 +184,6 @@ def backbone_of(
             f"the backbone {settings.name!r} is {backbone.kind}; {experiment.task} needs one that "
             f"is {' or '.join(task.backbones)} (python -m tfnlp.backbones lists them)"
         )
-    learns = task.vocabulary and backbone.kind == "encoder"
-    target = task.vocabulary(train, options, backbone.tokenizer) if learns else None  # type: ignore[misc]
-    return backbone, target
+    if task.writing is None or backbone.kind != "encoder":
+        return backbone, None
+    return backbone, task.writing.vocabulary(train, options, backbone.tokenizer)

@@ -85,11 +85,10 @@ def test_a_writer_of_keras_hubs(name, make, kind, tmp_path):
     sample = task.sample(made.options) * 2
     rows = Rows("rows.csv", {n: [r[n] for r in sample] for n in sample[0]}, list(range(1, 9)))
     model = prepare(made, rows)
-    assert model.context.facts["form"] == kind
+    assert model.context.kind == kind
     assert model.context.target is None
     train = examples.arrange(model, rows, shuffle=True)
     held = examples.arrange(model, rows, shuffle=False)
-    model.context.facts["widths"] = train.plan.widths.tolist()
     state = trainer.fit(model, train, held, tmp_path, resume=False, callbacks=[])
     assert state.history[1]["loss"] < state.history[0]["loss"]
     storage.save(model, tmp_path)

@@ -85,8 +85,8 @@ def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, tes
     keras.utils.set_random_seed(3)
     tokenizer = pieces.SentencePiece(tokenizer.proto)  # the seed took the old one's resource
     network = causal_lm.head(loading.scratch("scratch:1x64", tokenizer, None).model)
-    facts = {"form": "causal", "positions": 1024, "chat": None}
-    context = Context(ByRow(max_length=LENGTH, max_tokens=LENGTH), tokenizer, LENGTH, facts)
+    own = ByRow(max_length=LENGTH, max_tokens=LENGTH)
+    context = Context(own, tokenizer, LENGTH, {}, "causal", 1024)
     few = {"gan_steps": 4, "gan_warmup": 1, "gan_evaluate_every": 2, "gan_judged": 6}
     own = gan.Options(**{**few, "gan_batch_size": 16, "gan_generator_rate": 1e-3, **options})
     experiment = SimpleNamespace(seed=5, training=config.Training(checkpoint_minutes=0.0))

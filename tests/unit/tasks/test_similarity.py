@@ -76,11 +76,11 @@ def test_a_text_has_the_same_unit_vector_alone_in_a_pair_and_padded(pooling):
 
 def test_texts_alone_need_dropout():
     task = tasks.load("similarity")
-    context = Context(task.options(), None, 128, {})
+    context = Context(task.options(), None, 128, {}, "encoder", 512)
     with pytest.raises(UserError, match=r"give --dropout 0\.1"):
         task.build(context, _toy(0.0))
     assert task.build(context, _toy(0.1))
-    assert task.build(Context(task.options(pair=True), None, 128, {}), _toy(0.0))
+    assert task.build(Context(task.options(pair=True), None, 128, {}, "encoder", 512), _toy(0.0))
 
 
 def test_ranks_against_counting_by_hand():

@@ -38,11 +38,10 @@ def spanish():
     return vocabularies.learn(texts, 120, seed=0)
 
 
-def context(name, form, vocabulary, target=None, chat=None, **options):
+def context(name, kind, vocabulary, target=None, chat=None, **options):
     task = tasks.load(name)
     made = dataclasses.replace(task.options(), **options)
-    facts = {"form": form, "positions": 64, "chat": chat}
-    return task, tasks.Context(made, vocabulary, made.max_length, facts, target)
+    return task, tasks.Context(made, vocabulary, made.max_length, {}, kind, 64, target, chat)
 
 
 def test_an_encoder_is_given_the_source_and_its_decoder_the_target_shifted(english, spanish):
@@ -140,11 +139,11 @@ def test_which_vocabulary_writes(english):
     task = tasks.load("translation")
     rows = Rows("r", {"source": ["a"], "target": ["Dónde está la niña pequeña"]}, [1])
     options = task.options()
-    found = task.vocabulary(rows, options, english)
+    found = task.writing.vocabulary(rows, options, english)
     assert found is not None
     assert "ñ" in "".join(found.pieces())
     kept = dataclasses.replace(options, target_vocabulary="backbone")
-    assert task.vocabulary(rows, kept, english) is None
+    assert task.writing.vocabulary(rows, kept, english) is None
 
 
 def test_settings_follow_the_options():
@@ -195,11 +194,14 @@ def model():
 def ask(model, texts, **settings):
     raw = {"history": tf.constant(texts)}
     raw |= {n: tf.fill([len(texts)], v) for n, v in settings.items()}
-    return {n: t.numpy() for n, t in model.task.generate(model.context, model.network, raw).items()}
+    return {
+        n: t.numpy()
+        for n, t in model.task.writing.generate(model.context, model.network, raw).items()
+    }
 
 
 def test_no_answer_goes_beyond_the_positions(model):
-    about = dataclasses.replace(model.context, facts={**model.context.facts, "positions": 20})
+    about = dataclasses.replace(model.context, positions=20)
     short = dataclasses.replace(model, context=about)
     found = ask(short, ["Hi"], max_tokens=500, min_tokens=500)
     length = int(model.task.encode(about, {"history": tf.constant(["Hi"])})[0]["prompt_lengths"][0])
