@@ -11,8 +11,11 @@ import importlib
 import importlib.util
 import pkgutil
 from types import ModuleType
+from typing import TypeVar
 
 from pipelines.errors import UserError
+
+Record = TypeVar("Record")
 
 
 def names(package: str) -> list[str]:
@@ -53,3 +56,24 @@ def load(package: str, name: str, what: str) -> ModuleType:
             f"cannot import the {what} {name!r}: no module named {error.name!r} on the Python "
             "path (run from the folder that holds it, or set PYTHONPATH)"
         ) from error
+
+
+def entry(package: str, name: str, record: type[Record]) -> Record:
+    """Return what an entry defines: ``STRATEGY``, a Strategy, in ``tfnlp/strategies/gan.py``.
+
+    Args:
+        package: the registry's package.
+        name: the entry's, as :func:`load` takes it.
+        record: what an entry is; its name in capitals is what the module must define.
+
+    Raises:
+        UserError: there is no such entry, or its module does not define it.
+    """
+    module = load(package, name, record.__name__.lower())
+    found = getattr(module, record.__name__.upper(), None)
+    if not isinstance(found, record):
+        raise UserError(
+            f"the module {module.__name__} defines no {record.__name__.upper()} "
+            f"(a {record.__module__}.{record.__name__})"
+        )
+    return found

@@ -43,6 +43,9 @@ class Data:
         minimum=0.001,
         maximum=0.9,
     )
+    augment_times: int = option(
+        1, "texts that --augment makes of each training row, others each epoch", minimum=1
+    )
     limit: int | None = option(
         None, "train on this many rows, chosen by the seed [rows]", minimum=1
     )
@@ -156,6 +159,19 @@ SECTIONS: dict[str, type] = {
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What is plugged in, such as a strategy.
+
+    Attributes:
+        name: the entry's, or an outsider's module.
+        options: an instance of the entry's options.
+    """
+
+    name: str
+    options: Any
+
+
+@dataclass(frozen=True)
 class Experiment:
     """Everything that decides a run.
 
@@ -163,9 +179,10 @@ class Experiment:
         task: the task's name, as ``--task`` takes it.
         options: the task's own options, an instance of ``Task.options``.
         name: what runs and SavedModels are filed under.
+        strategy: how it is trained.
         seed: where every random choice starts from.
-        strategy: how it is trained, as ``--strategy`` takes it.
-        strategy_options: the strategy's own options; None of supervised training, which has none.
+        peft: which few weights are trained; None trains the backbone's own.
+        augment: how further training rows are made of those that are there.
     """
 
     task: str
@@ -177,6 +194,7 @@ class Experiment:
     logging: Logging
     export: Export
     name: str
+    strategy: Entry
     seed: int = 42
-    strategy: str = "supervised"
-    strategy_options: Any = None
+    peft: Entry | None = None
+    augment: tuple[Entry, ...] = ()

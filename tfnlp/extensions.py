@@ -1,60 +1,226 @@
-"""A training strategy as a record: what is done after supervised training; one file each.
+"""What can be plugged in: records with a summary, options and one verb, one file an entry.
 
-``--strategy supervised`` does nothing more. Another one is a file in ``tfnlp/strategies/`` whose
-``STRATEGY`` is such a record; as task files do, it keeps TensorFlow and Keras inside its functions,
-because ``--help`` imports it for its options.
+A folder is a registry: ``tfnlp/strategies/gan.py`` defines ``STRATEGY``, and an outsider's module
+is named by its dotted path. Names that begin with ``_`` are shared parts, not entries. Entries keep
+TensorFlow and Keras inside their functions, because ``--help`` imports them for their options.
+
+Nothing here imports upward: the protocols say what an entry may ask of its caller, and
+``tfnlp/training`` fulfils them.
+
+Dimensions: N rows, B batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pipelines import discover
-from pipelines.errors import UserError
 from pipelines.rows import Rows
+from tfnlp.config import Experiment
+from tfnlp.report import Report
+from tfnlp.task import Context, Task
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    import tensorflow as tf
 
-    from tfnlp.config import Experiment
-    from tfnlp.report import Report
-    from tfnlp.task import Context, Tensors
+    from pipelines.splits import Splits
 
-SUPERVISED = "supervised"
+Defaults = Mapping[str, Mapping[str, Any]]  # section -> option -> its default with an entry
+Record = TypeVar("Record")
+
+SUPERVISED = "supervised"  # the strategy if none is named
+
+
+def accept(*_: Any) -> None:
+    """Check nothing."""
+
+
+# ---------------------------------------------------------------- how a network is trained
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What a strategy is given when supervised training has ended.
+class Source:
+    """Rows that a fit draws batches from, by a plan of its own: a function of (seed, epoch).
+
+    Attributes:
+        rows: rows, or a function of the epoch that returns them; their number may differ by epoch.
+        targets: False for unlabelled rows; ``Batch.y`` is None then.
+        mixed: whether rows of all lengths share batches; otherwise those of about one length do,
+            which saves padding, but lets a model tell two sources by their lengths.
+        extras: name -> array with a line for each row, (N, ...), that travels with it into
+            ``Batch.extras``, such as a teacher's outputs. Only of rows that are no function.
+    """
+
+    rows: Rows | Callable[[int], Rows]
+    targets: bool = True
+    mixed: bool = False
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step learns from.
+
+    Attributes:
+        x: the network's inputs by name, as the task's ``encode`` returns them.
+        y: targets, None of unlabelled rows.
+        weights: of the rows, float32 (B,), or None.
+        extras: name -> (B, ...), as in `Source.extras`.
+        beside: the batches of further sources of the same step, by their names.
+    """
+
+    x: Any
+    y: Any
+    weights: Any
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, Batch] = field(default_factory=dict)
+
+
+class Network(Protocol):
+    """A functional Keras model that is trained by a step (`tfnlp.training.network`)."""
+
+    trainable_weights: list[Any]
+
+    def __call__(self, inputs: Any, training: bool = False) -> Any:
+        """Return the outputs of a batch."""
+
+    def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
+        """Return the task's loss of a batch, a scalar."""
+
+    def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
+        """Return the loss's gradients of the network's and the step's trainable weights."""
+
+
+class Step:
+    """How a batch becomes a loss and gradients; this one is supervised learning.
+
+    A step is used in one fit. In float16 the gradients are those of the loss times the optimizer's
+    scale, which the optimizer divides by; so gradients of several passes can be added up.
+
+    Attributes:
+        variables: of its own that decide how training goes on (counters, averages, optimizers'
+            variables); they are in the checkpoints.
+        trainable: of its own that are trained with the network.
+        metrics: Keras metrics that are logged beside the loss; on several replicas each replica
+            updates them.
+        remedy: what a user may do if the loss becomes NaN or infinite.
+
+    Example::
+
+        class Doubled(Step):
+            def loss(self, network, batch, outputs):
+                return 2 * super().loss(network, batch, outputs)
+    """
+
+    variables: Sequence[Any] = ()
+    trainable: Sequence[Any] = ()
+    metrics: Sequence[keras.metrics.Metric] = ()
+    remedy = "look at these rows, or lower --learning-rate"
+
+    def build(self, network: keras.Model, total_rows: int) -> None:
+        """Make variables and layers, in the scope of the devices; schedules know the end.
+
+        Args:
+            network: what is trained.
+            total_rows: rows of the training source over all epochs of the fit, at most.
+        """
+
+    def loss(self, network: Any, batch: Batch, outputs: Any) -> tf.Tensor:
+        """Return the loss of a batch, a scalar; override it for another loss.
+
+        ``network.compute_loss`` divides by the number of replicas, whose gradients are added up;
+        what is added to it must be divided so too.
+        """
+        loss: tf.Tensor = network.compute_loss(
+            batch.x, batch.y, outputs, batch.weights, training=True
+        )
+        return loss
+
+    def gradients(self, network: Any, batch: Batch) -> tuple[tf.Tensor, Any, list[Any]]:
+        """Return the loss, the outputs, and the gradients of all trainable weights.
+
+        Override it for gradients of another kind. They stand in the order of
+        ``[*network.trainable_weights, *self.trainable]``; None leaves a weight as it is.
+        """
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            outputs = network(batch.x, training=True)
+            loss = self.loss(network, batch, outputs)
+        return loss, outputs, network.gradients_of(tape, loss)
+
+    def updated(self, network: Any, batch: Batch) -> None:
+        """Do what follows an update of the weights, in graph."""
+
+
+class TrainedModel(Protocol):
+    """A network with its task, tokenizer and facts, trained or not (`tfnlp.training.model`)."""
+
+    experiment: Experiment
+    task: Task
+    context: Context
+    network: keras.Model
+
+    def cut(self) -> tuple[keras.Model, keras.Model]:
+        """Return the network in two parts, cut behind its token embeddings.
+
+        The first takes the network's inputs and returns the embeddings, (B, T, H). The second takes
+        them as ``embeddings`` beside the other inputs, and returns the network's outputs. Both
+        share its layers.
+        """
+
+
+class Trainer(Protocol):
+    """What a strategy trains with (`tfnlp.training.trainer`).
 
     Attributes:
         experiment: what decides the run.
-        options: an instance of the strategy's options.
-        context: the task's.
-        network: trained, with the weights of its best epoch; the strategy changes them in place.
-        raw: the training rows as tensors of examples.
-        train: the training rows.
-        validation: rows by which the strategy may choose.
-        test: rows that it is judged on; None if there are none.
-        folder: where its checkpoints are kept while the run lasts.
-        resume: go on from the newest whole checkpoint there, if there is one.
-        log: (step, scalars by name) -> writes them for TensorBoard, steps counted from 1.
+        options: the strategy's own.
+        splits: the rows of train, validation and test.
+        model: with the weights that it has now; fits change them in place.
     """
 
     experiment: Experiment
     options: Any
-    context: Context
-    network: keras.Model
-    raw: Tensors
-    train: Rows
-    validation: Rows
-    test: Rows | None
-    folder: Path
-    resume: bool
-    log: Callable[[int, Mapping[str, float]], None]
+    splits: Splits
+    model: TrainedModel
+
+    def fit(
+        self,
+        step: Step | None = None,
+        *,
+        train: Source | Rows | None = None,
+        beside: Mapping[str, Source] | None = None,
+        validation: Rows | None = None,
+        name: str = "fit",
+        settings: Defaults | None = None,
+        score: Callable[[], Mapping[str, float]] | None = None,
+    ) -> list[dict[str, float]]:
+        """Fit with early stopping; killed at any moment, a fit resumes as if it had not been.
+
+        Args:
+            step: how a batch becomes gradients; supervised learning if not given.
+            train: in place of the training split.
+            beside: further sources by name; each step is given a batch of each of them too.
+            validation: in place of the validation split.
+            name: of this fit among the strategy's; its checkpoints and logs bear it.
+            settings: section -> option -> value, of this fit alone, such as
+                ``{"optimizer": {"learning_rate": 1e-3}}``.
+            score: called after each epoch for figures to log; ``score`` among them decides which
+                epoch is best, more being better, in place of the task's own metric.
+
+        Returns:
+            The metrics of each epoch. The model has the weights of its best epoch then.
+        """
+
+    def batches(self, rows: Rows) -> Iterator[Batch]:
+        """Yield rows in batches, in a fixed order."""
 
 
 @dataclass(frozen=True)
@@ -62,48 +228,286 @@ class Outcome:
     """What a strategy did.
 
     Attributes:
-        report: metrics, tables, figures and sentences that are added to the final report.
-        facts: JSON values added to the context's, such as whose weights were kept.
+        report: findings that are added to the run's report.
+        facts: JSON values kept with the model's.
     """
 
-    report: Report
-    facts: dict[str, Any]
+    report: Report | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """A training strategy.
+    """How a network is trained.
 
     Attributes:
         summary: one line, shown by ``--help``.
-        options: dataclass; each field is a flag.
-        check: (experiment, the strategy's options) -> None; raises UserError in one sentence for
-            what the strategy is not for. It is called before anything is read.
-        after: Stage -> Outcome; called once supervised training has ended, and again if the run
-            is resumed after that.
-        defaults: section -> option -> the default, where it is another with this strategy; over
-            those of the task.
+        options: dataclass; each field is a flag that bears the strategy's name.
+        train: Trainer -> Outcome.
+        fits: (task, experiment, options) -> None; raises UserError in one sentence, before
+            anything is read, for a task or setting that the strategy is not for.
+        defaults: section -> option -> the default with this strategy, over those of the task.
     """
 
     summary: str
     options: type
-    check: Callable[[Experiment, Any], None]
-    after: Callable[[Stage], Outcome]
-    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    train: Callable[[Trainer], Outcome]
+    fits: Callable[[Task, Experiment, Any], None] = accept
+    defaults: Defaults = field(default_factory=dict)
 
 
-def load(name: str) -> Strategy | None:
-    """Find a strategy by its name, or an outsider's by its module; None is supervised alone.
+# ---------------------------------------------------------------- what of it is trained
+
+
+class Adaptable(Protocol):
+    """A backbone as peft methods see it (`tfnlp.backbones.loading.Backbone`).
+
+    Attributes:
+        model: the functional Keras model.
+        blocks: its layers, the embeddings' first, then each transformer layer's.
+    """
+
+    @property
+    def model(self) -> keras.Model:
+        """The functional Keras model."""
+
+    @property
+    def blocks(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """Its layers, the embeddings' first, then each transformer layer's."""
+
+
+@dataclass(frozen=True)
+class Peft:
+    """Which few weights of a backbone are trained, or are added to it and trained in its place.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        options: dataclass; each field is a flag that bears the method's name.
+        adapt: (backbone, options) -> None; adds weights and sets which are trainable, after the
+            backbone was loaded and before a head is put on it. It is called when a model is loaded
+            again, too: what is trainable then is read from the file.
+        defaults: section -> option -> the default with this method, such as its learning rate.
+    """
+
+    summary: str
+    options: type
+    adapt: Callable[[Adaptable, Any], None]
+    defaults: Defaults = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------- more rows
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters [start, end) of a text that a target refers to."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Characters [start, end) of a text replaced; it lies outside of all spans."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """How texts are changed so that their labels stay right.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        options: dataclass; each field is a flag that bears the augmenter's name.
+        edit: (text, its spans, random, options) -> edits, none where the text cannot be changed.
+            The caller applies them and moves the targets.
+    """
+
+    summary: str
+    options: type
+    edit: Callable[[str, Sequence[Span], random.Random, Any], Sequence[Edit]]
+
+
+# ---------------------------------------------------------------- questions to a trained model
+
+
+class Subject(Protocol):
+    """A model under analysis: a run with its network, or a SavedModel in a folder or on a server.
+
+    Attributes:
+        name: what it is called in reports.
+        inputs: the names of the columns it reads.
+        task: None of a SavedModel that tfnlp did not write.
+        model: None of a SavedModel: what needs a network needs a run.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    task: Task | None
+    model: TrainedModel | None
+
+    def answer(self, texts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+        """Return an answer for each of N rows, as ``python -m tfnlp.predict`` writes them.
+
+        Args:
+            texts: N strings of each input.
+        """
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Characters [start, end) of one input, and what they did for the answer."""
+
+    input: str
+    start: int
+    end: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Why one answer was given.
+
+    Attributes:
+        row: number of the row, the first being 1.
+        inputs: its texts by name.
+        label: the answer that is explained.
+        score: its score.
+        pieces: what each part of the inputs did for the score.
+        flags: what a reader must know.
+    """
+
+    row: int
+    inputs: Mapping[str, str]
+    label: str
+    score: float
+    pieces: Sequence[Piece]
+    flags: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a model gave its answers.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        options: dataclass; each field is a flag that bears the method's name.
+        explain: (subject, rows, options) -> attributions, row by row.
+    """
+
+    summary: str
+    options: type
+    explain: Callable[[Subject, Rows, Any], Iterator[Attribution]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One figure of an audit.
+
+    Attributes:
+        name: what was measured.
+        value: the figure.
+        n: rows it rests on.
+        interval: 95% confidence.
+        bound: what it must not cross; None is information.
+        worse: the side of the bound that fails.
+    """
+
+    name: str
+    value: float
+    n: int
+    interval: tuple[float, float]
+    bound: float | None = None
+    worse: Literal["above", "below"] = "above"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value is on the right side of its bound; True if it has none."""
+        if self.bound is None:
+            return True
+        return self.value <= self.bound if self.worse == "above" else self.value >= self.bound
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What is wrong with a model.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        options: dataclass; each field is a flag that bears the audit's name.
+        examine: (subject, rows, options, bounds) -> findings, and a report of tables and figures.
+        bounds: defaults, by the finding's name; ``--bound NAME=VALUE`` changes them.
+    """
+
+    summary: str
+    options: type
+    examine: Callable[[Subject, Rows, Any, Mapping[str, float]], tuple[Sequence[Finding], Report]]
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------- many runs
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a study.
+
+    Attributes:
+        experiment: what decides it.
+        state: ``failed`` is not repeated; ``running`` is resumed when the study is.
+        metrics: split -> name -> value, as in the run's metrics.json; None before its end.
+        run: its folder; None before its start.
+    """
+
+    experiment: Experiment
+    state: Literal["running", "complete", "failed"] = "running"
+    metrics: Mapping[str, Any] | None = None
+    run: Path | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Several runs compared.
+
+    Attributes:
+        summary: one line, shown by ``--help``.
+        options: dataclass; each field is a flag that bears the study's name.
+        propose: (base experiment, trials so far, options) -> the next experiment, None at the end.
+        report: (trials, options) -> Report.
+    """
+
+    summary: str
+    options: type
+    propose: Callable[[Experiment, Sequence[Trial], Any], Experiment | None]
+    report: Callable[[Sequence[Trial], Any], Report]
+
+
+PACKAGES: Mapping[type, str] = {
+    Strategy: "tfnlp.strategies",
+    Peft: "tfnlp.peft",
+    Augmenter: "tfnlp.augmenters",
+    Explanation: "tfnlp.explanations",
+    Audit: "tfnlp.audits",
+    Study: "tfnlp.studies",
+}
+
+
+def names(record: type) -> list[str]:
+    """List the entries of a kind, such as `Strategy`, by name."""
+    return discover.names(PACKAGES[record])
+
+
+def load(record: type[Record], name: str) -> Record:
+    """Return an entry of a kind by its name, or an outsider's by its module's dotted path.
 
     Raises:
-        UserError: there is no such strategy, or the module defines none.
+        UserError: there is no such entry, or the module defines none.
+
+    Example::
+
+        load(Strategy, "supervised").summary
     """
-    if name == SUPERVISED:
-        return None
-    module = discover.load("tfnlp.strategies", name, "strategy")
-    strategy = getattr(module, "STRATEGY", None)
-    if not isinstance(strategy, Strategy):
-        raise UserError(
-            f"the module {module.__name__} defines no STRATEGY (a tfnlp.extensions.Strategy)"
-        )
-    return strategy
+    return discover.entry(PACKAGES[record], name, record)

@@ -91,11 +91,13 @@ def add_flags(
     section: type,
     title: str,
     defaults: Mapping[str, Any] | None = None,
+    prefix: str = "",
 ) -> argparse._ArgumentGroup:
     """Add a section's options to a parser, as an argument group with this title.
 
-    Where a task has defaults of its own, they are shown in place of the section's.
-    A flag that is not given leaves nothing in the namespace, so that a file's value can stand.
+    Where a task has defaults of its own, they are shown in place of the section's. A prefix such
+    as ``gan-`` makes ``--gan-steps`` of ``steps``. A flag that is not given leaves nothing in the
+    namespace, so that a file's value can stand.
     Values arrive under ``<name>.<field>``.
     """
     group = parser.add_argument_group(title)
@@ -103,7 +105,7 @@ def add_flags(
     for field in dataclasses.fields(section):
         if "help" not in field.metadata:
             continue
-        flag = field.metadata["flag"] or "--" + field.name.replace("_", "-")
+        flag = field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"
         kind, choices = _kind(hints[field.name], field)
         default = (defaults or {}).get(field.name, _default(field))
         shown = "" if default in (None, {}) else f" (default: {_shown(default)})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines import discover
@@ -12,9 +13,9 @@ from pipelines.errors import UserError
 from pipelines.rows import Column
 from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Experiment
-from tfnlp.extensions import SUPERVISED, Strategy
+from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
 from tfnlp.options import Parser, add_flags, plain, unknown_key
-from tfnlp.runs.experiment_yaml import check_sections, from_values, read_yaml, task_name
+from tfnlp.runs.experiment_yaml import ENTRIES, check_sections, from_values, read_yaml, task_name
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
@@ -35,32 +36,97 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     first.add_argument("--task")
     first.add_argument("--config")
     first.add_argument("--strategy")
+    first.add_argument("--peft")
+    first.add_argument("--augment", action="append")
     given, _ = first.parse_known_args(argv)
     place = given.config or "the command line"
     file = read_yaml(given.config) if given.config else {}
     check_sections(file, place)
     name = given.task or (task_name(file, place) if file.get("task") else DEFAULT_TASK)
     chosen = task.load(name)
-    trained = given.strategy or (file.get("strategy") or {}).get("name", SUPERVISED)
-    strategy = extensions.load(trained)
-    if strategy:
-        chosen = _with_defaults(chosen, strategy)
+    plugged = _plugged(given, file)
+    for entry in plugged:
+        chosen = _with_defaults(chosen, entry)
     own = {action.dest for action in parser._actions}
-    _add_options(parser, name, chosen, strategy)
+    _add_options(parser, name, chosen, plugged)
     flags = vars(parser.parse(argv))
-    flags["strategy.name"] = trained
-    values = _merge(file, name, flags, chosen)
+    values = _merge(file, name, flags, chosen) | _entries(file, flags, plugged)
     experiment = from_values(values, chosen.options, place)
     known = [column.name for column in columns_of(chosen)]
     unknown_key(experiment.data.columns, known, f"the task {name}", "column")
     return experiment, {key: flags[key] for key in own if key in flags}
 
 
-def _with_defaults(chosen: Task, strategy: Strategy) -> Task:
-    """Put a strategy's defaults over a task's; options that the task lacks are for its check."""
+@dataclass(frozen=True)
+class Plugged:
+    """An entry that the command line or the file names.
+
+    Attributes:
+        section: of experiment.yaml.
+        name: the entry's.
+        record: what it defines.
+    """
+
+    section: str
+    name: str
+    record: Any
+
+    @property
+    def prefix(self) -> str:
+        """What its flags begin with, without the hyphens before it."""
+        return self.name.rpartition(".")[2].replace("_", "-") + "-"
+
+    @property
+    def key(self) -> str:
+        """What its flags' values arrive under."""
+        return f"{self.section}:{self.name}"
+
+
+def _plugged(given: argparse.Namespace, file: Mapping[str, Any]) -> list[Plugged]:
+    """Return the strategy, the peft method and the augmenters; later ones' defaults win."""
+    names = [
+        ("strategy", given.strategy or (file.get("strategy") or {}).get("name", SUPERVISED)),
+        ("peft", given.peft or (file.get("peft") or {}).get("name")),
+        *(
+            ("augment", name)
+            for name in given.augment or [one.get("name") for one in file.get("augment") or ()]
+        ),
+    ]
+    return [
+        Plugged(section, name, extensions.load(ENTRIES[section], name))
+        for section, name in names
+        if name
+    ]
+
+
+def _entries(
+    file: Mapping[str, Any], flags: Mapping[str, Any], plugged: Sequence[Plugged]
+) -> dict[str, Any]:
+    """Return the sections of what is plugged in: the file's options, and the flags over them."""
+    found: dict[str, Any] = {"strategy": None, "peft": None, "augment": []}
+    for entry in plugged:
+        held = file.get(entry.section) or {}
+        several = held if isinstance(held, list) else [held]
+        own = next((one for one in several if one.get("name") == entry.name), {})
+        given = {
+            option: value
+            for section, _, option in (key.rpartition(".") for key in flags)
+            if section == entry.key
+            for value in [flags[f"{section}.{option}"]]
+        }
+        values = {**own, "name": entry.name, **given}
+        if entry.section == "augment":
+            found["augment"].append(values)
+        else:
+            found[entry.section] = values
+    return found
+
+
+def _with_defaults(chosen: Task, entry: Plugged) -> Task:
+    """Put an entry's defaults over a task's; options that the task lacks are for its check."""
     both = {section: dict(values) for section, values in chosen.defaults.items()}
     own = {field.name for field in dataclasses.fields(chosen.options)}
-    for section, values in strategy.defaults.items():
+    for section, values in getattr(entry.record, "defaults", {}).items():
         known = {n: v for n, v in values.items() if section != "task" or n in own}
         both[section] = {**both.get(section, {}), **known}
     return dataclasses.replace(chosen, defaults=both)
@@ -78,8 +144,21 @@ def _add_general(parser: Parser) -> None:
     parser.add_argument(
         "--strategy",
         metavar="STRATEGY",
-        help=f"how to train: {', '.join(discover.names('tfnlp.strategies'))}, or your own module "
+        help=f"how to train: {', '.join(extensions.names(Strategy))}, or your own module "
         f"(default: {SUPERVISED}; --strategy NAME --help shows its options)",
+    )
+    parser.add_argument(
+        "--peft",
+        metavar="METHOD",
+        help=f"train few weights only: {', '.join(extensions.names(Peft))}, or your own module "
+        "(--peft NAME --help shows its options)",
+    )
+    parser.add_argument(
+        "--augment",
+        metavar="AUGMENTER",
+        action="append",
+        help=f"add changed training rows: {', '.join(extensions.names(Augmenter))}, or your own "
+        "module; may be repeated (--augment NAME --help shows its options)",
     )
     parser.add_argument(
         "--config", metavar="FILE", help="experiment.yaml to start from; flags win over it"
@@ -92,13 +171,15 @@ def _add_general(parser: Parser) -> None:
     )
 
 
-def _add_options(parser: Parser, name: str, chosen: Task, strategy: Strategy | None) -> None:
-    """Add every option of an experiment with this task."""
+def _add_options(parser: Parser, name: str, chosen: Task, plugged: Sequence[Plugged]) -> None:
+    """Add every option of an experiment with this task and these entries."""
     _add_general(parser)
     title = f"task {name}: {chosen.summary}"
     add_flags(parser, "task", chosen.options, title, chosen.defaults.get("task"))
-    if strategy:
-        add_flags(parser, "strategy", strategy.options, f"strategy: {strategy.summary}")
+    for entry in plugged:
+        if dataclasses.fields(entry.record.options):
+            title = f"{entry.section} {entry.name}: {entry.record.summary}"
+            add_flags(parser, entry.key, entry.record.options, title, prefix=entry.prefix)
     for section, kind in SECTIONS.items():
         own = chosen.defaults.get(section)
         group = add_flags(parser, section, kind, f"{section}: {_title(kind)}", own)
@@ -141,7 +222,7 @@ def every_column() -> list[Column]:
 def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen: Task) -> dict:
     """Put the flags over the file's values."""
     values = {key: dict(v) if isinstance(v, Mapping) else v for key, v in file.items()}
-    for section in ("task", "strategy", *SECTIONS):
+    for section in ("task", *SECTIONS):
         values[section] = {**chosen.defaults.get(section, {}), **(values.get(section) or {})}
     values["task"]["name"] = name
     headers: Any = values["data"].get("columns") or {}
@@ -152,7 +233,7 @@ def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen:
             given[option] = value
         elif key == "data.columns":
             given.update(value)
-        elif option:
+        elif option and section in ("task", *SECTIONS):
             values[section][option] = value
         elif key in ("name", "seed") and value is not None:
             values[key] = value

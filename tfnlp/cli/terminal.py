@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +75,7 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
 class Progress(keras.callbacks.Callback):
     """A progress bar for each epoch on a terminal; one line an epoch everywhere."""
 
-    def __init__(self, steps: int, epochs: int) -> None:
+    def __init__(self, steps: Callable[[int], int], epochs: int) -> None:
         super().__init__()
         self.steps = steps
         self.epochs = epochs
@@ -93,10 +93,11 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Begin a bar, further on if the epoch is taken up in its middle."""
         self.started = time.monotonic()
-        done = self.steps - (self.params.get("steps") or self.steps)
+        steps = self.steps(epoch)
+        done = steps - (self.params.get("steps") or steps)
         self.bar.start()
         self.task = self.bar.add_task(
-            f"epoch {epoch + 1}/{self.epochs}", total=self.steps, completed=done, shown=""
+            f"epoch {epoch + 1}/{self.epochs}", total=steps, completed=done, shown=""
         )
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,13 @@ import yaml
 
 from pipelines.errors import UserError
 from tfnlp import extensions
-from tfnlp.config import SECTIONS, Data, Experiment
+from tfnlp import task as tasks
+from tfnlp.config import SECTIONS, Data, Entry, Experiment
+from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
 from tfnlp.options import make, plain, unknown_key
+
+# The sections of what is plugged in.
+ENTRIES: Mapping[str, type] = {"strategy": Strategy, "peft": Peft, "augment": Augmenter}
 
 
 def from_values(values: Mapping[str, Any], options: type, place: str) -> Experiment:
@@ -37,7 +43,6 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
         for section, kind in SECTIONS.items()
     }
     made = make(options, task, f"task in {place}")
-    strategy, own = _strategy(values, place)
     filed = values.get("name") or default_name(name, sections["data"])
     if not isinstance(filed, str) or filed != Path(filed).name or filed.startswith("."):
         raise UserError(f"{place}: name is {filed!r}; it must be a plain folder name")
@@ -45,33 +50,41 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
         task=name,
         options=made,
         name=filed,
+        strategy=_entry(Strategy, values.get("strategy") or {"name": SUPERVISED}, place),
         seed=seed,
-        strategy=strategy,
-        strategy_options=own,
+        peft=_entry(Peft, values["peft"], place) if values.get("peft") else None,
+        augment=tuple(_entry(Augmenter, one, place) for one in values.get("augment") or ()),
         **sections,
     )
-    if found := extensions.load(strategy):
-        found.check(experiment, own)
+    strategy = experiment.strategy
+    fits = extensions.load(Strategy, strategy.name).fits
+    fits(tasks.load(name), experiment, strategy.options)
     return experiment
 
 
-def _strategy(values: Mapping[str, Any], place: str) -> tuple[str, Any]:
-    """Return the strategy's name and its options."""
-    given = dict(values.get("strategy") or {})
-    name = str(given.pop("name", extensions.SUPERVISED))
-    found = extensions.load(name)
-    if found is None:
-        unknown_key(given, [], f"strategy in {place}")
-        return name, None
-    return name, make(found.options, given, f"strategy in {place}")
+def _entry(record: type, given: Mapping[str, Any], place: str) -> Entry:
+    """Return an entry that is named in a section, with its options."""
+    section = f"{record.__name__.lower()} in {place}"
+    own = dict(given)
+    name = own.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"{section} has no name; it must hold `name: NAME`")
+    options = extensions.load(record, name).options
+    known = {field.name for field in dataclasses.fields(options)}
+    # Version 0.1.0 wrote gan_steps for steps.
+    named = {k if k in known else k.removeprefix(f"{name}_"): v for k, v in own.items()}
+    return Entry(name, make(options, named, section))
 
 
 def check_sections(values: Mapping[str, Any], place: str) -> None:
     """Raise UserError if there is an unknown section, or one that holds no options."""
-    unknown_key(values, ["task", "strategy", "name", "seed", *SECTIONS], place)
-    for name in ("task", "strategy", *SECTIONS):
+    unknown_key(values, ["task", *ENTRIES, "name", "seed", *SECTIONS], place)
+    for name in ("task", "strategy", "peft", *SECTIONS):
         if not isinstance(values.get(name) or {}, Mapping):
             raise UserError(f"{place}: {name} is {values[name]!r}; it must hold `option: value`")
+    augment = values.get("augment") or []
+    if not isinstance(augment, list) or not all(isinstance(one, Mapping) for one in augment):
+        raise UserError(f"{place}: augment is {augment!r}; it must be a list of `name: NAME`")
 
 
 def task_name(values: Mapping[str, Any], place: str) -> str:
@@ -105,16 +118,27 @@ def to_values(experiment: Experiment) -> dict[str, Any]:
         "name": experiment.name,
         "seed": experiment.seed,
         "task": {"name": experiment.task, **plain(experiment.options)},
-        **_strategy_values(experiment),
+        **_entries(experiment),
         **{section: plain(getattr(experiment, section)) for section in SECTIONS},
     }
 
 
-def _strategy_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the section of a strategy; none of supervised training, so that old files stay."""
-    if experiment.strategy_options is None:
-        return {}
-    return {"strategy": {"name": experiment.strategy, **plain(experiment.strategy_options)}}
+def _entries(experiment: Experiment) -> dict[str, Any]:
+    """Return the sections of what is plugged in; supervised training needs none."""
+    strategy, peft = experiment.strategy, experiment.peft
+    values: dict[str, Any] = {}
+    if strategy.name != SUPERVISED:
+        values["strategy"] = _plain(strategy)
+    if peft:
+        values["peft"] = _plain(peft)
+    if experiment.augment:
+        values["augment"] = [_plain(one) for one in experiment.augment]
+    return values
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
+    """Return an entry as it stands in YAML."""
+    return {"name": entry.name, **plain(entry.options)}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -133,8 +157,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} holds no experiment; it must be a mapping of sections")
     if isinstance(values.get("task"), str):  # `task: ner` is short for `task: {name: ner}`
         values["task"] = {"name": values["task"]}
-    if isinstance(values.get("strategy"), str):
-        values["strategy"] = {"name": values["strategy"]}
+    for section in ("strategy", "peft"):
+        if isinstance(values.get(section), str):
+            values[section] = {"name": values[section]}
+    if isinstance(values.get("augment"), list):
+        values["augment"] = [{"name": o} if isinstance(o, str) else o for o in values["augment"]]
     return values
 
 

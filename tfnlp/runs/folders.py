@@ -9,8 +9,15 @@ from typing import Any
 import yaml
 
 from pipelines.errors import UserError
+from tfnlp import task as tasks
 from tfnlp.config import Experiment
-from tfnlp.runs.experiment_yaml import read_yaml, to_values, write_yaml
+from tfnlp.runs.experiment_yaml import (
+    from_values,
+    read_yaml,
+    task_name,
+    to_values,
+    write_yaml,
+)
 
 
 def new_run(experiment: Experiment) -> Path:
@@ -49,10 +56,14 @@ def last_run(experiment: Experiment) -> Path | None:
         return None
     run = found[-1]
     try:
-        before = read_yaml(run / "experiment.yaml")
+        file = run / "experiment.yaml"
+        # An older version's file lacks the options that came later.
+        read = read_yaml(file)
+        options = tasks.load(task_name(read, str(file))).options
+        before = to_values(from_values(read, options, str(file)))
     except UserError:
         return None
-    now = yaml.safe_load(yaml.safe_dump(to_values(experiment)))
+    before, now = (yaml.safe_load(yaml.safe_dump(v)) for v in (before, to_values(experiment)))
     changed = [
         f"{section}.{name}" if name else section
         for section, name, a, b in _differences(before, now)

@@ -4,6 +4,7 @@
 
     <run>/train/              scalars of each batch and epoch, histograms on request
     <run>/validation/         scalars of each epoch
+    <run>/<fit>/train/ ...    the same of a strategy's further fits
     <run>/report/             the configuration, the HParams entry, the graph
     <run>/report/validation/  the report, of the untrained model and the final one; the projector
     <run>/report/test/        the final report
@@ -46,7 +47,6 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from pipelines.errors import UserError
-from pipelines.files.writers import read_json
 from pipelines.rows import Rows
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import to_values
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
 
     from tfnlp.config import Experiment
     from tfnlp.report import Report, Table
-    from tfnlp.training.examples import Examples
     from tfnlp.training.model import TrainedModel
+    from tfnlp.training.sources import Drawn
 
 # Sections whose options decide a run's result, and options in them that do not.
 COMPARED = ("task", "backbone", "optimizer", "training")
@@ -69,54 +69,48 @@ _numbers = itertools.count()
 
 
 class Log(keras.callbacks.Callback):
-    """Writes a run's scalars, histograms and what it started from.
+    """Writes the scalars and histograms of a fit.
 
     Args:
         model: built, before training.
-        train: the training rows.
-        run: the run's folder.
-        before: metrics of the untrained model on the validation rows.
+        drawn: the training rows.
+        folder: the run's, or one in it for a further fit.
         samples: called after each epoch for a table of texts that the model writes.
     """
 
     def __init__(
         self,
         model: TrainedModel,
-        train: Examples,
-        run: Path,
-        before: Mapping[str, float],
+        drawn: Drawn,
+        folder: Path,
         samples: Callable[[], Table] | None = None,
     ) -> None:
         super().__init__()
         self.samples = samples
-        self.data = train
-        self.run = run
+        self.drawn = drawn
+        self.folder = folder
         # Sources and targets are padded each by itself: no one share tells of both.
         self.two_sides = "decoder_ids" in model.network.input
         self.longest = longest_example(model.task, model.context.options, model.context.kind)
         self.histograms = model.experiment.logging.histograms
-        self.steps = len(train.plan)
         self.writers: dict[str, tf.io.TFRecordWriter] = {}
-        _once(run / "report", "start", lambda: _start(model, run))
-        _once(
-            run / "report" / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))])
-        )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Look up the epoch's batches, of which some may have been trained before a kill."""
-        rows, widths = self.data.plan.epoch(epoch)
+        data = self.drawn.of(epoch)
+        rows, widths = data.plan.epoch(epoch)
         self.sizes = np.array([len(r) for r in rows])
-        self.tokens = np.array([self.data.sizes.tokens[r].sum() for r in rows])
-        windows = np.array([self.data.sizes.windows[r].max() for r in rows])
+        self.tokens = np.array([data.sizes.tokens[r].sum() for r in rows])
+        windows = np.array([data.sizes.windows[r].max() for r in rows])
         self.cells = self.sizes * windows * np.minimum(-(-widths // windows), self.longest)
-        self.place = self.start = self.steps - self.params["steps"]
-        self.step = epoch * self.steps + self.place
+        self.place = self.start = len(rows) - self.params["steps"]
+        self.step = self.drawn.before(epoch) + self.place
         self.seconds, self.total = 0.0, 0.0
         self.rate = float(self.model.optimizer.learning_rate)
         if not self.writers:
             for name in ("train", "validation"):
-                _forget(self.run / name, self.step, epoch_ended=not self.place)
-                self.writers[name] = _open(self.run / name, self.step + 1)
+                _forget(self.folder / name, self.step, epoch_ended=not self.place)
+                self.writers[name] = _open(self.folder / name, self.step + 1)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Note what the batch starts from."""
@@ -165,28 +159,6 @@ class Log(keras.callbacks.Callback):
                 values = np.asarray(keras.ops.convert_to_numpy(weight))
                 self._write("train", [histogram_pb(f"weights/{weight.path}", values)])
 
-    def finish(
-        self, model: TrainedModel, reports: Mapping[str, Report | None], validation: Rows
-    ) -> None:
-        """Write the final reports and the projector's files.
-
-        Args:
-            model: trained.
-            reports: by split, ``validation`` and ``test``, None where there is no such split.
-            validation: rows of which some are shown in the projector.
-        """
-        for writer in self.writers.values():
-            writer.close()
-        step = len(read_json(self.run / "history.json")) * self.steps
-        for split, found in reports.items():
-            if found is None:
-                continue
-            _once(self.run / "report" / split, "final", functools.partial(_report, found, step))
-        projector.project(model, validation, self.run / "report" / "validation")
-        # TensorBoard makes this one summary of TensorFlow's class instead of its own.
-        ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
-        _once(self.run / "report", "end", lambda: iter([_event(step, ended)]))
-
     def _write(self, name: str, summaries: list[Any]) -> None:
         """Write summaries of this step; they are on disk before the checkpoint of the step is."""
         try:
@@ -194,40 +166,42 @@ class Log(keras.callbacks.Callback):
             self.writers[name].flush()
         except tf.errors.OpError as error:
             raise UserError(
-                f"cannot write the TensorBoard log in {self.run / name}: {error.message} (the "
+                f"cannot write the TensorBoard log in {self.folder / name}: {error.message} (the "
                 "last checkpoint is kept; free space there, then go on with --resume)"
             ) from error
 
 
-class Scalars:
-    """Writes scalars of what is done after supervised training, as ``<run>/<strategy>/``.
-
-    What a killed run wrote from the first step on that is written now is taken out.
+def start(model: TrainedModel, run: Path, before: Mapping[str, float]) -> None:
+    """Write what a run starts from, unless a run that was killed has done so.
 
     Args:
-        folder: where the event file goes.
+        model: built, before training.
+        run: the run's folder.
+        before: metrics of the untrained model on the validation rows.
     """
+    _once(run / "report", "start", lambda: _start(model, run))
+    _once(run / "report" / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))]))
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.writer: tf.io.TFRecordWriter | None = None
 
-    def __enter__(self) -> Scalars:
-        return self
+def finish(
+    model: TrainedModel, run: Path, reports: Mapping[str, Report | None], validation: Rows, step: int
+) -> None:
+    """Write the final reports and the projector's files.
 
-    def __exit__(self, *exception: Any) -> None:
-        if self.writer is not None:
-            self.writer.close()
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        """Write values of a step, by name."""
-        if self.writer is None:
-            if self.folder.is_dir():
-                _forget(self.folder, step, epoch_ended=False)
-            self.writer = _open(self.folder, step)
-        scalars = [scalar_pb(name, value) for name, value in values.items()]
-        self.writer.write(_event(step, *scalars).SerializeToString())
-        self.writer.flush()
+    Args:
+        model: trained.
+        run: the run's folder.
+        reports: by split, ``validation`` and ``test``, None where there is no such split.
+        validation: rows of which some are shown in the projector.
+        step: batches trained.
+    """
+    for split, found in reports.items():
+        if found is not None:
+            _once(run / "report" / split, "final", functools.partial(_report, found, step))
+    projector.project(model, validation, run / "report" / "validation")
+    # TensorBoard makes this one summary of TensorFlow's class instead of its own.
+    ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
+    _once(run / "report", "end", lambda: iter([_event(step, ended)]))
 
 
 def _path(folder: Path, part: str) -> Path:

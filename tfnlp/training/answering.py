@@ -12,7 +12,7 @@ from pipelines.rows import Rows
 from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
 from tfnlp.runtime import threads
-from tfnlp.training.examples import Examples, arrange
+from tfnlp.training.examples import arrange
 from tfnlp.training.model import TrainedModel, columns
 
 _BEGUN = 8  # words of a text that a language model is shown
@@ -86,11 +86,11 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 
-def calibrated(model: TrainedModel, validation: Examples) -> TrainedModel:
+def calibrated(model: TrainedModel, validation: Rows) -> TrainedModel:
     """Return the model with what the validation rows say about its probabilities."""
     if not (model.experiment.training.calibrate and model.task.calibrate):
         return model
-    answers = answer(model, validation.rows)
-    added = model.task.calibrate(model.context, validation.rows, answers)
+    answers = answer(model, validation)
+    added = model.task.calibrate(model.context, validation, answers)
     context = dataclasses.replace(model.context, facts={**model.context.facts, **added})
     return dataclasses.replace(model, context=context)

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from pipelines.errors import UserError, reason
 
+PREFIXES = ("step-", "best-")  # what the names of checkpoints begin with
 _ASIDE = ".new"
 
 
@@ -100,9 +101,12 @@ def restore(folder: Path, variables: Sequence[tf.Variable]) -> None:
 
 
 def drop(parent: Path, kept: set[str]) -> None:
-    """Delete every folder in ``parent`` whose name is not in ``kept``, unfinished ones too."""
+    """Delete the checkpoints in ``parent`` whose names are not in ``kept``, unfinished ones too.
+
+    Other folders, such as those of a strategy's further fits, stay.
+    """
     for folder in parent.iterdir():
-        if folder.is_dir() and folder.name not in kept:
+        if folder.name.startswith(PREFIXES) and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 

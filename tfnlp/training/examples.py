@@ -88,17 +88,31 @@ class Examples:
     plan: batching.Plan
 
 
+def unlabelled(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
+    """Hold rows of which only the inputs are known as tensors with their seeds."""
+    raw = batching.tensors(rows, columns(model.experiment, model.task, targets=False))
+    return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
+
+
 def arrange(
-    model: TrainedModel, rows: Rows, *, shuffle: bool, raw: dict[str, tf.Tensor] | None = None
+    model: TrainedModel,
+    rows: Rows,
+    *,
+    shuffle: bool,
+    raw: dict[str, tf.Tensor] | None = None,
+    widths: np.ndarray | None = None,
+    seed: int | None = None,
 ) -> Examples:
     """Plan the batches of some rows.
 
     Args:
         model: gives the encoding.
         rows: the rows.
-        shuffle: to train on: in another order each epoch, in batches of the experiment's size, and
-            ``model.lengths`` is filled in; otherwise short rows first, in larger batches.
+        shuffle: in another order each epoch, in batches of the experiment's size; otherwise
+            short rows first, in larger batches.
         raw: the rows as tensors, if not as :func:`examples` holds them.
+        widths: padded lengths to keep to, where no row is longer; chosen by the rows if not given.
+        seed: of the order; the experiment's if not given.
     """
     experiment = model.experiment
     # A causal model has logits for every token of its rows, unless it is asked for new ones.
@@ -109,30 +123,36 @@ def arrange(
     size = size if shuffle or large else max(size, EVALUATION_BATCH)
     # Memory is for as many rows of max_length; of rows in many windows there are fewer.
     room = model.context.max_length * model.task.windows(experiment.options)
+    if widths is None:
+        widths = batching.widths(sizes.lengths)
+    elif sizes.lengths.max() > widths[-1]:
+        widths = np.append(widths[widths > 0], sizes.lengths.max())
     plan = batching.Plan(
         sizes.lengths,
         size,
-        batching.widths(sizes.lengths),
-        experiment.seed if shuffle else None,
+        widths,
+        (experiment.seed if seed is None else seed) if shuffle else None,
         model.network.distribute_strategy.num_replicas_in_sync if shuffle else 1,
         size * room,
     )
-    if shuffle:
-        model.lengths[:] = plan.widths.tolist()
     return Examples(rows, raw, sizes, plan)
+
+
+def encoded(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> tuple[Any, Any]:
+    """Return a batch's features, padded to a width, and its offsets."""
+    features, offsets = model.task.encode(model.context, raw)
+    if "length" in offsets:
+        return features, offsets
+    mask = features["padding_mask"]
+    windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
+    narrow = tf.minimum(-(-width // windows), model.context.max_length)
+    return batching.pad(features, narrow, model.context.tokenizer.pad_id), offsets
 
 
 def element(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
     """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
-    task, context = model.task, model.context
-    features, offsets = task.encode(context, raw)
-    mask = features["padding_mask"]
-    if "length" in offsets:
-        return features, task.encode_targets(context, raw, features, offsets)[0]
-    windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
-    narrow = tf.minimum(-(-width // windows), context.max_length)
-    features = batching.pad(features, narrow, context.tokenizer.pad_id)
-    targets, weights = task.encode_targets(context, raw, features, offsets)
+    features, offsets = encoded(model, raw, width)
+    targets, weights = model.task.encode_targets(model.context, raw, features, offsets)
     return (features, targets) if weights is None else (features, targets, weights)
 
 

@@ -15,13 +15,14 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from pipelines.tokenizers.tokenizer import Tokenizer
+from tfnlp import extensions
 from tfnlp import task as tasks
-from tfnlp.backbones import loading
+from tfnlp.backbones import embeddings, loading
 from tfnlp.config import Experiment
+from tfnlp.extensions import Peft
 from tfnlp.runtime import precision
 from tfnlp.task import Context, Kind, Task, Tensors
-from tfnlp.training import distribution
-from tfnlp.training.network import streamed
+from tfnlp.training.network import trainable
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrainedModel:
         network: the functional Keras model.
         blocks: the backbone's layers from the embeddings up; empty for a loaded model.
         lengths: that the batches of its training examples are padded to, shortest first [tokens];
-            empty until `tfnlp.training.examples.arrange` fills it in.
+            empty until `tfnlp.training.trainer.Trainer` fills it in.
     """
 
     experiment: Experiment
@@ -76,6 +77,10 @@ class TrainedModel:
 
         return respond
 
+    def cut(self) -> tuple[keras.Model, keras.Model]:
+        """Return the network in two parts; see `tfnlp.extensions.TrainedModel.cut`."""
+        return embeddings.cut(self.network)
+
 
 def columns(experiment: Experiment, task: Task, targets: bool = True) -> tuple[Column, ...]:
     """Return the raw columns that this experiment reads."""
@@ -97,10 +102,10 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     settings = experiment.backbone
     backbone, target = backbone_of(experiment, task, train)
     check_length(experiment, task, backbone)
+    if experiment.peft:
+        extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
     context = context_of(experiment, backbone, target, facts)
-    network = distribution.replicated(task.build(context, backbone.model))
-    if task.rowwise:
-        network = streamed(network)
+    network = trainable(task.build(context, backbone.model), divisible=task.rowwise)
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
             f"--freeze-layers {settings.freeze_layers} is more than the "

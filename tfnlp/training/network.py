@@ -1,34 +1,72 @@
-"""Parts of a batch beside each other, one for each core: a model trains on them as on the whole.
+"""A functional model that a step trains: whole, in parts on a machine's cores, or on replicas.
 
-Outputs are put together again before the loss, and gradients are added up after it.
+Dimensions: B rows of a batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from types import MethodType
 from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.optimizers.base_optimizer import BaseOptimizer
 
+from tfnlp.extensions import Batch, Step
 from tfnlp.runtime import threads
 
+# What Keras's TensorFlow optimizer does across replicas, and its base class on one device.
+_UPDATES = (
+    "_apply_weight_decay",
+    "_backend_update_step",
+    "_backend_increment_gradient_accumulators",
+)
 
-class Streamed(keras.Model):
-    """A functional model that can take the parts of a batch beside each other."""
 
+class Network(keras.Model):
+    """A functional model whose gradients come from a `tfnlp.extensions.Step`.
+
+    On one device Keras's loop and metrics are as they are. On the replicas of a strategy it differs
+    from what Keras 3.15.1 does in three places:
+
+    - ``_make_function`` ends in ``reduce_per_replica``, which reduces scalar logs over axis 0
+      on several workers and fails; here the metrics are updated once, outside of the replicas.
+    - Keras's metrics add up over replicas only where they use ``assign_add``; F1Score and others
+      ``assign(old + new)``, which counts the old value once for each replica. Here a metric sees
+      the whole batch, gathered from the replicas, as in a run on one device.
+    - Keras clips and accumulates each replica's gradient before they are added up, which is not
+      the gradient of the batch, and cannot accumulate at all on replicas of one process. Here
+      they are added up first; then every replica updates its own copy, as one device would.
+
+    The optimizer must have been made and built in the strategy's scope, the metrics outside of it.
+
+    Attributes:
+        step: how a batch becomes gradients.
+        streams: parts that a batch is taken in beside each other, one for each core; 1 is whole.
+        divisible: whether rows are answered each for itself, so that a batch may be taken in parts.
+    """
+
+    step: Step
     streams = 1
+    divisible = True
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Take (B, ...) tensors to (B, ...) ones; each row must be answered for itself."""
+        """Return the outputs of (B, ...) tensors; with several streams, of its parts at once."""
         if self.streams == 1:
             return super().call(inputs, training=training, mask=mask)
         whole = super().call
+
         # Traced once for all parts, which are of any size.
-        part = tf.function(lambda given: whole(given, training=training), autograph=False)
+        @partial(tf.function, autograph=False)
+        def part(given: Any) -> tuple[Any, tf.Tensor]:
+            outputs = whole(given, training=training)
+            added = self._take_added_losses()
+            return outputs, added
+
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
         # No part may be empty, so the last row comes again where rows are too few.
         count = tf.maximum(rows, self.streams)
@@ -38,23 +76,169 @@ class Streamed(keras.Model):
             part(tf.nest.map_structure(partial(tf.gather, indices=places[start:stop]), inputs))
             for start, stop in pairwise(cuts)
         ]
-        return tf.nest.map_structure(lambda *outputs: tf.concat(outputs, 0)[:rows], *found)
+        shares = [(stop - start) / count for start, stop in pairwise(cuts)]
+        if found[0][1].shape.rank == 0:  # what layers add is a mean over the rows, as the loss is
+            self.add_loss(
+                tf.add_n([tf.cast(s, a.dtype) * a for s, (_, a) in zip(shares, found, strict=True)])
+            )
+        return tf.nest.map_structure(
+            lambda *outputs: tf.concat(outputs, 0)[:rows], *(outputs for outputs, _ in found)
+        )
+
+    def _take_added_losses(self) -> tf.Tensor:
+        """Return the sum of what layers passed to ``add_loss``, a scalar, and forget it.
+
+        It is a tensor of the function that is being traced, where `compute_loss` cannot find it.
+        Of none it is an empty vector.
+        """
+        added = [
+            loss
+            for layer in self._flatten_layers(include_self=True)
+            for loss in layer._get_own_losses()
+        ]
+        self._clear_losses()
+        return tf.add_n([tf.reduce_sum(loss) for loss in added]) if added else tf.zeros([0])
+
+    @property
+    def replicas(self) -> int:
+        """Over how many replicas a batch is dealt out."""
+        return int(self.distribute_strategy.num_replicas_in_sync)
+
+    def compile(self, optimizer: Any, **kwargs: Any) -> None:
+        """Compile; each replica's optimizer is given gradients that are added up."""
+        super().compile(optimizer, **kwargs)
+        # Another fit may have another step, and its functions were traced with the last one's.
+        self.train_function = self.test_function = None
+        if self.replicas > 1:
+            inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            for name in _UPDATES:
+                setattr(inner, name, MethodType(getattr(BaseOptimizer, name), inner))
+
+    def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
+        """Return the gradients of all that is trained, scaled as the optimizer wants them.
+
+        Args:
+            tape: that the loss was recorded on.
+            loss: a scalar.
+        """
+        scale = self.optimizer.scale_loss(tf.ones_like(loss))
+        variables = [*self.trainable_weights, *self.step.trainable]
+        gradients: list[Any] = tape.gradient(loss, variables, output_gradients=scale)
+        return gradients
+
+    def train_step(self, data: Any) -> Any:
+        """Learn from a batch, or from a replica's part of one."""
+        batch = batch_of(data)
+        loss, outputs, gradients = self.step.gradients(self, batch)
+        variables = [*self.trainable_weights, *self.step.trainable]
+        used = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
+        if used and self.replicas > 1:
+            context = tf.distribute.get_replica_context()
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g, _ in used])
+            used = list(zip(total, (v for _, v in used), strict=True))
+        if used:  # a step may have optimizers of its own
+            self.optimizer.apply_gradients(used)
+        self.step.updated(self, batch)
+        return self._found(loss, batch, outputs)
+
+    def test_step(self, data: Any) -> Any:
+        """Answer a batch, or a replica's part of one."""
+        batch = batch_of(data)
+        outputs = self(batch.x, training=False)
+        loss = self.compute_loss(batch.x, batch.y, outputs, batch.weights, training=False)
+        return self._found(loss, batch, outputs)
+
+    def _found(self, loss: Any, batch: Batch, outputs: Any) -> Any:
+        """Return the logs, or on replicas what :meth:`_count` takes."""
+        rows = tf.shape(tf.nest.flatten(batch.x)[0])[0]
+        if self.replicas > 1:
+            return loss, tf.cast(rows, tf.float32), batch.y, outputs, batch.weights
+        self._loss_tracker.update_state(loss, sample_weight=rows)
+        if batch.y is None or outputs is None:
+            return self.get_metrics_result()
+        return self.compute_metrics(batch.x, batch.y, outputs, sample_weight=batch.weights)
+
+    def _count(self, loss: Any, rows: Any, y: Any, outputs: Any, weights: Any) -> dict[str, Any]:
+        """Update the metrics by a whole batch, from what every replica found; returns the logs.
+
+        The loss of a replica is the mean over its rows, divided by the number of replicas.
+        """
+        strategy = self.distribute_strategy
+
+        def gather(value: Any) -> Any:
+            if value is None:
+                return None
+            gathered = strategy.gather(value, axis=0)
+            part = strategy.experimental_local_results(value)[0]
+            return tf.ensure_shape(gathered, [None, *part.shape[1:]])
+
+        def weigh(loss: Any, rows: Any) -> Any:
+            return tf.where(rows > 0, loss * strategy.num_replicas_in_sync * rows, 0.0)
+
+        total = strategy.reduce("SUM", strategy.run(weigh, (loss, rows)), axis=None)
+        count = strategy.reduce("SUM", rows, axis=None)
+        self._loss_tracker.update_state(total / count, sample_weight=count)
+        if y is None or outputs is None:
+            return dict(self.get_metrics_result())
+        y, outputs, weights = tf.nest.map_structure(gather, (y, outputs, weights))
+        return dict(self.compute_metrics(None, y, outputs, weights))
+
+    def _make_function(self, step: Callable[[Any], Any]) -> Any:
+        """Make the function of an iterator that Keras calls for each batch."""
+        if self.replicas == 1:
+            return super()._make_function(step)
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def on_batch(iterator: Any) -> dict[str, Any]:
+            return self._count(*self.distribute_strategy.run(step, (next(iterator),)))
+
+        return on_batch
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Leave a model alone that is built: Keras would average a batch over the replicas."""
 
 
-def streamed(network: keras.Model) -> keras.Model:
-    """Make a functional model fit for parts, where there are any; return others as they are."""
-    if threads.count() == 1 or network.distribute_strategy.num_replicas_in_sync > 1:
+def batch_of(data: Any) -> Batch:
+    """Return what a dataset's element holds.
+
+    Args:
+        data: (x, y) or (x, y, weights), or a mapping with ``x`` and any other field of `Batch`.
+    """
+    if isinstance(data, Mapping):
+        beside = {name: batch_of(one) for name, one in data.get("beside", {}).items()}
+        return Batch(data["x"], data.get("y"), data.get("weights"), data.get("extras", {}), beside)
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+    return Batch(x, y, weights)
+
+
+def trainable(network: keras.Model, *, divisible: bool) -> Network:
+    """Make a network of a functional model, in the scope that the model was built in.
+
+    Args:
+        network: the functional model.
+        divisible: whether its rows are answered each for itself, whatever else the batch holds.
+    """
+    with network.distribute_strategy.scope():
+        made = Network(network.input, network.output, name=network.name)
+    made.divisible = divisible
+    made.step = Step()
+    return made
+
+
+def single(network: keras.Model) -> keras.Model:
+    """Return a copy of a replicated model, with its weights, that knows of no strategy."""
+    if network.distribute_strategy.num_replicas_in_sync == 1:
         return network
-    return Streamed(network.input, network.output, name=network.name)
+    copy = keras.models.clone_model(keras.Model(network.input, network.output, name=network.name))
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 @contextmanager
-def used(network: keras.Model) -> Iterator[None]:
-    """Let a model take parts beside each other: in training, not in what is exported."""
-    if isinstance(network, Streamed):
-        network.streams = threads.count()
+def in_parts(network: Network) -> Iterator[None]:
+    """Let a network take parts of a batch beside each other: in training, not in an export."""
+    network.streams = threads.count() if network.divisible and network.replicas == 1 else 1
     try:
         yield
     finally:
-        if isinstance(network, Streamed):
-            network.streams = 1
+        network.streams = 1

@@ -1,97 +1,242 @@
-"""An experiment's steps: prepare, arrange, answer, fit and calibrate.
+"""What a strategy trains with: fits that resume exactly, on one device or on replicas.
 
-Dimensions: N rows, B batch, C classes.
+Dimensions: N rows, B batch.
 """
 
 from __future__ import annotations
 
-from functools import partial
+import dataclasses
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfnlp.task import Objective
-from tfnlp.training import distribution, loop, optimizers
-from tfnlp.training.examples import Examples, batches, element
+from pipelines.rows import Rows
+from pipelines.splits import Splits
+from tfnlp.config import Experiment
+from tfnlp.extensions import Batch, Defaults, Source, Step
+from tfnlp.training import distribution, examples, loop, optimizers
+from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
-from tfnlp.training.network import used
+from tfnlp.training.network import batch_of, in_parts
+from tfnlp.training.sources import Drawn, joined
+
+FIRST = "fit"  # the name of a fit that is given none
 
 
-def compile_model(model: TrainedModel, steps: int) -> Objective:
-    """Compile the network for training; returns what it is trained for.
+@dataclass(frozen=True)
+class Fit:
+    """One fit of a strategy, as its callbacks see it.
 
-    Args:
-        model: built by :func:`prepare`.
-        steps: batches in the whole run.
+    Attributes:
+        name: among the strategy's.
+        model: with the settings of this fit.
+        drawn: the training rows.
+        epochs: at most.
     """
+
+    name: str
+    model: TrainedModel
+    drawn: Drawn
+    epochs: int
+
+
+@dataclass
+class Trainer:
+    """Fulfils `tfnlp.extensions.Trainer`.
+
+    Attributes:
+        model: with the weights that it has now.
+        splits: the rows.
+        folder: where checkpoints are kept while training lasts; of several workers only the chief
+            uses it.
+        resume: fits that have ended are not repeated, and one that was cut short goes on.
+        callbacks: Fit -> Keras callbacks that show and log it.
+        rows: the training rows of an epoch, if not the split's own; those of the default source.
+        histories: the metrics of each epoch, by the names of the fits that have ended.
+    """
+
+    model: TrainedModel
+    splits: Splits
+    folder: Path
+    resume: bool = False
+    callbacks: Callable[[Fit], Sequence[keras.callbacks.Callback]] = lambda fit: ()
+    rows: Callable[[int], Rows] | None = None
+    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    _drawn: Drawn | None = None
+
+    @property
+    def experiment(self) -> Experiment:
+        """What decides the run."""
+        return self.model.experiment
+
+    @property
+    def options(self) -> Any:
+        """The strategy's own options."""
+        return self.experiment.strategy.options
+
+    @property
+    def drawn(self) -> Drawn:
+        """The rows that a fit is given if none are named."""
+        if self._drawn is None:
+            source = Source(self.rows or self.splits.train)
+            self._drawn = Drawn(self.model, source, self.experiment.seed)
+            self.model.lengths[:] = self._drawn.of(0).plan.widths.tolist()
+        return self._drawn
+
+    @property
+    def step(self) -> int:
+        """How many batches the first fit was trained on, for the logs."""
+        return self.drawn.before(len(self.histories.get(FIRST, ())))
+
+    def fit(
+        self,
+        step: Step | None = None,
+        *,
+        train: Source | Rows | None = None,
+        beside: Mapping[str, Source] | None = None,
+        validation: Rows | None = None,
+        name: str = FIRST,
+        settings: Defaults | None = None,
+        score: Callable[[], Mapping[str, float]] | None = None,
+    ) -> list[dict[str, float]]:
+        """Fit; see `tfnlp.extensions.Trainer.fit`.
+
+        Raises:
+            Interrupted: SIGTERM or SIGINT came; the state was saved first.
+            UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
+            ValueError: two fits have the same name.
+        """
+        if name in self.histories:
+            raise ValueError(f"two fits are named {name!r}; give each a name of its own")
+        model = self._with(settings)
+        training = model.experiment.training
+        drawn = self.drawn
+        if train is not None or settings:
+            source = train if isinstance(train, Source) else Source(train or drawn.source.rows)
+            drawn = Drawn(model, source, self.experiment.seed)
+        others = {
+            name: Drawn(model, source, self.experiment.seed + place)
+            for place, (name, source) in enumerate((beside or {}).items(), 1)
+        }
+        held = examples.arrange(model, validation or self.splits.validation, shuffle=False)
+        step = step or Step()
+        watch = _prepare(model, step, drawn, held, score, name)
+        feed = _feed(model, drawn, others, held)
+        folder = self.folder if name == FIRST else self.folder / name
+        with in_parts(model.network):
+            state = loop.fit(
+                model.network,
+                watch,
+                feed,
+                epochs=training.epochs,
+                patience=training.patience,
+                folder=folder,
+                minutes=training.checkpoint_minutes,
+                resume=self.resume,
+                callbacks=self.callbacks(Fit(name, model, drawn, training.epochs)),
+                extra=[*step.variables, *step.trainable],
+                remedy=step.remedy,
+            )
+        self.histories[name] = state.history
+        return state.history
+
+    def _with(self, settings: Defaults | None) -> TrainedModel:
+        """Return the model with some options changed; the network is the same."""
+        if not settings:
+            return self.model
+        changed = {
+            section: dataclasses.replace(getattr(self.experiment, section), **values)
+            for section, values in settings.items()
+        }
+        return dataclasses.replace(
+            self.model, experiment=dataclasses.replace(self.experiment, **changed)
+        )
+
+    def batches(self, rows: Rows) -> Iterator[Batch]:
+        """Yield rows in batches, in a fixed order."""
+        data = examples.arrange(self.model, rows, shuffle=False)
+        for found in examples.batches(self.model, data, range(1)):
+            yield batch_of(found)
+
+
+def _prepare(
+    model: TrainedModel,
+    step: Step,
+    drawn: Drawn,
+    held: Examples,
+    score: Callable[[], Mapping[str, float]] | None,
+    name: str,
+) -> loop.Watch:
+    """Compile the network for a fit; returns what its best epoch is chosen by."""
+    network, training = model.network, model.experiment.training
     objective = model.task.objective(model.context)
-    with model.network.distribute_strategy.scope():
+    scope = network.distribute_strategy.scope
+    network.step = step
+    before = random.getstate()
+    random.seed(f"{model.experiment.seed} {name}")  # where Keras takes the seeds of new layers from
+    with scope():
+        step.build(network, training.epochs * len(drawn.of(0).rows))
+        steps = drawn.steps(0) * training.epochs
         optimizer = optimizers.adamw(model.experiment.optimizer, steps, model.blocks)
-    model.network.compile(
+    random.setstate(before)
+    network.compile(
         optimizer=optimizer,
         loss=objective.loss,
         metrics=objective.metrics,
         jit_compile=False,  # XLA would compile anew for each padded length
     )
-    with model.network.distribute_strategy.scope():
-        model.network.optimizer.build(model.network.trainable_variables)
-    return objective
-
-
-def fit(
-    model: TrainedModel,
-    train: Examples,
-    validation: Examples,
-    folder: Path,
-    *,
-    resume: bool,
-    callbacks: list[keras.callbacks.Callback],
-) -> loop.State:
-    """Train; the model ends with the weights of its best epoch.
-
-    Args:
-        model: built by :func:`prepare`.
-        train: shuffled rows.
-        validation: rows in a fixed order.
-        folder: the run's folder; checkpoints are kept in ``checkpoints`` below.
-        resume: go on where the newest checkpoint stands.
-        callbacks: further Keras callbacks.
-    """
-    training = model.experiment.training
-    steps = len(train.plan)
-    objective = compile_model(model, steps * training.epochs)
-
-    def dealt(data: Examples, epochs: range, start: int = 0) -> Any:
-        return distribution.dataset(
-            model.network.distribute_strategy, partial(batches, model, data, epochs, start)
-        )
-
-    held = dealt(validation, range(1))
-
-    def rows(epoch: int, batch: int) -> list[int]:
-        return [train.rows.numbers[i] for i in train.plan.epoch(epoch)[0][batch]]
-
-    feed = loop.Feed(partial(dealt, train), steps, rows, held, len(validation.plan))
-    _make_metrics(model, validation)
-    with used(model.network):
-        return loop.fit(
-            model.network,
-            objective,
-            feed,
-            epochs=training.epochs,
-            patience=training.patience,
-            folder=folder / "checkpoints",
-            minutes=training.checkpoint_minutes,
-            resume=resume,
-            callbacks=callbacks,
-        )
+    network.step_metrics = list(step.metrics)
+    with scope():
+        network.optimizer.build([*network.trainable_variables, *step.trainable])
+    _make_metrics(model, held)
+    if score is None:
+        return loop.Watch(objective.monitor, objective.mode)
+    return loop.Watch("score", "max", score)
 
 
 def _make_metrics(model: TrainedModel, data: Examples) -> None:
     """Make the metrics' variables, as Keras does at the first batch: a checkpoint has them too."""
     row = {name: column[:1] for name, column in data.raw.items()}
-    x, y, *weights = element(model, row, tf.constant(data.plan.widths[-1]))
+    x, y, *weights = examples.element(model, row, tf.constant(data.plan.widths[-1]))
     model.network.compute_metrics(x, y, model.network(x, training=False), *weights)
     model.network.reset_metrics()
+
+
+def _feed(model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples) -> loop.Feed:
+    """Return what the loop is fed with."""
+    strategy = model.network.distribute_strategy
+
+    def training(epochs: range, start: int) -> Any:
+        place = drawn.before(epochs.start) + start
+        count = sum(drawn.steps(epoch) for epoch in epochs) - start
+
+        def make(parts: range, of: int) -> tf.data.Dataset:
+            main = drawn.dataset(place, count, parts, of)
+            if not others:
+                return main
+            beside = {n: other.dataset(place, count, parts, of) for n, other in others.items()}
+            return tf.data.Dataset.zip((main, beside)).map(joined)
+
+        return distribution.dataset(strategy, make)
+
+    def validation(parts: range, of: int) -> tf.data.Dataset:
+        return examples.batches(model, held, range(1), 0, parts, of)
+
+    def rows(epoch: int, batch: int) -> list[int]:
+        data = drawn.of(epoch)
+        return [data.rows.numbers[i] for i in data.plan.epoch(epoch)[0][batch]]
+
+    return loop.Feed(
+        training,
+        drawn.steps,
+        drawn.before,
+        rows,
+        distribution.dataset(strategy, validation),
+        len(held.plan),
+        changing=drawn.changing or any(other.changing for other in others.values()),
+    )

@@ -34,7 +34,7 @@ import keras
 from pipelines import batching
 from pipelines.errors import UserError
 from tfnlp import config
-from tfnlp.training import distribution, optimizers
+from tfnlp.training import distribution, network, optimizers
 
 random = np.random.default_rng(1)
 x = random.normal(size=(23, 4)).astype("float32")
@@ -49,7 +49,7 @@ def trained(strategy, **settings):
         hidden = keras.layers.LayerNormalization()(keras.layers.Dense(8)(inputs))
         model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
         blocks = [[model.layers[1]]]
-        model = distribution.replicated(model)
+        model = network.trainable(model, divisible=True)
         optimizer = optimizers.adamw(config.Optimizer(learning_rate=0.1, **settings), 12, blocks)
     model.compile(
         optimizer=optimizer,
@@ -73,7 +73,7 @@ def trained(strategy, **settings):
     ).history
     assert [len(rows) for rows in held.epoch(0)[0]] == [7, 7, 1]  # uneven, and too few for two
     state = [v.numpy() for v in model.optimizer.variables]
-    return history, [v.numpy() for v in distribution.single(model).weights], state, model
+    return history, [v.numpy() for v in network.single(model).weights], state, model
 
 one = distribution.devices("none", 8)
 two = distribution.devices("mirrored", 8)
@@ -117,7 +117,9 @@ from tfnlp import task as tasks
 from tfnlp.cli import arguments
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
-from tfnlp.training import distribution, examples, model as models, trainer
+from tfnlp.training import distribution, examples, model as models
+from tfnlp.training.network import single
+from tfnlp.training.trainer import Trainer
 
 def main(argv):
     place, resume, *flags = argv
@@ -128,13 +130,11 @@ def main(argv):
         splits = examples.read_splits(e, tasks.load(e.task))
         with strategy.scope():
             model = models.prepare(e, splits.train)
-        train = examples.arrange(model, splits.train, shuffle=True)
-        held = examples.arrange(model, splits.validation, shuffle=False)
-        state = trainer.fit(model, train, held, Path(place), resume=resume == "1", callbacks=[])
-    network = distribution.single(model.network)
+        history = Trainer(model, splits, Path(place, "checkpoints"), resume == "1").fit()
+    network = single(model.network)
     index = json.loads(os.environ.get("TF_CONFIG") or '{"task": {"index": 0}}')["task"]["index"]
     np.savez(f"{place}/weights-{index}.npz", *[v.numpy() for v in network.weights])
-    Path(place, f"history-{index}.json").write_text(json.dumps(state.history))
+    Path(place, f"history-{index}.json").write_text(json.dumps(history))
     return 0
 
 sys.exit(exit_status.run(main))

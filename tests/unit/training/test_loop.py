@@ -75,13 +75,13 @@ def feed(poison: float | None = None) -> loop.Feed:
         return [int(i) + 1 for i in order[batch * SIZE : (batch + 1) * SIZE]]
 
     held = tf.data.Dataset.from_tensor_slices(rows(16, 2)).batch(8)
-    return loop.Feed(batches, STEPS, numbers, held, 2)
+    return loop.Feed(batches, lambda epoch: STEPS, lambda epoch: epoch * STEPS, numbers, held, 2)
 
 
 def train(folder, model, objective, *, resume=False, patience=3, minutes=0.0, poison=None, by=()):
     return loop.fit(
         model,
-        objective,
+        loop.Watch(objective.monitor, objective.mode),
         feed(poison),
         epochs=EPOCHS,
         patience=patience,
@@ -231,7 +231,7 @@ def test_dropout_goes_on_where_it_was(tmp_path):
     fresh = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     state = loop.State()
     signals = Signals("")
-    loop.Saver(tmp_path, state, STEPS, 1.0, signals).load(resumed)
+    loop.Saver(tmp_path, state, feed(), 1.0, signals).load(resumed)
     found = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     assert state.step > 1
     np.testing.assert_array_equal(found, seeds)

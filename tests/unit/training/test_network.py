@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfnlp.runtime import threads
-from tfnlp.training.network import Streamed, used
+from tfnlp.training.network import in_parts, trainable
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,8 @@ def network():
     outputs = keras.layers.Dense(3)(keras.layers.LayerNormalization()(states))
     # Of no rows, this reshape could not tell the tokens.
     outputs = keras.layers.Lambda(lambda x: tf.reshape(x, [tf.shape(x)[0], -1, 3]))(outputs)
-    return Streamed(inputs, {"tokens": outputs, "first": outputs[:, 0]})
+    model = keras.Model(inputs, {"tokens": outputs, "first": outputs[:, 0]})
+    return trainable(model, divisible=True)
 
 
 def learned(network, parts, batch):
@@ -60,7 +61,7 @@ def test_a_model_is_whole_again_after_training(network):
     inside = []
 
     def broken_off():
-        with used(network):
+        with in_parts(network):
             inside.append(network.streams)
             raise KeyboardInterrupt
 

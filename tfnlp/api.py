@@ -1,0 +1,197 @@
+"""What commands do with runs: train one, resume it, export it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from pipelines.columns import as_request
+from pipelines.files.writers import read_json, write_json
+from pipelines.rows import Rows
+from pipelines.splits import Splits
+from tfnlp import extensions
+from tfnlp import task as tasks
+from tfnlp.cli import terminal
+from tfnlp.config import Experiment
+from tfnlp.exporting import card
+from tfnlp.exporting.writer import export
+from tfnlp.extensions import Augmenter, Outcome, Strategy
+from tfnlp.report import Report
+from tfnlp.runs import folders, storage, tensorboard
+from tfnlp.runtime import threads
+from tfnlp.task import Task
+from tfnlp.training import answering, distribution, examples
+from tfnlp.training.model import TrainedModel, columns, prepare
+from tfnlp.training.network import single
+from tfnlp.training.trainer import FIRST, Fit, Trainer
+
+_LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
+
+
+def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
+    """Take an experiment from its rows to its SavedModel; returns the run's folder.
+
+    Call it before any other TensorFlow operation: it sets threads, determinism and devices.
+
+    Args:
+        experiment: what decides the run.
+        resume: go on with the last run of this name, if there is one.
+
+    Returns:
+        The run's folder; None in a worker that is not the chief.
+
+    Raises:
+        UserError: rows, options or files cannot be used, in one sentence.
+        Interrupted: SIGTERM or SIGINT came; ``resume`` goes on.
+    """
+    training = experiment.training
+    if training.distribute == "none":
+        threads.start()
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    devices = distribution.devices(training.distribute, training.batch_size)
+    with distribution.others_needed(devices):
+        return _train(experiment, resume, devices)
+
+
+def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy) -> Path | None:
+    """Train in every worker; the chief alone logs, evaluates and exports."""
+    chief = distribution.chief(devices)
+    terminal.out.quiet = terminal.err.quiet = not chief
+    run = folders.last_run(experiment) if resume and chief else None
+    if distribution.agree(devices, run is not None and (run / "metrics.json").exists()):
+        return run and _ended(run, experiment)
+    if resume and run is None:
+        terminal.line("there is no run of this name to resume; starting one")
+    task = tasks.load(experiment.task)
+    splits = examples.read_splits(experiment, task)
+    with devices.scope():
+        model = prepare(experiment, splits.train)
+    task.check(splits.validation, model.context.facts)
+    trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
+    if not chief:
+        _strategy(experiment).train(trainer)
+        return None
+    run = run or folders.new_run(experiment)
+    terminal.plan(model, splits, trainer.drawn.of(0), run)
+    before = _untrained(model, splits.validation, run)
+    trainer.folder = run / "checkpoints"
+    trainer.callbacks = partial(_callbacks, run, splits.validation)
+    outcome = _strategy(experiment).train(trainer)
+    for name, history in trainer.histories.items():
+        write_json(_folder(run, name) / "history.json", history)
+    model = dataclasses.replace(model, network=single(model.network))
+    facts = {**model.context.facts, **outcome.facts}
+    model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
+    model = answering.calibrated(model, splits.validation)
+    storage.save(model, run)
+    _finish(model, splits, run, before, outcome, trainer.step)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return run
+
+
+def _strategy(experiment: Experiment) -> Strategy:
+    """Return how an experiment is trained."""
+    return extensions.load(Strategy, experiment.strategy.name)
+
+
+def _augmented(experiment: Experiment, rows: Rows) -> Any:
+    """Return what gives the training rows of an epoch, None if all epochs have the same."""
+    if not experiment.augment:
+        return None
+    edits = [
+        partial(extensions.load(Augmenter, entry.name).edit, options=entry.options)
+        for entry in experiment.augment
+    ]
+    from pipelines import augmentation
+
+    wanted = columns(experiment, tasks.load(experiment.task))
+    times, seed = experiment.data.augment_times, experiment.seed
+    return lambda epoch: augmentation.augmented(rows, wanted, edits, times, (seed, epoch))
+
+
+def _ended(run: Path, experiment: Experiment) -> Path:
+    """Say that a run needs no resuming."""
+    terminal.line(f"{run} has ended already; there is nothing to resume")
+    task = tasks.load(experiment.task)
+    example = _example(experiment, task, task.sample(experiment.options)[0])
+    terminal.next_steps(run, read_json(run / "metrics.json"), experiment, example)
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    return run
+
+
+def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, float]:
+    """Return the metrics of the model as it starts, which the run keeps."""
+    before: dict[str, float] | None = read_json(run / "before.json")
+    if before is None:
+        terminal.line("judging the untrained model first, to compare with")
+        before = answering.evaluate(model, validation).metrics
+        write_json(run / "before.json", before)
+    tensorboard.start(model, run, before)
+    return before
+
+
+def _folder(run: Path, fit: str) -> Path:
+    """Return where a fit is logged: the run's folder, or one in it for further fits."""
+    return run if fit == FIRST else run / fit
+
+
+def _callbacks(run: Path, validation: Rows, fit: Fit) -> list[keras.callbacks.Callback]:
+    """Return what shows and logs a fit."""
+    model = fit.model
+    shown = partial(answering.samples, model, validation) if model.task.writing else None
+    return [
+        terminal.Progress(fit.drawn.steps, fit.epochs),
+        tensorboard.Log(model, fit.drawn, _folder(run, fit.name), shown),
+    ]
+
+
+def _finish(
+    model: TrainedModel, splits: Splits, run: Path, before: dict[str, float], outcome: Outcome, step: int
+) -> None:
+    """Judge the trained model, export it and say what comes next."""
+    after = answering.evaluate(model, splits.validation)
+    report = answering.evaluate(model, splits.test) if splits.test else after
+    added = outcome.report
+    if added:  # the strategy's own findings, beside those of the model that is kept
+        report.tables.extend(added.tables)
+        report.figures.update(added.figures)
+        report.warnings.extend(added.warnings)
+    metrics: dict[str, Any] = {
+        "validation_untrained": before,
+        "validation": after.metrics,
+        "test": report.metrics if splits.test else None,
+        "strategy": added.metrics if added else None,
+        "saved_model": None,
+    }
+    if model.experiment.export.export:
+        text = card.write(model, metrics, report.tables)
+        metrics["saved_model"] = str(export(model, metrics, text))
+    terminal.report(metrics, report)
+    reports: dict[str, Report | None] = {
+        "validation": after,
+        "test": report if splits.test else None,
+    }
+    tensorboard.finish(model, run, reports, splits.validation, step)
+    write_json(run / "metrics.json", metrics)
+    judged = splits.test or splits.validation
+    shown = [
+        _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
+        for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)
+    ]
+    short = (e for e in shown if all(len(text) <= 100 and "\n" not in text for text in e))
+    terminal.next_steps(run, metrics, model.experiment, next(short, shown[0]))
+
+
+def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> Sequence[str]:
+    """Return a row's inputs as texts, in the order in which predict reads them."""
+    names = sorted(column.name for column in columns(experiment, task, targets=False))
+    return [as_request(row[name]) for name in names]

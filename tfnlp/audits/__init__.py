@@ -1,0 +1,1 @@
+"""Audits of a model; one file each."""

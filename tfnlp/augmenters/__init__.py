@@ -1,0 +1,1 @@
+"""Augmenters: texts changed so that labels stay right; one file each."""

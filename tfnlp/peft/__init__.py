@@ -1,0 +1,1 @@
+"""Peft methods: which few weights are trained; one file each."""

@@ -1,0 +1,21 @@
+"""Supervised fine-tuning: one fit on the training rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tfnlp.extensions import Outcome, Strategy, Trainer
+
+
+@dataclass(frozen=True)
+class Options:
+    """Supervised training has no options of its own."""
+
+
+def train(trainer: Trainer) -> Outcome:
+    """Fit once."""
+    trainer.fit()
+    return Outcome()
+
+
+STRATEGY = Strategy(summary="learn the targets of the training rows", options=Options, train=train)
