@@ -155,7 +155,12 @@ def _callbacks(run: Path, validation: Rows, fit: Fit) -> list[keras.callbacks.Ca
 
 
 def _finish(
-    model: TrainedModel, splits: Splits, run: Path, before: dict[str, float], outcome: Outcome, step: int
+    model: TrainedModel,
+    splits: Splits,
+    run: Path,
+    before: dict[str, float],
+    outcome: Outcome,
+    step: int,
 ) -> None:
     """Judge the trained model, export it and say what comes next."""
     after = answering.evaluate(model, splits.validation)

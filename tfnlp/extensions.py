@@ -162,10 +162,21 @@ class Step:
 class TrainedModel(Protocol):
     """A network with its task, tokenizer and facts, trained or not (`tfnlp.training.model`)."""
 
-    experiment: Experiment
-    task: Task
-    context: Context
-    network: keras.Model
+    @property
+    def experiment(self) -> Experiment:
+        """What decides the run."""
+
+    @property
+    def task(self) -> Task:
+        """The record of functions."""
+
+    @property
+    def context(self) -> Context:
+        """Options, tokenizer and facts."""
+
+    @property
+    def network(self) -> keras.Model:
+        """The functional Keras model."""
 
     def cut(self) -> tuple[keras.Model, keras.Model]:
         """Return the network in two parts, cut behind its token embeddings.
@@ -177,19 +188,23 @@ class TrainedModel(Protocol):
 
 
 class Trainer(Protocol):
-    """What a strategy trains with (`tfnlp.training.trainer`).
+    """What a strategy trains with (`tfnlp.training.trainer`)."""
 
-    Attributes:
-        experiment: what decides the run.
-        options: the strategy's own.
-        splits: the rows of train, validation and test.
-        model: with the weights that it has now; fits change them in place.
-    """
+    @property
+    def experiment(self) -> Experiment:
+        """What decides the run."""
 
-    experiment: Experiment
-    options: Any
-    splits: Splits
-    model: TrainedModel
+    @property
+    def options(self) -> Any:
+        """The strategy's own."""
+
+    @property
+    def splits(self) -> Splits:
+        """The rows of train, validation and test."""
+
+    @property
+    def model(self) -> TrainedModel:
+        """The model with the weights that it has now; fits change them in place."""
 
     def fit(
         self,

@@ -16,13 +16,15 @@ from pipelines import batching, discover
 from pipelines.columns import as_request
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from pipelines.splits import Splits
 from tfnlp import task as tasks
 from tfnlp.exporting import card, writer
 from tfnlp.inference import serving_ops
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
-from tfnlp.training import answering, examples, trainer
+from tfnlp.training import answering
 from tfnlp.training.model import prepare
+from tfnlp.training.trainer import Trainer
 
 VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
 # Pairs and windows are shared code (tfnlp/tasks/_pooled_text.py): one task stands for all.
@@ -137,16 +139,14 @@ def trained(request, tmp_path_factory):
     rows = _rows(task, made.options)
     model = prepare(made, rows)
     task.check(rows, model.context.facts)
-    train = examples.arrange(model, rows, shuffle=True)
-    held = examples.arrange(model, rows, shuffle=False)
-    state = trainer.fit(model, train, held, folder, resume=False, callbacks=[])
-    model = answering.calibrated(model, held)
+    history = Trainer(model, Splits(rows, rows, None), folder / "checkpoints").fit()
+    model = answering.calibrated(model, rows)
     storage.save(model, folder)
     report = answering.evaluate(model, rows)
     metrics = {"validation": report.metrics}
     saved = writer.export(model, metrics, card.write(model, metrics, report.tables))
     return SimpleNamespace(
-        task=task, model=model, rows=rows, state=state, report=report, run=folder, saved=saved
+        task=task, model=model, rows=rows, history=history, report=report, run=folder, saved=saved
     )
 
 
@@ -169,7 +169,7 @@ def _close(a: Any, b: Any) -> None:
 
 
 def test_training_lowers_the_loss(trained):
-    losses = [epoch["loss"] for epoch in trained.state.history]
+    losses = [epoch["loss"] for epoch in trained.history]
     assert losses[-1] < losses[0]
 
 

@@ -184,7 +184,11 @@ def start(model: TrainedModel, run: Path, before: Mapping[str, float]) -> None:
 
 
 def finish(
-    model: TrainedModel, run: Path, reports: Mapping[str, Report | None], validation: Rows, step: int
+    model: TrainedModel,
+    run: Path,
+    reports: Mapping[str, Report | None],
+    validation: Rows,
+    step: int,
 ) -> None:
     """Write the final reports and the projector's files.
 

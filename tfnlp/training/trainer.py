@@ -207,7 +207,9 @@ def _make_metrics(model: TrainedModel, data: Examples) -> None:
     model.network.reset_metrics()
 
 
-def _feed(model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples) -> loop.Feed:
+def _feed(
+    model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples
+) -> loop.Feed:
     """Return what the loop is fed with."""
     strategy = model.network.distribute_strategy
 

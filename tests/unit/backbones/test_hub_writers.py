@@ -8,13 +8,15 @@ from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.columns import as_request
 from pipelines.rows import Rows
+from pipelines.splits import Splits
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
 from tfnlp.exporting.writer import export
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
-from tfnlp.training import answering, examples, trainer
+from tfnlp.training import answering
 from tfnlp.training.model import prepare
+from tfnlp.training.trainer import Trainer
 
 SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
 
@@ -87,10 +89,8 @@ def test_a_writer_of_keras_hubs(name, make, kind, tmp_path):
     model = prepare(made, rows)
     assert model.context.kind == kind
     assert model.context.target is None
-    train = examples.arrange(model, rows, shuffle=True)
-    held = examples.arrange(model, rows, shuffle=False)
-    state = trainer.fit(model, train, held, tmp_path, resume=False, callbacks=[])
-    assert state.history[1]["loss"] < state.history[0]["loss"]
+    history = Trainer(model, Splits(rows, rows, None), tmp_path / "checkpoints").fit()
+    assert history[1]["loss"] < history[0]["loss"]
     storage.save(model, tmp_path)
     here = answering.answer(model, rows, asked=True)
     again = answering.answer(storage.load(tmp_path), rows, asked=True)

@@ -17,13 +17,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.plugins import base_plugin
 
-from pipelines.files.writers import write_json
 from pipelines.rows import Rows
+from pipelines.splits import Splits
 from tfnlp import task as tasks
 from tfnlp.runs import tensorboard
 from tfnlp.runs.experiment_yaml import from_values
-from tfnlp.training import answering, examples, trainer
+from tfnlp.training import answering
 from tfnlp.training import model as models
+from tfnlp.training.trainer import Trainer
 
 HOSTILE = [
     "a\tb",
@@ -85,23 +86,25 @@ def _prepare(backbone, folder, task="classification", epochs=2, rate=1e-3, minut
     )
     rows = _rows(found, made.options)
     model = models.prepare(made, rows)
-    train = examples.arrange(model, rows, shuffle=True)
-    held = examples.arrange(model, rows, shuffle=False)
-    steps = len(train.plan)
-    return SimpleNamespace(model=model, rows=rows, train=train, held=held, steps=steps)
+    trained = Trainer(model, Splits(rows, rows, None), folder)
+    train = trained.drawn.of(0)
+    return SimpleNamespace(
+        model=model, rows=rows, trainer=trained, train=train, steps=len(train.plan)
+    )
 
 
 def _fit(made, run, *, resume=False, callbacks=()):
     """Train and finish, as tfnlp.train does."""
     before = answering.evaluate(made.model, made.rows).metrics
-    log = tensorboard.Log(made.model, made.train, run, before)
-    state = trainer.fit(
-        made.model, made.train, made.held, run, resume=resume, callbacks=[log, *callbacks]
-    )
-    write_json(run / "history.json", state.history)
+    tensorboard.start(made.model, run, before)
+    log = tensorboard.Log(made.model, made.trainer.drawn, run)
+    made.trainer.folder, made.trainer.resume = run / "checkpoints", resume
+    made.trainer.callbacks = lambda fit: [log, *callbacks]
+    history = made.trainer.fit()
     report = answering.evaluate(made.model, made.rows)
-    log.finish(made.model, {"validation": report, "test": report}, made.rows)
-    return state, before, report
+    reports = {"validation": report, "test": report}
+    tensorboard.finish(made.model, run, reports, made.rows, made.trainer.step)
+    return history, before, report
 
 
 def _read(folder):

@@ -34,7 +34,7 @@ def logged(request, tmp_path_factory, prepare, fit):
     folder = tmp_path_factory.mktemp("logs")
     made = prepare(folder, name, epochs=EPOCHS, **options)
     run = folders.new_run(made.model.experiment)
-    made.state, made.before, made.report = fit(made, run)
+    made.history, made.before, made.report = fit(made, run)
     made.folder, made.run = folder, run
     return made
 
@@ -44,7 +44,7 @@ def test_scalars_of_every_batch(logged, read):
     batches = list(range(1, EPOCHS * logged.steps + 1))
     names = {"loss", "learning_rate", "examples_per_second"}
     names |= set() if _two_sides(logged) else {"padding"}
-    names |= {name for name in logged.state.history[0] if not name.startswith("val_")}
+    names |= {name for name in logged.history[0] if not name.startswith("val_")}
     for name in names:
         assert list(train[f"batch/{name}"]) == batches
         assert np.isfinite(list(train[f"batch/{name}"].values())).all()
@@ -60,7 +60,7 @@ def test_loss_of_a_batch_is_its_own(logged, read):
     losses = np.array([float(v) for v in train["batch/loss"].values()]).reshape(
         EPOCHS, logged.steps
     )
-    for epoch, history in enumerate(logged.state.history):
+    for epoch, history in enumerate(logged.history):
         sizes = [len(rows) for rows in logged.train.plan.epoch(epoch)[0]]
         assert np.average(losses[epoch], weights=sizes) == pytest.approx(history["loss"], rel=1e-4)
     assert len(set(losses.ravel())) == losses.size
@@ -89,7 +89,7 @@ def _two_sides(logged):
 def test_scalars_of_every_epoch(logged, read):
     both = {name: read(logged.run / name)[0] for name in ("train", "validation")}
     ends = [logged.steps * (epoch + 1) for epoch in range(EPOCHS)]
-    for step, history in zip(ends, logged.state.history, strict=True):
+    for step, history in zip(ends, logged.history, strict=True):
         for name, value in history.items():
             part = both["validation" if name.startswith("val_") else "train"]
             shown = part[f"epoch/{name.removeprefix('val_')}"]

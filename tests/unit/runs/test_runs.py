@@ -22,7 +22,7 @@ STEPS = 4  # in each of two epochs
 def test_a_full_disk_is_named(tmp_path, prepare):
     made = prepare(tmp_path)
     run = folders.new_run(made.model.experiment)
-    log = tensorboard.Log(made.model, made.train, run, {})
+    log = tensorboard.Log(made.model, made.trainer.drawn, run)
     log.step, log.writers = 1, {"train": tf.io.TFRecordWriter("/dev/full")}
     with pytest.raises(UserError, match=f"cannot write the TensorBoard log in {run}/train"):
         log._write("train", [tensorboard.scalar_pb("batch/loss", 1.0)])
@@ -57,8 +57,8 @@ def test_resumed_run_shows_every_batch_once(tmp_path, prepare, fit, read):
     newest = max((run / "checkpoints").glob("step-*"), key=lambda f: int(f.name[5:]))
     shutil.rmtree(newest)  # so that the run goes on one more batch before
 
-    state, _, _ = fit(prepare(tmp_path / "killed", minutes=0.0), run, resume=True)
-    assert len(state.history) == 2
+    history, _, _ = fit(prepare(tmp_path / "killed", minutes=0.0), run, resume=True)
+    assert len(history) == 2
     for part in ("train", "validation", "report", "report/validation", "report/test"):
         shown, there = read(run / part)[0], read(expected / part)[0]
         assert set(shown) == set(there)

@@ -20,17 +20,24 @@ from tensorflow.python.framework import config as framework_config
 from pipelines.encoding import prompts, single_sentences
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from pipelines.splits import Splits
 from pipelines.tokenizers import sentencepiece as pieces
 from tfnlp import config, extensions
 from tfnlp.backbones import loading
+from tfnlp.config import Entry
 from tfnlp.evaluation import quality_diversity
+from tfnlp.extensions import Strategy
+from tfnlp.generation.options import WritingOptions
 from tfnlp.heads import causal_lm
-from tfnlp.runtime import signals
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.runtime.signals import Interrupted
 from tfnlp.strategies import gan
 from tfnlp.strategies._gan import players as adversarial
 from tfnlp.task import Context
 from tfnlp.tasks import language_model
-from tfnlp.training import checkpoints
+from tfnlp.training.model import TrainedModel
+from tfnlp.training.network import trainable
+from tfnlp.training.trainer import Trainer
 
 LENGTH = 8
 WHO = ["the cat", "a dog", "my mother", "the old man", "nobody"]
@@ -80,26 +87,38 @@ def blocks(tokenizer, texts=TEXTS):
     return single_sentences.rows(tokenizer, texts, LENGTH, start=start, end=tokenizer.end_id)
 
 
-def stage(tokenizer, folder, *, resume=False, log=lambda step, values: None, test=True, **options):
+def trainer(tokenizer, folder, *, resume=False, callbacks=lambda fit: (), test=True, **options):
     """What the strategy is given: an untrained network stands for one trained by likelihood."""
     keras.utils.set_random_seed(3)
     tokenizer = pieces.SentencePiece(tokenizer.proto)  # the seed took the old one's resource
-    network = causal_lm.head(loading.scratch("scratch:1x64", tokenizer, None).model)
+    backbone = loading.scratch("scratch:1x64", tokenizer, None)
+    network = trainable(causal_lm.head(backbone.model), divisible=False)
     own = ByRow(max_length=LENGTH, max_tokens=LENGTH)
     context = Context(own, tokenizer, LENGTH, {}, "causal", 1024)
-    few = {"gan_steps": 4, "gan_warmup": 1, "gan_evaluate_every": 2, "gan_judged": 6}
-    own = gan.Options(**{**few, "gan_batch_size": 16, "gan_generator_rate": 1e-3, **options})
-    experiment = SimpleNamespace(seed=5, training=config.Training(checkpoint_minutes=0.0))
-    raw = {"blocks": tf.constant(blocks(tokenizer))}
-    splits = [rows_of(TEXTS), rows_of(TEXTS[::3]), rows_of(TEXTS[1::3]) if test else None]
-    return extensions.Stage(
-        experiment, own, context, network, raw, *splits, folder, resume=resume, log=log
+    few = {"steps": 4, "warmup": 1, "evaluate_every": 2, "judged": 6}
+    chosen = gan.Options(**{**few, "batch_size": 16, "generator_rate": 1e-3, **options})
+    experiment = from_values(
+        {
+            "task": {"name": "language_model", "unit": "row", "max_length": LENGTH},
+            "data": {"train": "toy.csv"},
+            "training": {"epochs": 1, "checkpoint_minutes": 0.0, "precision": "float32"},
+            "seed": 5,
+        },
+        language_model.Options,
+        "the test",
     )
+    experiment = dataclasses.replace(experiment, strategy=Entry("gan", chosen))
+    model = TrainedModel(experiment, language_model.TASK, context, network, backbone.blocks)
+    splits = Splits(rows_of(TEXTS), rows_of(TEXTS[::3]), rows_of(TEXTS[1::3]) if test else None)
+    return Trainer(model, splits, folder, resume, callbacks)
 
 
 def made(tokenizer, tmp_path, **options):
-    given = stage(tokenizer, tmp_path / "gan", **options)
-    return given, adversarial.Players(given.context, given.network, gan.settings(given))
+    given = trainer(tokenizer, tmp_path / "gan", **options)
+    step = adversarial.Adversarial(given.model.context, given.options, 5)
+    given.model.network.step = step
+    step.build(given.model.network, 100)
+    return given, step
 
 
 def same(a, b):
@@ -128,8 +147,8 @@ def test_what_is_written_ends_with_its_end(tokenizer, tmp_path):
 
 
 def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
-    given, players = made(tokenizer, tmp_path, gan_discriminator_rate=3e-3)
-    real = gan.padded(given, given.raw["blocks"])
+    given, players = made(tokenizer, tmp_path, discriminator_rate=3e-3)
+    real = gan.padded(given.model, blocks(tokenizer))
     random = np.random.default_rng(0)
 
     def noise(count):
@@ -148,7 +167,7 @@ def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
 
 def test_the_generator_follows_the_rewards(tokenizer, tmp_path):
     """The policy gradient makes tokens with an advantage likelier, and others not."""
-    _, players = made(tokenizer, tmp_path, gan_generator_rate=3e-3)
+    _, players = made(tokenizer, tmp_path, generator_rate=3e-3)
     ids = tf.constant(players.writer.rows(32, 1.0, seed=1))
     there = tf.cast(players.writer.inside(ids), tf.float32)
     wanted = 7
@@ -166,58 +185,51 @@ def test_the_generator_follows_the_rewards(tokenizer, tmp_path):
     assert share() > 2 * before
 
 
-def trained(given):
-    """Train without the report; returns the state."""
-    players = adversarial.Players(given.context, given.network, gan.settings(given))
-
-    def measure():
-        rows = gan.lists(players.writer, players.writer.rows(8, 1.0, seed=1))
-        value = quality_diversity.reverse_perplexity(rows, rows[:4], 60)
-        return {"reverse_perplexity": value, "bleu": 0.0}
-
-    rows = gan.padded(given, given.raw["blocks"])
-    how = {"resume": given.resume, "log_scalars": given.log}
-    return adversarial.train(players, rows, measure, given.folder, **how)
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the code may catch it and save."""
 
 
-def test_training_goes_on_from_a_checkpoint_bit_for_bit(tokenizer, tmp_path, caplog):
-    whole = stage(tokenizer, tmp_path / "whole")
-    state = trained(whole)
-    seen = []
+class Kill(keras.callbacks.Callback):
+    """Breaks off a fit after some batches, at once or by a signal."""
 
-    def kill(step, values):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def __init__(self, at, signum=0):
+        super().__init__()
+        self.at, self.signum, self.seen = at, signum, 0
 
-    with pytest.raises(signals.Interrupted, match=r"adversarial step 3.*--resume"):
-        trained(stage(tokenizer, tmp_path / "cut", log=kill))
-    assert checkpoints.newest(tmp_path / "cut", "step-").name == "step-3"
-    resumed = stage(tokenizer, tmp_path / "cut", resume=True, log=lambda s, v: seen.append(s))
-    assert trained(resumed) == state
-    assert set(seen) == {4}
-    assert same(whole.network.get_weights(), resumed.network.get_weights())
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen == self.at and self.signum:
+            os.kill(os.getpid(), self.signum)
+        elif self.seen == self.at:
+            raise Killed
 
-    seen.clear()
-    (tmp_path / "cut" / "step-4" / "state.json").write_text("{}")
-    again = stage(tokenizer, tmp_path / "cut", resume=True, log=lambda s, v: seen.append(s))
-    assert trained(again) == state
-    assert set(seen) == {4}
-    assert "damaged" in caplog.text
-    assert same(whole.network.get_weights(), again.network.get_weights())
+
+@pytest.mark.parametrize(
+    ("fit", "at", "signum"), [("fit", 2, 0), ("gan", 1, 0), ("gan", 3, signal.SIGTERM)]
+)
+def test_a_killed_run_ends_as_if_it_was_not(tokenizer, tmp_path, fit, at, signum):
+    whole = trainer(tokenizer, tmp_path / "whole", keep="gan")
+    told = gan.train(whole)
+    cut = trainer(
+        tokenizer,
+        tmp_path / "cut",
+        keep="gan",
+        callbacks=lambda given: [Kill(at, signum)] if given.name == fit else [],
+    )
+    with pytest.raises(Interrupted if signum else Killed):
+        gan.train(cut)
+    resumed = trainer(tokenizer, tmp_path / "cut", keep="gan", resume=True)
+    again = gan.train(resumed)
+    assert resumed.histories == whole.histories
+    assert again.report.metrics == told.report.metrics
+    assert same(whole.model.network.get_weights(), resumed.model.network.get_weights())
 
 
 @pytest.mark.parametrize(("test", "keep"), [(True, "mle"), (False, "gan")])
 def test_both_models_are_reported(tokenizer, tmp_path, test, keep):
-    scalars = {}
-
-    def log(step, values):
-        scalars.setdefault(step, {}).update(values)
-
-    given = stage(tokenizer, tmp_path / "gan", test=test, log=log, gan_keep=keep)
-    likelihood = given.network.get_weights()
-    outcome = gan.after(given)
+    given = trainer(tokenizer, tmp_path / "gan", test=test, keep=keep)
+    outcome = gan.train(given)
     assert outcome.facts == {"weights": keep.upper()}
-    assert same(likelihood, given.network.get_weights()) == (keep == "mle")
     found = outcome.report
     assert all(math.isfinite(value) for value in found.metrics.values())
     table = next(t for t in found.tables if t.title == "MLE and GAN")
@@ -228,21 +240,39 @@ def test_both_models_are_reported(tokenizer, tmp_path, test, keep):
     assert "GAN" in first
     assert f"the weights kept are the {keep.upper()}'s" in second
     assert found.figures["quality_and_diversity"]().axes
-    assert {"reverse_perplexity", "bleu", "self_bleu"} <= set(scalars[0])
-    assert {"generator_loss", "discriminator_loss", "reward"} <= set(scalars[2])
-    assert "generator_loss" not in scalars[1]  # the discriminator alone
+    first, second = given.histories["gan"]
+    assert {"reverse_perplexity", "bleu", "self_bleu", "generator_loss", "reward"} <= set(first)
+    assert second["score"] == -second["reverse_perplexity"]
+
+
+def test_the_generator_waits_for_the_discriminator(tokenizer, tmp_path):
+    given = trainer(tokenizer, tmp_path / "gan", steps=4, warmup=3)
+    before = {}
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            moved = not same(before["weights"], self.model.get_weights())
+            before.setdefault("moved", []).append(moved)
+
+        def on_train_begin(self, logs=None):
+            before.setdefault("weights", self.model.get_weights())
+
+    given.callbacks = lambda fit: [Look()] if fit.name == "gan" else []
+    gan.train(given)
+    assert before["moved"] == [False, False, False, True]
+    assert given.histories["gan"][0]["score"] == -math.inf
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tokenizer, tmp_path):
-    given = stage(tokenizer, tmp_path / "gan", gan_generator_rate=1e30)
-    with pytest.raises(UserError, match=r"adversarial step.*--gan-generator-rate"):
-        gan.after(given)
+    given = trainer(tokenizer, tmp_path / "gan", generator_rate=1e30)
+    with pytest.raises(UserError, match=r"--gan-generator-rate"):
+        gan.train(given)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "summarization"}, "--task language_model, not for summarization"),
+        ({"task": "summarization", "options": WritingOptions()}, "not for summarization"),
         ({"options": ByRow(pair=True)}, "--pair"),
         ({"options": ByRow(unit="block")}, "--unit row"),
         ({"training": config.Training(distribute="mirrored")}, "--distribute mirrored"),
@@ -251,18 +281,18 @@ def test_a_loss_that_is_no_number_stops_the_run(tokenizer, tmp_path):
 )
 def test_what_cannot_be_trained_so_is_refused(changes, message):
     fine = {"task": "language-model", "options": ByRow(), "training": config.Training()}
-    gan.check(SimpleNamespace(**fine), gan.Options())
+    gan.fits(language_model.TASK, SimpleNamespace(**fine), gan.Options())
     with pytest.raises(UserError, match=message):
-        gan.check(SimpleNamespace(**{**fine, **changes}), gan.Options())
+        gan.fits(language_model.TASK, SimpleNamespace(**{**fine, **changes}), gan.Options())
     with pytest.raises(UserError, match="--gan-warmup 5"):
-        gan.check(SimpleNamespace(**fine), gan.Options(gan_warmup=5, gan_steps=5))
+        gan.fits(language_model.TASK, SimpleNamespace(**fine), gan.Options(warmup=5, steps=5))
 
 
 def test_strategies_are_found_by_name():
-    assert extensions.load("supervised") is None
-    assert extensions.load("gan") is gan.STRATEGY
+    assert extensions.load(Strategy, "supervised").summary
+    assert extensions.load(Strategy, "gan") is gan.STRATEGY
     with pytest.raises(UserError, match="no strategy 'gam'; did you mean 'gan'"):
-        extensions.load("gam")
+        extensions.load(Strategy, "gam")
 
 
 def test_reverse_perplexity_wants_quality_and_diversity():

@@ -1,0 +1,128 @@
+"""A run of a strategy from rows to SavedModel, in this process, killed or resumed.
+
+python strategy_run.py FOLDER BACKBONE STRATEGY [--replicas 2] [--precision mixed_float16]
+    [--kill FIT:BATCH] [--resume]
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+TEXTS = ["red apple", "blue sea", "green leaf", "the sky is blue", "apples are red", "on a leaf"]
+LABELS = ["fruit", "water", "plant", "water", "fruit", "plant"]
+
+
+def experiment(folder, backbone, strategy, precision="float32", distribute="none"):
+    """Return what is run, on a small file that it writes."""
+    from tfnlp import task
+    from tfnlp.runs.experiment_yaml import from_values
+
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    pairs = [
+        (f"{text} {'very ' * (round_ % 4)}{round_}", label if label != "plant" else "water")
+        for round_ in range(9)
+        for text, label in zip(TEXTS, LABELS, strict=True)
+    ]
+    file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in pairs))
+    values = {
+        "task": {"name": "classification", "max_length": 32, "head_dropout": 0.2},
+        "data": {"train": str(file)},
+        "backbone": {"name": backbone, "dropout": 0.1},
+        "strategy": {"name": strategy},
+        "training": {
+            "epochs": 3,
+            "batch_size": 8,
+            "patience": 3,
+            "checkpoint_minutes": 0.0,
+            "precision": precision,
+            "distribute": distribute,
+            "deterministic": True,
+        },
+        "logging": {"projector": 0},
+        "export": {
+            "saved_models": str(folder / "saved_models"),
+            "tensorboard_logs": str(folder / "logs"),
+        },
+        "name": "toy",
+    }
+    return from_values(values, task.load("classification").options, "the test")
+
+
+def killing(fit, batch, kill):
+    """Return a callback for a fit that kills at the n-th batch from where it begins."""
+    import keras
+
+    class Kill(keras.callbacks.Callback):
+        seen = 0
+
+        def on_train_batch_end(self, number, logs=None):
+            self.seen += 1
+            if self.seen == batch:
+                kill()
+
+    return lambda given: [Kill()] if given.name == fit else []
+
+
+def train(made, *, resume=False, further=lambda given: []):
+    """Train as the command does; returns all that must be the same after a kill."""
+    import numpy as np
+
+    from tfnlp import api
+    from tfnlp.inference import saved_model
+    from tfnlp.runs import storage
+
+    before = api._callbacks
+    api._callbacks = lambda run, rows, fit: [*before(run, rows, fit), *further(fit)]
+    try:
+        run = api.train(made, resume=resume)
+    finally:
+        api._callbacks = before
+    metrics = json.loads((run / "metrics.json").read_text())
+    saved = metrics.pop("saved_model")
+    histories = {
+        str(f.relative_to(run)): json.loads(f.read_text()) for f in run.rglob("history.json")
+    }
+    answers = saved_model.load(Path(saved)).answer({"text": ["a red leaf", "", "蓝色的海 🌊"]})
+    weights = storage.load(run).network.get_weights()
+    return {
+        "weights": [np.asarray(w).tobytes().hex() for w in weights],
+        "metrics": metrics,
+        "histories": histories,
+        "answers": answers,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("backbone")
+    parser.add_argument("strategy")
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--kill")
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    if given.replicas > 1:
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        devices = [tf.config.LogicalDeviceConfiguration()] * given.replicas
+        tf.config.set_logical_device_configuration(cpu, devices)
+    distribute = "mirrored" if given.replicas > 1 else "none"
+    made = experiment(given.folder, given.backbone, given.strategy, given.precision, distribute)
+    further = lambda fit: []  # noqa: E731
+    if given.kill:
+        fit, batch = given.kill.split(":")
+        further = killing(fit, int(batch), lambda: os.kill(os.getpid(), signal.SIGKILL))
+    found = train(made, resume=given.resume, further=further)
+    (given.folder / "found.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Strategies of each shape, killed anywhere, end bit for bit as if never killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import keras_hub
+import pytest
+from tensorflow.python.framework import config as framework_config
+
+from tfnlp import extensions
+from tfnlp.extensions import Strategy
+
+HERE = Path(__file__).parent
+SHAPES = sorted(f.stem for f in (HERE / "outside").glob("[a-z]*.py"))
+# By strategy the fit and the batch of it at which the kill comes: some in a first epoch, some in a
+# later one, and of two fits in the second.
+KILLS = {
+    "another_loss": "fit:9",
+    "two_passes": "fit:4",
+    "two_fits": "all:8",
+    "two_sources": "fit:12",
+    "new_rows": "fit:11",
+}
+
+_spec = importlib.util.spec_from_file_location("strategy_run", HERE / "strategy_run.py")
+strategy_run = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(strategy_run)
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing in the code may catch it and save."""
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """A BERT of random weights that reads single letters, in KerasHub's layout."""
+    folder = tmp_path_factory.mktemp("backbone")
+    letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary += [f"##{letter}" for letter in letters]
+    keras.utils.set_random_seed(0)
+    keras_hub.models.BertBackbone(
+        vocabulary_size=len(vocabulary),
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+        max_sequence_length=64,
+    ).save_to_preset(str(folder))
+    keras_hub.models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
+    return str(folder)
+
+
+@pytest.fixture(autouse=True)
+def deterministic():
+    yield
+    framework_config.disable_op_determinism()  # TensorFlow lets none but its own tests do this
+
+
+def test_each_is_short():
+    for shape in SHAPES:
+        lines = (HERE / "outside" / f"{shape}.py").read_text().splitlines()
+        assert sum(bool(line.strip()) for line in lines) <= 45, shape  # 40 and a docstring's
+    assert set(KILLS) == set(SHAPES)
+
+
+@pytest.mark.parametrize("name", extensions.names(Strategy))
+def test_entries_say_what_they_are(name):
+    found = extensions.load(Strategy, name)
+    assert found.summary
+    assert not found.summary.endswith(".")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_killed_it_ends_as_if_it_was_not(shape, backbone, tmp_path):
+    def made(folder):
+        return strategy_run.experiment(tmp_path / folder, backbone, f"outside.{shape}")
+
+    def kill():
+        raise Killed
+
+    fit, batch = KILLS[shape].split(":")
+    whole = strategy_run.train(made("whole"))
+    killed = strategy_run.killing(fit, int(batch), kill)
+    with pytest.raises(Killed):
+        strategy_run.train(made("cut"), further=killed)
+    resumed = strategy_run.train(made("cut"), resume=True)
+    assert _comparable(resumed) == _comparable(whole)
+
+
+def _comparable(found):
+    return json.loads(json.dumps(found))
+
+
+def _process(folder, backbone, shape, *flags):
+    line = [sys.executable, str(HERE / "strategy_run.py"), str(folder), backbone]
+    line += [f"outside.{shape}", *flags]
+    return subprocess.run(line, capture_output=True, text=True, cwd=HERE.parents[1], check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kill_9_in_every_cell(shape, replicas, precision, backbone, tmp_path):
+    flags = ["--replicas", str(replicas), "--precision", precision]
+    done = _process(tmp_path / "whole", backbone, shape, *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    cut = _process(tmp_path / "cut", backbone, shape, *flags, "--kill", KILLS[shape])
+    assert cut.returncode == -9, cut.stderr[-3000:]
+    resumed = _process(tmp_path / "cut", backbone, shape, *flags, "--resume")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    whole, found = (json.loads((tmp_path / f / "found.json").read_text()) for f in ("whole", "cut"))
+    assert found == whole
