@@ -105,7 +105,10 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     if experiment.peft:
         extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
     context = context_of(experiment, backbone, target, facts)
-    network = trainable(task.build(context, backbone.model), divisible=task.rowwise)
+    # Packed blocks have as many logits as tokens, which would be held twice.
+    network = trainable(
+        task.build(context, backbone.model), divisible=task.rowwise and not task.pack
+    )
     if settings.freeze_layers >= len(backbone.blocks):
         raise UserError(
             f"--freeze-layers {settings.freeze_layers} is more than the "
