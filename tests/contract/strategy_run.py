@@ -36,7 +36,7 @@ def experiment(folder, backbone, strategy, precision="float32", distribute="none
         "backbone": {"name": backbone, "dropout": 0.1},
         "strategy": {"name": strategy},
         "training": {
-            "epochs": 3,
+            "epochs": 2,
             "batch_size": 8,
             "patience": 3,
             "checkpoint_minutes": 0.0,
@@ -46,6 +46,7 @@ def experiment(folder, backbone, strategy, precision="float32", distribute="none
         },
         "logging": {"projector": 0},
         "export": {
+            "export": False,
             "saved_models": str(folder / "saved_models"),
             "tensorboard_logs": str(folder / "logs"),
         },
@@ -70,11 +71,10 @@ def killing(fit, batch, kill):
 
 
 def train(made, *, resume=False, further=lambda given: []):
-    """Train as the command does; returns all that must be the same after a kill."""
+    """Train as the command does; returns the run and all that must be the same after a kill."""
     import numpy as np
 
     from tfnlp import api
-    from tfnlp.inference import saved_model
     from tfnlp.runs import storage
 
     before = api._callbacks
@@ -84,18 +84,30 @@ def train(made, *, resume=False, further=lambda given: []):
     finally:
         api._callbacks = before
     metrics = json.loads((run / "metrics.json").read_text())
-    saved = metrics.pop("saved_model")
+    del metrics["saved_model"]
     histories = {
         str(f.relative_to(run)): json.loads(f.read_text()) for f in run.rglob("history.json")
     }
-    answers = saved_model.load(Path(saved)).answer({"text": ["a red leaf", "", "蓝色的海 🌊"]})
     weights = storage.load(run).network.get_weights()
-    return {
+    return run, {
         "weights": [np.asarray(w).tobytes().hex() for w in weights],
         "metrics": metrics,
         "histories": histories,
-        "answers": answers,
     }
+
+
+def answers(run):
+    """Export a run and return the SavedModel's answers, and the network's own labels."""
+    from pipelines.rows import Rows
+    from tfnlp.exporting import writer
+    from tfnlp.inference import saved_model
+    from tfnlp.runs import storage
+    from tfnlp.training import answering
+
+    model, texts = storage.load(run), ["a red leaf", "x", "蓝色的海 🌊"]
+    saved = saved_model.load(writer.export(model, {}, "")).answer({"text": texts})
+    own = answering.answer(model, Rows("texts", {"text": texts}, [1, 2, 3]), asked=True)
+    return [answer["label"] for answer in saved], own["label"].tolist()
 
 
 def main():
@@ -120,7 +132,10 @@ def main():
     if given.kill:
         fit, batch = given.kill.split(":")
         further = killing(fit, int(batch), lambda: os.kill(os.getpid(), signal.SIGKILL))
-    found = train(made, resume=given.resume, further=further)
+    run, found = train(made, resume=given.resume, further=further)
+    if given.resume:
+        found["answers"], own = answers(run)
+        assert found["answers"] == own
     (given.folder / "found.json").write_text(json.dumps(found))
 
 
