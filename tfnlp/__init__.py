@@ -1,3 +1,3 @@
 """tfnlp: fine-tune a pretrained BERT, watch it in TensorBoard, serve it with TF Serving."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
