@@ -86,3 +86,31 @@ def test_each_keeps_the_order_and_stops_at_an_error():
     assert threads.each(lambda i: i * i, range(50)) == [i * i for i in range(50)]
     with pytest.raises(ZeroDivisionError):
         threads.each(lambda i: 1 // i, [1, 0, 2])
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_what_layers_add_to_the_loss_counts(parts, rows):
+    """A layer's add_loss in the parts of a batch is that of the whole, where it is a mean."""
+
+    class Noted(keras.layers.Layer):
+        def call(self, inputs):
+            self.add_loss(tf.reduce_mean(inputs**2))
+            return inputs
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input([4])
+    hidden = Noted()(keras.layers.Dense(3, kernel_regularizer="l2")(inputs))
+    made = trainable(keras.Model({"x": inputs}, hidden), divisible=True)
+    made.compile(optimizer=keras.optimizers.SGD(0.1), loss="mse", jit_compile=False)
+    made.streams = parts
+    x = np.random.default_rng(1).normal(size=(rows, 4)).astype("float32")
+    y = np.ones((rows, 3), "float32")
+    kernel, bias = (np.array(w) for w in made.get_weights())
+    outputs = x @ kernel + bias
+    wanted = ((outputs - y) ** 2).mean() + (outputs**2).mean() + 0.01 * (kernel**2).sum()
+    slope = x.T @ (2 * (outputs - y) + 2 * outputs) / outputs.size + 0.02 * kernel
+    data = tf.data.Dataset.from_tensors(({"x": x}, y))
+    history = made.fit(data, epochs=1, verbose=0).history
+    assert history["loss"][0] == pytest.approx(wanted, rel=1e-5)
+    np.testing.assert_allclose(made.get_weights()[0], kernel - 0.1 * slope, rtol=1e-4, atol=1e-6)
