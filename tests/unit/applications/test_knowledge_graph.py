@@ -6,8 +6,8 @@ import networkx
 import pytest
 import rdflib
 
-from tfnlp.applications import knowledge_graph
-from tfnlp.applications.knowledge_graph import Knowledge
+from tfnlp.applications.knowledge_graph import graph as knowledge_graph
+from tfnlp.applications.knowledge_graph.graph import Knowledge
 
 
 def _triple(head, relation, tail, score=0.9, types=("person", "place")):

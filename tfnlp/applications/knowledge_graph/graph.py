@@ -1,8 +1,7 @@
-"""python -m tfnlp.applications.knowledge_graph: texts -> a graph of the triples found in them."""
+"""Triples found in texts as one graph, and the files and pictures it is written to."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,7 @@ from pipelines.errors import UserError
 from pipelines.files.formats import opened
 from pipelines.files.writers import csv_writer, replacing
 from pipelines.rows import BadRow, Column, stream
-from tfnlp.inference.saved_model import SAVED_MODELS, answered, find_model, load
-from tfnlp.options import Parser
-from tfnlp.runtime import exit_status
+from tfnlp.inference.saved_model import answered, load
 
 if TYPE_CHECKING:
     import networkx
@@ -86,69 +83,6 @@ class Knowledge:
 def _printable(text: str) -> str:
     """Put spaces in the place of control characters, for which XML has no place."""
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def main(argv: list[str]) -> int:
-    """Read texts, ask the model and write the graph."""
-    parser = Parser(
-        prog="python -m tfnlp.applications.knowledge_graph",
-        description="Find triples in texts with a model of tfnlp.triples and write them as a "
-        "graph: graph.graphml\n(networkx, Gephi, yEd), graph.ttl (RDF Turtle), graph.png and "
-        "triples.csv.",
-    )
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="SavedModel that answers with triples: folder, folder of versions, or a name in "
-        f"{SAVED_MODELS}/",
-    )
-    parser.add_argument(
-        "--input", required=True, metavar="FILE", help="texts: .txt (one a line), .csv, .jsonl, ..."
-    )
-    parser.add_argument(
-        "--text-column", default="text", metavar="HEADER", help="the file's column (%(default)s)"
-    )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="where the graph goes")
-    parser.add_argument(
-        "--min-score",
-        type=float,
-        default=0.0,
-        metavar="SCORE",
-        help="least score of a triple that is kept, 0 to 1 (%(default)s)",
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=32, metavar="ROWS", help="texts at a time (%(default)s)"
-    )
-    given = parser.parse(argv)
-    if given.batch_size < 1:
-        raise UserError(f"--batch-size {given.batch_size} is not above 0")
-    _check_libraries()
-    knowledge = collect(
-        find_model(given.model), given.input, given.text_column, given.min_score, given.batch_size
-    )
-    folder = Path(given.output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write(knowledge, folder)
-    except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror}") from error
-    print(
-        f"{len(knowledge.names)} things, {len(knowledge.facts)} relations: {folder}/graph.graphml"
-    )
-    print(f"look at {folder}/graph.png; query {folder}/graph.ttl with SPARQL (rdflib)")
-    return 0
-
-
-def _check_libraries() -> None:
-    """Raise UserError if the libraries of graphs are not installed."""
-    try:
-        import networkx  # noqa: F401
-        import rdflib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the knowledge graph needs {error.name}, which is not installed "
-            "(pip install 'tfnlp[graph]')"
-        ) from error
 
 
 def collect(model: Path, source: str, column: str, minimum: float, batch_size: int) -> Knowledge:
@@ -339,7 +273,3 @@ def draw(knowledge: Knowledge, path: Path) -> None:
     else:
         axes.text(0.5, 0.5, "no triples found", ha="center")
     plots.save(figure, path)
-
-
-if __name__ == "__main__":
-    sys.exit(exit_status.run(main))

@@ -1,0 +1,1 @@
+"""Texts -> a graph of the triples found in them."""
