@@ -6,7 +6,7 @@ import networkx
 import pytest
 import rdflib
 
-from tfnlp.applications.knowledge_graph import graph as knowledge_graph
+from tfnlp.applications.knowledge_graph import graph as graphs
 from tfnlp.applications.knowledge_graph.graph import Knowledge
 
 
@@ -34,7 +34,7 @@ def test_one_thing_written_in_two_ways_is_one_node(knowledge):
 
 
 def test_files_are_read_by_other_programs(knowledge, tmp_path):
-    knowledge_graph.write(knowledge, tmp_path)
+    graphs.write(knowledge, tmp_path)
     graph = networkx.read_graphml(tmp_path / "graph.graphml")
     assert graph.nodes["鲁迅"]["label"] == "鲁迅"
     edges = {(a, b): data["relation"] for a, b, data in graph.edges(data=True)}
@@ -55,7 +55,7 @@ def test_files_are_read_by_other_programs(knowledge, tmp_path):
 
 
 def test_no_triples_give_empty_files(tmp_path):
-    knowledge_graph.write(Knowledge(), tmp_path)
+    graphs.write(Knowledge(), tmp_path)
     assert len(networkx.read_graphml(tmp_path / "graph.graphml")) == 0
     assert len(rdflib.Graph().parse(tmp_path / "graph.ttl")) == 0
     assert (tmp_path / "graph.png").stat().st_size > 1000

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import UserError
-from tfnlp.applications.knowledge_graph.graph import collect, write
-from tfnlp.inference.saved_model import SAVED_MODELS, find_model
+from pipelines.files.formats import opened
+from pipelines.rows import BadRow, Column, stream
+from tfnlp.applications.knowledge_graph.graph import check_libraries, collect, write
+from tfnlp.inference.saved_model import SAVED_MODELS, answered, find_model, load
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
 
@@ -46,10 +50,9 @@ def main(argv: list[str]) -> int:
     given = parser.parse(argv)
     if given.batch_size < 1:
         raise UserError(f"--batch-size {given.batch_size} is not above 0")
-    _check_libraries()
-    knowledge = collect(
-        find_model(given.model), given.input, given.text_column, given.min_score, given.batch_size
-    )
+    check_libraries()
+    found = _triples(find_model(given.model), given.input, given.text_column, given.batch_size)
+    knowledge = collect(found, given.min_score)
     folder = Path(given.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -63,16 +66,53 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _check_libraries() -> None:
-    """Raise UserError if the libraries of graphs are not installed."""
-    try:
-        import networkx  # noqa: F401
-        import rdflib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the knowledge graph needs {error.name}, which is not installed "
-            "(pip install 'tfnlp[graph]')"
-        ) from error
+def _triples(
+    model: Path, source: str, column: str, batch_size: int
+) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Ask a model about every text of a file; yields the rows' numbers and their triples.
+
+    Args:
+        model: the SavedModel's folder.
+        source: the file of texts.
+        column: its column with the texts.
+        batch_size: texts the model is asked at a time [rows].
+
+    Raises:
+        UserError: the file or the model cannot be used.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    left_out: list[BadRow] = []
+    err = Console(stderr=True)
+    with opened(Path(source)) as file:
+        ask = load(model)
+        if ask.inputs != ("text",):
+            raise UserError(
+                f"{model} reads {', '.join(ask.inputs)}, not text (join two runs into a model that "
+                "does: python -m tfnlp.triples)"
+            )
+        columns = [Column("text", "text", "the text")]
+        records = stream(
+            file,
+            columns,
+            source=source,
+            names={"text": column},
+            flag="--text-column",
+            on_bad_row="skip",
+            report=left_out.append,
+        )
+        chunks = answered(records, ask, batch_size)
+        for chunk in track(chunks, "reading", console=err, disable=not err.is_terminal, total=None):
+            for record, answer in chunk:
+                if "triples" not in answer:
+                    raise UserError(
+                        f"{model} answers with {', '.join(answer)}, not with triples (join two "
+                        "runs into a model that does: python -m tfnlp.triples)"
+                    )
+                yield record.number, answer["triples"]
+    if left_out:
+        err.print(f"bad rows left out: {len(left_out)}, the first: {left_out[0]}", markup=False)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from pipelines.errors import UserError
-from pipelines.files.formats import opened
 from pipelines.files.writers import csv_writer, replacing
-from pipelines.rows import BadRow, Column, stream
-from tfnlp.inference.saved_model import answered, load
 
 if TYPE_CHECKING:
     import networkx
+    from matplotlib.figure import Figure
 
 MOST_DRAWN = 60  # relations in the picture, the best first
 URI = "urn:tfnlp:"
+FIELDS = ("head", "head_type", "relation", "tail", "tail_type", "score")  # of a model's triples
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Fact:
         relation: its name.
         tail: key of the thing it goes to.
         score: the best score it was found with.
-        rows: numbers of the rows that it was found in.
+        rows: numbers of the rows that it was found in, ascending.
     """
 
     head: str
@@ -55,21 +56,31 @@ class Knowledge:
     names: dict[str, Counter[str]] = field(default_factory=dict)
     types: dict[str, Counter[str]] = field(default_factory=dict)
 
-    def add(self, row: int, triple: dict[str, Any]) -> None:
-        """Add a triple as the model gives it, found in a row."""
+    def add(self, row: int, triple: Mapping[str, Any]) -> bool:
+        """Add a triple as the model gives it, found in a row; rows come in their order.
+
+        Returns:
+            Whether it is a fact: nothing stands in a relation to itself.
+        """
         keys = []
         for side in ("head", "tail"):
-            name = " ".join(_printable(triple[side]).split())
+            name = _one_line(triple[side])
             keys.append(name.casefold())
             self.names.setdefault(keys[-1], Counter())[name] += 1
             self.types.setdefault(keys[-1], Counter())[triple[f"{side}_type"]] += 1
         if keys[0] == keys[1]:
-            return  # nothing stands in a relation to itself
+            return False
         place = (keys[0], triple["relation"], keys[1])
         fact = self.facts.setdefault(place, Fact(*place))
         fact.score = max(fact.score, triple["score"])
-        if row not in fact.rows:
+        if fact.rows[-1:] != [row]:
             fact.rows.append(row)
+        return True
+
+    def about(self, name: str) -> list[Fact]:
+        """Return the facts that a thing is the head or tail of, best first, by any of its names."""
+        key = _one_line(name).casefold()
+        return sorted((f for f in self.facts.values() if key in (f.head, f.tail)), key=_best_first)
 
     def name(self, key: str) -> str:
         """Return the way in which a thing is written most often."""
@@ -80,60 +91,35 @@ class Knowledge:
         return self.types[key].most_common(1)[0][0]
 
 
-def _printable(text: str) -> str:
-    """Put spaces in the place of control characters, for which XML has no place."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def _one_line(name: str) -> str:
+    """Return a name in single spaces, without control characters, for which XML has no place."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
-def collect(model: Path, source: str, column: str, minimum: float, batch_size: int) -> Knowledge:
-    """Ask a model about every text of a file.
+def check_libraries() -> None:
+    """Raise UserError if the libraries of graphs are not installed."""
+    try:
+        import networkx  # noqa: F401
+        import rdflib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the knowledge graph needs {error.name}, which is not installed "
+            "(pip install -e '.[applications]')"
+        ) from error
+
+
+def collect(found: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: float) -> Knowledge:
+    """Return the facts among triples.
 
     Args:
-        model: the SavedModel's folder.
-        source: the file of texts.
-        column: its column with the texts.
+        found: numbers of rows in their order, each with the row's triples as a model gives them.
         minimum: least score of a triple that is kept.
-        batch_size: texts the model is asked at a time [rows].
-
-    Raises:
-        UserError: the file or the model cannot be used.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     knowledge = Knowledge()
-    left_out: list[BadRow] = []
-    err = Console(stderr=True)
-    with opened(Path(source)) as file:
-        ask = load(model)
-        if ask.inputs != ("text",):
-            raise UserError(
-                f"{model} reads {', '.join(ask.inputs)}, not text (join two runs into a model that "
-                "does: python -m tfnlp.triples)"
-            )
-        columns = [Column("text", "text", "the text")]
-        records = stream(
-            file,
-            columns,
-            source=source,
-            names={"text": column},
-            flag="--text-column",
-            on_bad_row="skip",
-            report=left_out.append,
-        )
-        chunks = answered(records, ask, batch_size)
-        for chunk in track(chunks, "reading", console=err, disable=not err.is_terminal, total=None):
-            for record, answer in chunk:
-                if "triples" not in answer:
-                    raise UserError(
-                        f"{model} answers with {', '.join(answer)}, not with triples (join two "
-                        "runs into a model that does: python -m tfnlp.triples)"
-                    )
-                for triple in answer["triples"]:
-                    if triple["score"] >= minimum:
-                        knowledge.add(record.number, triple)
-    if left_out:
-        err.print(f"bad rows left out: {len(left_out)}, the first: {left_out[0]}", markup=False)
+    for row, triples in found:
+        for triple in triples:
+            if triple["score"] >= minimum:
+                knowledge.add(row, triple)
     return knowledge
 
 
@@ -144,18 +130,9 @@ def write(knowledge: Knowledge, folder: Path) -> None:
     graph = as_graph(knowledge)
     with replacing(folder / "graph.graphml") as file:
         file.write("\n".join(networkx.generate_graphml(graph)) + "\n")
-    with replacing(folder / "graph.ttl") as file:
-        file.write(turtle(knowledge))
+    write_turtle(knowledge, folder)
     rows = [
-        {
-            "head": knowledge.name(fact.head),
-            "head_type": knowledge.type(fact.head),
-            "relation": fact.relation,
-            "tail": knowledge.name(fact.tail),
-            "tail_type": knowledge.type(fact.tail),
-            "score": fact.score,
-            "rows": " ".join(map(str, fact.rows)),
-        }
+        {**as_row(knowledge, fact), "rows": " ".join(map(str, fact.rows))}
         for fact in ranked(knowledge)
     ]
     with replacing(folder / "triples.csv") as file:
@@ -163,12 +140,32 @@ def write(knowledge: Knowledge, folder: Path) -> None:
     draw(knowledge, folder / "graph.png")
 
 
+def write_turtle(knowledge: Knowledge, folder: Path) -> None:
+    """Write graph.ttl, put in place when it is whole."""
+    with replacing(folder / "graph.ttl") as file:
+        file.write(turtle(knowledge))
+
+
+def _best_first(fact: Fact) -> tuple[Any, ...]:
+    return -len(fact.rows), -fact.score, fact.head, fact.relation, fact.tail
+
+
 def ranked(knowledge: Knowledge) -> list[Fact]:
     """Return the facts, those found in most rows first, then those with the best scores."""
-    return sorted(
-        knowledge.facts.values(),
-        key=lambda fact: (-len(fact.rows), -fact.score, fact.head, fact.relation, fact.tail),
-    )
+    return sorted(knowledge.facts.values(), key=_best_first)
+
+
+def as_row(knowledge: Knowledge, fact: Fact) -> dict[str, Any]:
+    """Return a fact by the names of its things."""
+    return {
+        "head": knowledge.name(fact.head),
+        "head_type": knowledge.type(fact.head),
+        "relation": fact.relation,
+        "tail": knowledge.name(fact.tail),
+        "tail_type": knowledge.type(fact.tail),
+        "score": fact.score,
+        "rows": list(fact.rows),
+    }
 
 
 def as_graph(knowledge: Knowledge, facts: Sequence[Fact] | None = None) -> networkx.MultiDiGraph:
@@ -188,6 +185,24 @@ def as_graph(knowledge: Knowledge, facts: Sequence[Fact] | None = None) -> netwo
             rows=" ".join(map(str, fact.rows)),
         )
     return graph
+
+
+def as_json(knowledge: Knowledge) -> dict[str, list[dict[str, Any]]]:
+    """Return all facts as nodes and edges that JSON can hold."""
+    graph = as_graph(knowledge)
+    return {
+        "nodes": [{"id": key, **data} for key, data in graph.nodes(data=True)],
+        "edges": [
+            {
+                "source": fact.head,
+                "target": fact.tail,
+                "relation": fact.relation,
+                "score": fact.score,
+                "rows": list(fact.rows),
+            }
+            for fact in ranked(knowledge)
+        ],
+    }
 
 
 def turtle(knowledge: Knowledge) -> str:
@@ -242,14 +257,39 @@ def layout(graph: networkx.MultiDiGraph) -> dict[str, list[float]]:
     return places
 
 
+def most_found(knowledge: Knowledge) -> networkx.MultiDiGraph:
+    """Return the graph of the facts found most often, at most sixty, for a picture."""
+    return as_graph(knowledge, ranked(knowledge)[:MOST_DRAWN])
+
+
 def draw(knowledge: Knowledge, path: Path) -> None:
     """Draw the facts found most often, at most sixty, as a PNG."""
+    from tfnlp.evaluation import plots
+
+    plots.save(picture(most_found(knowledge)), path)
+
+
+def svg(graph: networkx.MultiDiGraph) -> str:
+    """Return a graph's picture as SVG, with its names as text that a browser can search."""
+    import matplotlib as mpl
+
+    figure = picture(graph)
+    # Set for the process: mpl.rc_context would undo what another thread sets.
+    mpl.rcParams["svg.fonttype"] = "none"
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser may have it
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def picture(graph: networkx.MultiDiGraph) -> Figure:
+    """Draw a graph as :func:`as_graph` makes it."""
     import networkx
     from matplotlib.figure import Figure
 
     from tfnlp.evaluation import plots
 
-    graph = as_graph(knowledge, ranked(knowledge)[:MOST_DRAWN])
     figure = Figure(figsize=(14, 10), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
@@ -272,4 +312,4 @@ def draw(knowledge: Knowledge, path: Path) -> None:
         )
     else:
         axes.text(0.5, 0.5, "no triples found", ha="center")
-    plots.save(figure, path)
+    return figure
