@@ -1,0 +1,107 @@
+"""An application behind HTTP: its own routes, and ``POST /events``."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from pipelines.errors import UserError, reason
+from pipelines.files.writers import json_text
+from tfnlp.application import Conversation
+from tfnlp.applications import _events
+
+LARGEST = 32 * 2**20  # of a request's body [bytes]
+GRACE = 30  # for the requests at work when the server ends [s]
+
+
+def application(conversation: Conversation, routes: Sequence[BaseRoute]) -> Starlette:
+    """Return the ASGI application: the given routes, and ``POST /events``.
+
+    The body of ``POST /events`` is lines as :func:`tfnlp.applications._events.answers` reads
+    them; the answers come as JSONL, with status 200 even where one of them is an error.
+    """
+
+    async def events(request: Request) -> Response:
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST:
+                raise HTTPException(413, f"the body is larger than {LARGEST} bytes (send less)")
+        lines = await run_in_threadpool(_answered, conversation, bytes(body))
+        return Response(lines, media_type="application/x-ndjson")
+
+    return Starlette(
+        routes=[Route("/events", events, methods=["POST"]), *routes],
+        exception_handlers={HTTPException: _refused},
+    )
+
+
+def _answered(conversation: Conversation, body: bytes) -> str:
+    """Return the answers to all lines of a body as JSONL."""
+    return "".join(
+        f"{json_text(answer)}\n"
+        for number, line in enumerate(body.splitlines(), 1)
+        for answer in _events.answers(conversation, number, line)
+    )
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Return as JSON what Starlette, or a route, refuses."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def serve(app: Starlette, host: str, port: int) -> None:
+    """Serve until SIGINT or SIGTERM, then answer what was asked; the signal is raised again.
+
+    Args:
+        app: what answers.
+        host: the address to listen on.
+        port: 0 is any that is free.
+
+    Raises:
+        UserError: the address is taken, or is not one of this machine's.
+    """
+    sock = listening(host, port)
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{sock.getsockname()[1]}"
+    print(url)
+    for route in app.routes:
+        if isinstance(route, Route):
+            print(f"    {'POST' if 'POST' in (route.methods or ()) else 'GET'} {url}{route.path}")
+    print(flush=True)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE,
+    )
+    uvicorn.Server(config).run([sock])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Listen on an address; where it is taken, Uvicorn itself would end the process."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named so that asyncio sets TCP_NODELAY, as in tfnlp.serving.server.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen()  # who reads the address that is printed may connect at once
+    except OSError as error:
+        sock.close()
+        raise UserError(
+            f"cannot listen on {host}, port {port}: {reason(error)} (use --host, --port)"
+        ) from error
+    return sock
