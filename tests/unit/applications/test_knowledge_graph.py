@@ -28,6 +28,7 @@ def knowledge():
 
 def test_one_thing_written_in_two_ways_is_one_node(knowledge):
     fact = knowledge.facts["marie curie", "born_in", "warsaw"]
+    knowledge.add(3, _triple("Marie Curie", "born_in", "Warsaw", 0.8))
     assert (fact.score, fact.rows) == (0.9, [1, 3])
     assert knowledge.name("marie curie") == "Marie Curie"
     assert len(knowledge.facts) == 3, "nothing stands in a relation to itself"
