@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import discover
-from pipelines.errors import UserError
 from tfnlp.inference.saved_model import Model
 
 if TYPE_CHECKING:
@@ -76,10 +75,4 @@ def load(name: str) -> Application:
     Raises:
         UserError: there is no such application, or the module defines none.
     """
-    module = discover.load("tfnlp.applications", name, "application")
-    application = getattr(module, "APPLICATION", None)
-    if not isinstance(application, Application):
-        raise UserError(
-            f"the module {module.__name__} defines no APPLICATION (a tfnlp.application.Application)"
-        )
-    return application
+    return discover.entry("tfnlp.applications", name, Application)

@@ -285,8 +285,4 @@ def load(name: str) -> Task:
     Raises:
         UserError: there is no such task, or the module defines none.
     """
-    module = discover.load("tfnlp.tasks", name, "task")
-    task = getattr(module, "TASK", None)
-    if not isinstance(task, Task):
-        raise UserError(f"the module {module.__name__} defines no TASK (a tfnlp.task.Task)")
-    return task
+    return discover.entry("tfnlp.tasks", name, Task)
