@@ -78,9 +78,9 @@ class Network(keras.Model):
         ]
         shares = [(stop - start) / count for start, stop in pairwise(cuts)]
         if found[0][1].shape.rank == 0:  # what layers add is a mean over the rows, as the loss is
-            self.add_loss(
-                tf.add_n([tf.cast(s, a.dtype) * a for s, (_, a) in zip(shares, found, strict=True)])
-            )
+            parts = zip(shares, found, strict=True)
+            total = tf.add_n([tf.cast(share, a.dtype) * a for share, (_, a) in parts])
+            keras.layers.Layer.add_loss(self, total)  # a functional model's own is not implemented
         return tf.nest.map_structure(
             lambda *outputs: tf.concat(outputs, 0)[:rows], *(outputs for outputs, _ in found)
         )
