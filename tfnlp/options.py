@@ -8,6 +8,12 @@ its key in YAML and, with hyphens, its flag::
         batch_size: int = option(32, "rows in a batch [rows]", minimum=1)
 
     --batch-size 64                training: {batch_size: 64}
+
+An option that is a list, ``tuple[str, ...]``, is a flag given several times and a list in YAML::
+
+    stop: tuple[str, ...] = option((), "texts that end an answer")
+
+    --stop "User:" --stop END      task: {stop: ["User:", END]}
 """
 
 from __future__ import annotations
@@ -31,6 +37,7 @@ def option(
     help: str,
     *,
     flag: str | None = None,
+    metavar: str | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
@@ -41,13 +48,16 @@ def option(
         default: its value when neither file nor flag says otherwise.
         help: one line for ``--help``, with the unit in square brackets.
         flag: the flag, where it is not the field's name with hyphens (``--backbone``).
-        minimum: smallest value allowed; of a text, its fewest characters.
+        metavar: what ``--help`` puts after the flag, where it is not the type (``FILE``).
+        minimum: smallest value allowed; of a text, and of each text in a list, its fewest
+            characters.
         maximum: largest value allowed.
         choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
     """
     metadata = {
         "help": help,
         "flag": flag,
+        "metavar": metavar,
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
@@ -70,8 +80,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
-        """Parse all of ``argv``; an unknown flag is an error with a suggestion."""
-        values, unknown = self.parse_known_args(argv)
+        """Parse all of ``argv``, flags before, between or after what has no flag.
+
+        An unknown flag is an error with a suggestion.
+        """
+        values, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
             word = unknown[0]
             known = [s for action in self._actions for s in action.option_strings]
@@ -108,7 +121,7 @@ def add_flags(
         flag = field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"
         kind, choices = _kind(hints[field.name], field)
         default = (defaults or {}).get(field.name, _default(field))
-        shown = "" if default in (None, {}) else f" (default: {_shown(default)})"
+        shown = "" if default in (None, {}, ()) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
             "dest": f"{name}.{field.name}",
             "default": argparse.SUPPRESS,
@@ -116,13 +129,23 @@ def add_flags(
         }
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **settings)
-        elif kind is dict:
-            group.add_argument(flag, action=_Pair, metavar="NAME=VALUE", **settings)
+            continue
+        settings["metavar"] = field.metadata["metavar"] or _metavar(kind, choices)
+        if kind is dict:
+            group.add_argument(flag, action=_Pair, **settings)
+        elif kind is tuple:
+            group.add_argument(flag, action="append", type=_reader(str, str, field), **settings)
         else:
-            metavar = "{" + ",".join(choices) + "}" if choices else kind.__name__.upper()
             read = _reader(kind, hints[field.name], field)
-            group.add_argument(flag, type=read, metavar=metavar, **settings)
+            group.add_argument(flag, type=read, **settings)
     return group
+
+
+def _metavar(kind: type, choices: tuple[str, ...] | None) -> str:
+    """Return what help puts after a flag: its choices, or the type of its value."""
+    if choices:
+        return "{" + ",".join(choices) + "}"
+    return {dict: "NAME=VALUE", tuple: "STR"}.get(kind, kind.__name__.upper())
 
 
 def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], Any]:
@@ -147,8 +170,8 @@ class _Pair(argparse.Action):
         self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
     ) -> None:
         name, sep, value = str(values).partition("=")
-        if not sep:
-            parser.error(f"{option_string} takes NAME=VALUE, not {values!r}")
+        if not (name and sep):
+            parser.error(f"{option_string} takes {self.metavar}, not {values!r}")
         pairs = {**getattr(namespace, self.dest, {}), name: value}
         setattr(namespace, self.dest, pairs)
 
@@ -176,6 +199,18 @@ def make(section: type, values: Mapping[str, Any], place: str) -> Any:
     return section(**checked)
 
 
+def values_of(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what parsed flags say of a section, by field; flags not given are not among them.
+
+    Args:
+        flags: what :meth:`Parser.parse` returned, as a mapping.
+        name: the section's, as :func:`add_flags` was told it.
+    """
+    return {
+        key[len(name) + 1 :]: value for key, value in flags.items() if key.startswith(name + ".")
+    }
+
+
 def unknown_key(
     values: Mapping[str, Any], known: list[str], place: str, what: str = "option"
 ) -> None:
@@ -189,7 +224,8 @@ def unknown_key(
 
 def plain(section: Any) -> dict[str, Any]:
     """Return a section's values as YAML can hold them."""
-    return {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+    values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -203,7 +239,7 @@ def _shown(value: Any) -> str:
     """A default as a person would say it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | None]:
@@ -226,6 +262,8 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
         return None
     kind: Any
     kind, choices = _kind(hint, field)
+    if kind is tuple:
+        return _checked_list(value, field)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1000 else math.inf
     if kind is float and isinstance(value, str):
@@ -249,6 +287,16 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
     elif high is not None and value > high:
         raise _FaultError(f"{value!r} is too large; the largest value allowed is {high}")
     return value
+
+
+def _checked_list(value: Any, field: dataclasses.Field) -> tuple[str, ...]:
+    """Return a list of texts; YAML may have one text in its place, or nothing."""
+    if value is None:
+        return ()
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)):
+        raise _FaultError(f"{value!r} is not a list of texts (put each in quotes)")
+    return tuple(_check(text, str, field) for text in texts)
 
 
 _NAMES = {

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from tfnlp.options import Parser, add_flags, make, option, plain
+from tfnlp.options import Parser, add_flags, make, option, plain, values_of
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 
@@ -26,6 +27,7 @@ class Section:
     layers: int | None = option(None, "layers [layers]", minimum=1)
     separator: str = option("|", "what separates", minimum=1)
     columns: dict[str, str] = option({}, "headers", flag="--column")
+    words: tuple[str, ...] = option((), "words", flag="--word", metavar="WORD", minimum=1)
 
 
 def parsed(*argv: str) -> dict:
@@ -64,6 +66,7 @@ VALUES = st.fixed_dictionaries(
         "columns": st.dictionaries(
             st.text("abc_", min_size=1), st.text().filter(lambda t: not t.startswith("-"))
         ),
+        "words": st.lists(st.text(min_size=1).filter(lambda t: not t.startswith("-"))),
     },
 )
 
@@ -73,6 +76,8 @@ def flags_of(values: dict) -> list[str]:
     for name, value in values.items():
         if name == "columns":
             argv += [word for k, v in value.items() for word in ("--column", f"{k}={v}")]
+        elif name == "words":
+            argv += [word for text in value for word in ("--word", text)]
         elif name == "fast":
             argv.append("--fast" if value else "--no-fast")
         else:
@@ -83,7 +88,7 @@ def flags_of(values: dict) -> list[str]:
 @SETTINGS
 @given(VALUES)
 def test_flags_give_what_was_written_and_nothing_else(values):
-    expected = {name: value for name, value in values.items() if value != {}}
+    expected = {name: value for name, value in values.items() if value not in ({}, [])}
     assert parsed(*flags_of(values)) == expected
 
 
@@ -93,6 +98,24 @@ def test_sections_become_plain_values_and_back(values):
     made = make(Section, values, "here")
     assert make(Section, plain(made), "here") == made
     assert plain(made) == {**plain(Section()), **values}
+
+
+def test_a_list_is_a_flag_given_several_times_and_in_yaml_a_list_a_text_or_nothing():
+    assert parsed("--word", "a, b", "--word=c||d") == {"words": ["a, b", "c||d"]}
+    assert make(Section, {"words": ["a", "b"]}, "here").words == ("a", "b")
+    assert make(Section, {"words": "a||b"}, "here").words == ("a||b",)
+    assert make(Section, {"words": None}, "here").words == ()
+    assert yaml.safe_load(yaml.safe_dump(plain(Section(words=("a", "b")))))["words"] == ["a", "b"]
+
+
+def test_flags_may_stand_between_what_has_none():
+    parser = Parser(prog="it")
+    parser.add_argument("model")
+    parser.add_argument("texts", nargs="*", default=[])
+    add_flags(parser, "section", Section, "options")
+    flags = vars(parser.parse(["m", "a", "--size", "3", "b", "--", "-c"]))
+    assert (flags["model"], flags["texts"]) == ("m", ["a", "b", "-c"])
+    assert values_of(flags, "section") == {"size": 3}
 
 
 def test_defaults_are_not_shared():
@@ -128,6 +151,7 @@ def test_an_unknown_key_is_an_error_with_a_suggestion():
         ("--kind", "three", "'three' is not one of: one, two"),
         ("--layers", "0", "0 is too small"),
         ("--separator", "", "it must not be empty"),
+        ("--word", "", "it must not be empty"),
     ],
 )
 def test_a_flag_out_of_range_is_named(capsys, flag, value, said):
@@ -138,6 +162,7 @@ def test_a_flag_out_of_range_is_named(capsys, flag, value, said):
 
 def test_a_pair_needs_an_equals_sign(capsys):
     assert "--column takes NAME=VALUE, not 'text'" in refused(capsys, "--column", "text")
+    assert "--column takes NAME=VALUE, not '=text'" in refused(capsys, "--column", "=text")
     assert parsed("--column", "text=a=b") == {"columns": {"text": "a=b"}}
 
 
@@ -157,6 +182,10 @@ def test_a_pair_needs_an_equals_sign(capsys):
         ({"file": 3}, "file: 3 is not a text"),
         ({"kind": ["one"]}, "kind: ['one'] is not a text"),
         ({"columns": ["a"]}, "columns: ['a'] is not a mapping"),
+        ({"words": 3}, "words: 3 is not a list of texts"),
+        ({"words": {"a": "b"}}, "words: {'a': 'b'} is not a list of texts"),
+        ({"words": ["a", 3]}, "words: 3 is not a text"),
+        ({"words": [""]}, "words: it must not be empty"),
         ({"columns": {"text": 3}}, "columns: {'text': 3} is not a mapping from names to names"),
     ],
 )
@@ -180,3 +209,4 @@ def test_help_shows_each_option_once_with_its_default():
     assert "--kind {one,two} which kind (default: one)" in shown
     assert "--fast, --no-fast whether to hurry (default: yes)" in shown
     assert "--column NAME=VALUE headers" in shown
+    assert "--word WORD words" in shown
