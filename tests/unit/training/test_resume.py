@@ -112,7 +112,7 @@ def test_killed_at_random_it_ends_as_if_it_was_not(tmp_path, whole, seed):
             assert process.returncode in (0, -9 if signum == 9 else 128 + signum), said
             if process.returncode > 0:
                 last = said.strip().splitlines()[-1]
-                assert last.startswith(f"stopped: {signal.Signals(signum).name}")
+                assert last.startswith(f"error: stopped by {signal.Signals(signum).name}")
                 assert last.endswith("the same command with --resume goes on")
                 assert "Traceback" not in said
         process.communicate()
