@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,14 +14,15 @@ from rich.progress import track
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError
-from pipelines.files.writers import json_text, read_json
+from pipelines.files.writers import read_json
 from pipelines.rows import Column, Rows
 from tfnlp import task
 from tfnlp.cli import arguments
 from tfnlp.config import Experiment
 from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
-from tfnlp.options import Parser, add_flags, make, option, unknown_key
-from tfnlp.report import Report, Table
+from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
+from tfnlp.report import Report
+from tfnlp.runs import evaluation_files
 from tfnlp.runs.experiment_yaml import data_name, from_values, read_yaml, task_name
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.startup import quiet_start
@@ -97,12 +96,11 @@ def main(argv: list[str]) -> int:
     )
     group = add_flags(parser, "options", Options, "rows and report")
     arguments.add_column_flags(group, arguments.every_column())
-    given = vars(parser.parse(argv))
-    values = {key.partition(".")[2]: v for key, v in given.items() if key.startswith("options.")}
-    headers = {key.partition(".")[2]: v for key, v in given.items() if key.startswith("column.")}
-    values["columns"] = {**values.get("columns", {}), **headers}
+    flags = vars(parser.parse(argv))
+    values = values_of(flags, "options")
+    values["columns"] = {**values.get("columns", {}), **values_of(flags, "column")}
     options = make(Options, values, "the command line")
-    exported = _exported(find_model(given["model"]))
+    exported = _exported(find_model(flags["model"]))
     if exported.task.repacks(exported.experiment.options):
         raise UserError(
             f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
@@ -110,7 +108,7 @@ def main(argv: list[str]) -> int:
         )
     options = _with_data(options, exported)
     target = Path(options.output) if options.output else _folder(options, exported)
-    _check_place(target)
+    evaluation_files.check_writable(target)
     rows = _read(options, exported)
     report = evaluate(exported, rows, options.batch_size)
     if rows.bad:
@@ -120,8 +118,9 @@ def main(argv: list[str]) -> int:
 
     about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
     print(f"{about['model']} on {about['rows']} rows of {about['data']}")
-    terminal.tables(dataclasses.replace(report, tables=[_metrics(report), *report.tables]))
-    _write(target, about, report)
+    shown = [evaluation_files.metrics_table(report), *report.tables]
+    terminal.tables(dataclasses.replace(report, tables=shown))
+    evaluation_files.write(target, about, report)
     print(f"report and pictures: {target}{os.sep}")
     return 0
 
@@ -239,80 +238,6 @@ def _folder(options: Options, exported: Exported) -> Path:
         data = f"{data_name(options.dataset, None)}-{options.split}"
     folder = exported.folder.resolve()
     return EVALUATIONS / folder.parent.name / folder.name / data
-
-
-def _check_place(target: Path) -> None:
-    """Refuse, before the work is done, a folder that cannot be written or holds something else."""
-    earlier = (target / "report.md").exists()
-    if target.exists() and not earlier and (target.is_file() or any(target.iterdir())):
-        raise UserError(f"{target} exists and holds no report (choose another --output)")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = _aside(target, "new")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        aside.rmdir()
-    except OSError as error:
-        raise _unwritable(target, error) from error
-
-
-def _aside(target: Path, what: str) -> Path:
-    """Return a name beside the target for what is not in place yet, or not any more."""
-    return target.with_name(f".{target.name}.{os.getpid()}.{what}")
-
-
-def _unwritable(target: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {target}: {error.strerror} (choose another place: --output)")
-
-
-def _write(target: Path, about: Mapping[str, Any], report: Report) -> None:
-    """Write report.md, metrics.json and a PNG for each picture, in place of an earlier report."""
-    from tfnlp.evaluation import plots
-
-    aside, old = _aside(target, "new"), _aside(target, "old")
-    try:
-        aside.mkdir()
-        for name, draw in report.figures.items():
-            plots.save(draw(), aside / f"{name}.png")
-        tables = {
-            table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows]
-            for table in report.tables
-        }
-        told = {**about, "metrics": report.metrics, "tables": tables, "warnings": report.warnings}
-        (aside / "metrics.json").write_text(f"{json_text(told)}\n", "utf-8")
-        (aside / "report.md").write_text(_markdown(about, report), "utf-8")
-        if target.exists():
-            target.rename(old)
-        aside.rename(target)
-    except OSError as error:
-        if old.exists():
-            old.rename(target)
-        raise _unwritable(target, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _metrics(report: Report) -> Table:
-    """Return the metrics as a table."""
-    cells = [(name, f"{value:.4f}") for name, value in report.metrics.items()]
-    return Table("Metrics", ("metric", "value"), cells)
-
-
-def _markdown(about: Mapping[str, Any], report: Report) -> str:
-    """Return the report in Markdown."""
-    from tfnlp.report import markdown
-
-    parts = [f"# Evaluation of {about['model']}", f"{about['rows']} rows of `{about['data']}`."]
-    parts += [f"**Warning:** {text}" for text in report.warnings]
-    parts += [
-        f"## {table.title}\n\n{markdown(table)}" for table in (_metrics(report), *report.tables)
-    ]
-    parts += [
-        f"## {name.replace('_', ' ').capitalize()}\n\n![{name}]({name}.png)"
-        for name in report.figures
-    ]
-    return "\n\n".join(parts) + "\n"
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import evaluate, task
-from tfnlp.evaluation import classification
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
+from tfnlp.runs import evaluation_files
 from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.training import answering
 from tfnlp.training.model import prepare
@@ -167,7 +167,7 @@ def test_a_failure_while_writing_leaves_the_earlier_report(model, here, monkeypa
     def full(*_: object) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(classification, "markdown", full)
+    monkeypatch.setattr(evaluation_files, "markdown", full)
     message = error(model.folder, "--test", file, "--output", target)
     assert (
         message
