@@ -9,6 +9,7 @@ import requests
 
 from tfnlp import predict
 from tfnlp.inference import remote
+from tfnlp.runtime import exit_status
 
 from .models import write
 
@@ -59,7 +60,7 @@ def test_a_version_and_a_label(server, capsys):
         saved = remote.opened(f"{server.rest}/v1/models/line{which}")
         assert saved.inputs("serving_default")["x"].shape == [None]
     assert remote.opened(f"grpc://{server.grpc}/line/versions/2").signatures >= {"serving_default"}
-    assert predict.main([f"{server.rest}/v1/models/line", "a"]) == 2
+    assert exit_status.status(predict.main, [f"{server.rest}/v1/models/line", "a"]) == 2
     assert "does not read strings" in capsys.readouterr().err
 
 
@@ -78,7 +79,7 @@ def test_a_version_and_a_label(server, capsys):
 def test_mistakes(server, address, said, capsys, monkeypatch):
     monkeypatch.setattr(remote, "_WAIT", 0.01)
     address = address.format(rest=server.rest, grpc=server.grpc)
-    assert predict.main([address, "a", "b"]) == 2
+    assert exit_status.status(predict.main, [address, "a", "b"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert said in told
@@ -136,6 +137,9 @@ def test_a_failure_leaves_the_old_output(flaky, rows, tmp_path, capsys, monkeypa
     target.write_text("old")
     monkeypatch.setattr(remote, "_ATTEMPTS", 2)
     address = f"http://127.0.0.1:{flaky.server_port}/v1/models/pair"
-    assert predict.main([address, "--input", str(rows), "--output", str(target)]) == 2
+    assert (
+        exit_status.status(predict.main, [address, "--input", str(rows), "--output", str(target)])
+        == 2
+    )
     assert "answers 429 without JSON" in capsys.readouterr().err
     assert target.read_text() == "old"

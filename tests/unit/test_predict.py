@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipelines.errors import UserError
+from tfnlp import predict
 from tfnlp.inference.saved_model import find_model, load, split_rows
-from tfnlp.predict import main
+from tfnlp.runtime import exit_status
 
+main = partial(exit_status.status, predict.main)
 COMMAND = [sys.executable, "-m", "tfnlp.predict"]
 ODD = [
     "emoji 😀👩‍👩‍👧",
@@ -129,7 +132,7 @@ def test_empty_standard_input(monkeypatch, capsys, form):
     assert main(["length", "--format", form]) == 0
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "no rows to answer\n"
+    assert captured.err == "warning: no rows to answer\n"
 
 
 def test_a_table_shows_inputs_and_single_values_and_obeys_nothing(capsys):
@@ -278,13 +281,28 @@ def test_wrong_inputs(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--batch-size", "0"], ["--batch-size", "x"], ["--column", "text"]]
+    ("arguments", "message"),
+    [
+        (["--batch-size", "0"], "argument --batch-size: 0 is too small; the smallest value"),
+        (["--batch-size", "x"], "argument --batch-size: 'x' is not a whole number"),
+        (["--column", "text"], "--column takes INPUT=HEADER, not 'text'"),
+        (["--column", "=text"], "--column takes INPUT=HEADER, not '=text'"),
+        (["--format", "xml"], "argument --format: 'xml' is not one of: jsonl, csv, tsv, table"),
+        (["--batchsize", "3"], "there is no option '--batchsize'; did you mean --batch-size?"),
+    ],
 )
-def test_wrong_flags(arguments, capsys):
+def test_wrong_flags(arguments, message, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["length", "x", *arguments])
     assert caught.value.code == 2
-    assert repr(arguments[1]) in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"error: {message}")
+
+
+def test_flags_may_stand_between_texts(capsys):
+    assert main(["length", "a", "--batch-size", "1", "b", "--", "-c", "--stream"]) == 0
+    rows = jsonl(capsys.readouterr().out)
+    assert [row["text"] for row in rows] == ["a", "b", "-c", "--stream"]
+    assert {row["batch"] for row in rows} == {1}
 
 
 def test_wrong_outputs(capsys):

@@ -95,7 +95,8 @@ def test_a_stopped_run_leaves_the_old_output(sent):
     assert output.read_text() == "old"
     if sent != signal.SIGKILL:
         assert process.returncode == 128 + sent
-        assert errors == b"interrupted; nothing was changed\n"
+        name = signal.Signals(sent).name
+        assert errors.decode() == f"error: stopped by {name}; nothing was changed\n"
         assert not list(Path().glob(".out*"))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import UserError
+from tfnlp import predict
 from tfnlp.inference.saved_model import load
 from tfnlp.inference.settings import Settings
-from tfnlp.predict import main
+from tfnlp.runtime import exit_status
 
+main = partial(exit_status.status, predict.main)
 pytestmark = pytest.mark.usefixtures("_at_writers")
 
 
@@ -183,7 +186,7 @@ def test_a_setting_has_a_name_and_a_value(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["sample", "x", "--set", "temperature"])
     assert caught.value.code == 2
-    assert "'temperature' is not of the form NAME=VALUE" in capsys.readouterr().err
+    assert "--set takes NAME=VALUE, not 'temperature'" in capsys.readouterr().err
 
 
 def test_help_has_examples(capsys):

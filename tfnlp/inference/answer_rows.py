@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from tfnlp.inference import outputs, remote, saved_model, streaming
-from tfnlp.inference.saved_model import SETTINGS, Model, Saved, answered, find_model, settings_of
+from tfnlp.inference.saved_model import SETTINGS, ServedModel, Saved, answered, find_model, settings_of
 from tfnlp.inference.settings import DEFAULT, Settings
 from tfnlp.options import option
 from tfnlp.runtime.precision import Precision
@@ -139,9 +139,7 @@ class Target:
             saved = remote.opened(model)
             return cls(model, saved.settings, lambda: saved)
         folder = find_model(model)
-        return cls(
-            str(folder), settings_of(folder), lambda: saved_model.opened(folder, precision)
-        )
+        return cls(str(folder), settings_of(folder), lambda: saved_model.opened(folder, precision))
 
 
 def run(model: str, texts: Sequence[str], options: Options) -> None:
@@ -193,7 +191,7 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
 
 def _opened(
     target: Target, question: tuple[str, Mapping[str, str]], signals: Signals
-) -> tuple[Saved, Model]:
+) -> tuple[Saved, ServedModel]:
     """Load a model, and return what answers by a signature with its settings.
 
     A signal waits for the end of a call of TensorFlow in this process.
@@ -294,7 +292,7 @@ def _input(path: str | None) -> Iterator[BinaryIO]:
             yield file
 
 
-def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
+def _argument_records(texts: Sequence[str], model: ServedModel) -> Iterator[Record]:
     """Yield the command line's texts as rows, one text per input."""
     width = len(model.inputs)
     if len(texts) % width:
@@ -314,7 +312,7 @@ def _argument_records(texts: Sequence[str], model: Model) -> Iterator[Record]:
 
 
 def _file_records(
-    options: Options, file: BinaryIO, form: Format, model: Model, tally: Tally
+    options: Options, file: BinaryIO, form: Format, model: ServedModel, tally: Tally
 ) -> Iterator[Record]:
     """Return a file's rows, checked for the model's inputs."""
     return stream(
@@ -329,7 +327,7 @@ def _file_records(
     )
 
 
-def _names(options: Options, form: Format, model: Model) -> dict[str, str]:
+def _names(options: Options, form: Format, model: ServedModel) -> dict[str, str]:
     """Return the file's column for each of the model's inputs that has one of another name."""
     unknown = [name for name in options.columns if name not in model.inputs]
     if unknown:

@@ -1,4 +1,6 @@
-"""Files of rows answered by as many machines as an Apache Beam runner has; needs tfnlp[beam].
+"""Files of rows answered by as many machines as an Apache Beam runner has.
+
+Needs apache-beam: ``pip install -e '.[beam]'``.
 
 The pipeline reads each file as a whole, by the code that `tfnlp.predict` reads with, as only so are
 the numbers of rows known and CSV, whose rows may hold line ends, is read right. The rows are then
@@ -296,7 +298,7 @@ def run(
     if state not in (None, PipelineState.DONE):
         raise UserError(f"the job ends as {state} (see the runner's log)")
     shards = output.tidy(before)
-    _tell(_counts(result), len(files), shards, output)
+    _report(_counts(result), len(files), shards, output)
 
 
 def _cause(error: BaseException) -> str:
@@ -318,29 +320,25 @@ def _counts(result: Any) -> dict[str, int] | None:
     return counts
 
 
-def _tell(
+def _report(
     counts: Mapping[str, int] | None, files: int, shards: Sequence[str], output: Output
 ) -> None:
-    """Say what was done and what may come next.
+    """Print what was done and what may come next.
 
     Raises:
         UserError: there were rows, and none could be answered.
     """
-    told = counts or {}
-    there, bad = told.get("answered", 0), told.get(BAD, 0)
+    counted = counts or {}
+    good, bad = counted.get("answered", 0), counted.get(BAD, 0)
     kept = f", kept in {output.bad}" if output.bad and bad else ""
     if counts is None:
-        _say(f"rows of {files:,} files answered; the runner does not tell how many")
+        print(f"rows of {files:,} files answered; the runner does not tell how many")
     else:
-        _say(f"rows answered: {there:,}, of {files:,} files; left out: {bad:,}{kept}")
-    _say(f"shards: {len(shards):,}, {output.prefix}-*{output.suffix}")
-    if bad and not there:
+        print(f"rows answered: {good:,}, of {files:,} files; left out: {bad:,}{kept}")
+    print(f"shards: {len(shards):,}, {output.prefix}-*{output.suffix}")
+    if bad and not good:
         raise UserError(f"no row could be answered{kept}")
-    if shards and (there or counts is None):
-        _say(f"next: head -n 3 {shards[0]}")
+    if shards and (good or counts is None):
+        print(f"next: head -n 3 {shards[0]}")
     else:
-        _say("no rows to answer")
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
+        print("warning: no rows to answer", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import re
 import shutil
@@ -90,32 +89,30 @@ class Output:
     bad: str | None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> Output:
-        """Read the command line.
+    def of(cls, path: str, form: str | None, shards: int | None, keep_bad: bool) -> Output:
+        """Plan the files of a sharded run.
+
+        Args:
+            path: how their names begin, perhaps with .jsonl and a compression's suffix.
+            form: the format that the user asks for.
+            shards: how many; None leaves it to the runner.
+            keep_bad: whether bad rows are kept.
 
         Raises:
-            UserError: it asks for what a sharded run cannot do.
+            UserError: the place is a folder, or the format not JSONL.
         """
-        if args.texts or args.input in (None, "-") or args.output in (None, "-"):
+        packed = next((s for s in _COMPRESSED if path.endswith(s)), "")
+        prefix = path.removesuffix(packed)
+        asked = form or (prefix[-4:].lstrip(".") if prefix.endswith((".csv", ".tsv")) else "")
+        if asked not in ("", "jsonl"):
             raise UserError(
-                "--runner answers files into files (give --input 'texts-*.jsonl' --output PREFIX)"
-            )
-        if args.stream:
-            raise UserError("--stream shows answers here, which --runner does not (leave out one)")
-        if args.on_bad_row == "error":
-            raise UserError("with --runner no bad row stops the run (--on-bad-row quarantine|skip)")
-        packed = next((s for s in _COMPRESSED if args.output.endswith(s)), "")
-        prefix = args.output.removesuffix(packed)
-        told = args.format or (prefix[-4:].lstrip(".") if prefix.endswith((".csv", ".tsv")) else "")
-        if told not in ("", "jsonl"):
-            raise UserError(
-                f"--runner writes JSONL, not {told}: workers do not know one another's columns"
+                f"--runner writes JSONL, not {asked}: workers do not know one another's columns"
             )
         prefix = prefix.removesuffix(".jsonl")
         if not prefix or prefix.endswith("/"):
-            raise UserError(f"--output {args.output} is a folder (add how files begin: answers)")
-        bad = None if args.on_bad_row == "skip" else f"{prefix}.bad.jsonl"
-        return cls(prefix, f".jsonl{packed}", args.shards or 0, bad)
+            raise UserError(f"--output {path} is a folder (add how files begin: answers)")
+        bad = f"{prefix}.bad.jsonl" if keep_bad else None
+        return cls(prefix, f".jsonl{packed}", shards or 0, bad)
 
     def make_room(self) -> None:
         """Make the folder; raises UserError if nothing can be written there."""

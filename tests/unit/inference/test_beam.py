@@ -7,14 +7,17 @@ import gzip
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfnlp.predict import main
+from tfnlp import predict
+from tfnlp.runtime import exit_status
 
+main = partial(exit_status.status, predict.main)
 ODD = ["emoji 😀👩‍👩‍👧, 汉字", "nul \x00 inside", "", "two\r\nlines", 'quote " , comma', "\u2028"]
 PLACE = ("input_file", "input_row")
 
@@ -28,14 +31,14 @@ def _at_home(home, tmp_path, monkeypatch):
 
 @pytest.fixture
 def scaled(capsys):
-    """Run predict with the DirectRunner; returns its status and what it said."""
-    pytest.importorskip("apache_beam", reason="needs apache-beam: pip install 'tfnlp[beam]'")
+    """Run predict with the DirectRunner; returns its status and what it printed."""
+    pytest.importorskip("apache_beam", reason="needs apache-beam: pip install -e '.[beam]'")
 
     def run(*arguments: str) -> tuple[int, str]:
         status = main([*arguments, "--runner", "DirectRunner"])
         captured = capsys.readouterr()
-        assert captured.out == ""
-        return status, captured.err
+        assert all(line.startswith(("error: ", "warning: ")) for line in captured.err.splitlines())
+        return status, captured.out + captured.err
 
     return run
 
@@ -179,7 +182,7 @@ def test_flink_is_handed_the_job_by_the_portable_protocol(scaled, tmp_path, caps
         assert main([*arguments, "--runner", "FlinkRunner", *extra]) == 0
     finally:
         service.stop()
-    assert "rows answered: 2, of 1 files; left out: 0\n" in capsys.readouterr().err
+    assert "rows answered: 2, of 1 files; left out: 0\n" in capsys.readouterr().out
     assert len(shards()) == 2
     assert answers() == locally("length", "--input", "a.txt")
 
@@ -265,7 +268,7 @@ def test_an_empty_file_is_no_error(scaled):
     status, said = scaled("length", "--input", "empty.txt", "--output", "answers")
     assert status == 0
     assert said.startswith("rows answered: 0, of 1 files")
-    assert said.endswith("no rows to answer\n")
+    assert said.endswith("warning: no rows to answer\n")
     assert answers() == []
 
 
@@ -377,7 +380,7 @@ def test_without_the_extra_it_is_named(monkeypatch, capsys):
     arguments = ["length", "--input", "a.txt", "--output", "x", "--runner", "DirectRunner"]
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert captured.err == "error: --runner needs apache-beam (pip install 'tfnlp[beam]')\n"
+    assert captured.err == "error: --runner needs apache-beam (pip install -e '.[beam]')\n"
 
 
 def test_options_without_a_runner_are_refused(capsys):

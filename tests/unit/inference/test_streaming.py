@@ -9,16 +9,19 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfnlp import predict
 from tfnlp.inference.saved_model import opened
 from tfnlp.inference.streaming import Stream, sure
-from tfnlp.predict import main
+from tfnlp.runtime import exit_status
 
+main = partial(exit_status.status, predict.main)
 pytestmark = pytest.mark.usefixtures("_at_writers")
 
 COMMAND = [sys.executable, "-m", "tfnlp.predict"]
@@ -57,14 +60,12 @@ def test_a_search_is_streamed_only_if_told_and_says_so(capsys):
         out, err = streamed(capsys, model, "ba")
         assert out == "ab\n"
         first, rest = err.split("\n", 1)
-        assert (
-            first
-            == f"{model} search shows nothing before its end: this is written greedily instead"
-        )
+        search = f"{model} search shows nothing before its end"
+        assert first == f"warning: {search}; this is written greedily instead"
         assert re.fullmatch(STATS, rest)
     out, err = streamed(capsys, "contrastive", "ba", "--set", "top_k=2")
     assert out == "AB\n"
-    assert "by chance instead\n" in err
+    assert "; this is sampled instead\n" in err
 
 
 def test_rows_are_streamed_one_after_another(monkeypatch, capsys):
@@ -179,7 +180,7 @@ def test_ctrl_c_ends_an_answer():
     text = "end" + "b" * 20_000 + "a"
     status, shown, errors = on_terminal("greedy", text, "--set", "max_tokens=20004", stop_at=b"abb")
     assert status == 130
-    assert errors == "interrupted\n"
+    assert errors == "error: stopped by SIGINT\n"
     assert re.fullmatch("ab+\n", shown)
 
 
