@@ -87,7 +87,7 @@ class WritingOptions:
     no_repeat_ngram: int = option(
         0, "no sequence of so many tokens is written twice; 0 is any", minimum=0
     )
-    stop: str | None = option(None, "texts that end an answer, || between several")
+    stop: tuple[str, ...] = option((), "a text that ends an answer; may be repeated")
     sampling_seed: int = option(
         0, "the seed of answers by chance, where a request has none", minimum=0, maximum=2**31 - 1
     )
@@ -99,7 +99,7 @@ class WritingOptions:
 def settings(options: WritingOptions) -> dict[str, dict[str, Any]]:
     """Return, by signature, the settings that a request may have, with their values otherwise."""
     fixed = {name: getattr(options, name) for own in (*OWN.values(), _ALL) for name in own}
-    fixed["stop"] = options.stop or ""
+    fixed["stop"] = "||".join(options.stop)  # a request has them in one string
     found: dict[str, dict[str, Any]] = {
         way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in OWN.items()
     }

@@ -18,6 +18,7 @@ from tfnlp import task as tasks
 from tfnlp.backbones import entry
 from tfnlp.data_checks import findings, lengths
 from tfnlp.generation import options as writing
+from tfnlp.options import make
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.tasks import _text_to_text
@@ -153,6 +154,16 @@ def test_settings_follow_the_options():
     assert found["beam"]["no_repeat_ngram"] == 3
     assert found["sample"]["top_k"] == 0
     assert found["contrastive"]["top_k"] == 5
+    assert {way["stop"] for way in found.values()} == {""}
+
+
+@pytest.mark.parametrize(
+    ("written", "joined"),
+    [(["User:", "END"], "User:||END"), ("END", "END"), ("a||b", "a||b"), (None, ""), ([], "")],
+)
+def test_texts_that_end_an_answer_are_one_string_in_a_request(written, joined):
+    options = make(tasks.load("summarization").options, {"stop": written}, "a.yaml")
+    assert {way["stop"] for way in writing.settings(options).values()} == {joined}
 
 
 def made(name, backbone, **options):
