@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tfnlp.training.model import TrainedModel
 
 
-def _write_warmup(folder: Path, model: TrainedModel) -> None:
+def write_model_warmup(folder: Path, model: TrainedModel) -> None:
     """Write a request of each length that training met.
 
     The texts are the task's samples repeated, not rows of the user's.

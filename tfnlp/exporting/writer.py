@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.errors import UserError, reason
 from pipelines.files.writers import write_json
+from tfnlp.exporting.warmup import write_model_warmup
 from tfnlp.inference import serving_ops
 from tfnlp.inference.saved_model import INPUTS, SETTINGS
 from tfnlp.task import to_json
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
     from pipelines.rows import Column
     from tfnlp.training.model import TrainedModel
 
-
-from tfnlp.exporting.warmup import _write_warmup
-
 SERVING_VERSION = "2.12"
+Signature: TypeAlias = tuple[Callable, "list[tf.TensorSpec]"]  # a function, and what it takes
 
 
 def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
@@ -44,7 +43,7 @@ def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
     name = model.experiment.name
 
     def beside(folder: Path) -> None:
-        _write_warmup(folder, model)
+        write_model_warmup(folder, model)
         _write_beside(folder, model, metrics, card)
 
     return write(Path(model.experiment.export.saved_models) / name, *_module(model), beside)
@@ -94,66 +93,95 @@ def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
     """
     import tensorflow as tf
 
-    from tfnlp.training.model import columns
-
-    task, context, network = model.task, model.context, model.network
-    inputs = columns(model.experiment, task, targets=False)
-    names = [column.name for column in inputs]
-
-    def answer(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        if task.writing:
-            return task.writing.generate(context, network, raw)
-        features, offsets = task.encode(context, raw)
-        return task.decode(context, raw, network(features, training=False), offsets)
-
-    def parsed(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        text = tf.io.FixedLenFeature([], tf.string)
-        return answer(tf.io.parse_example(examples, dict.fromkeys(names, text)))
-
-    def from_tokens(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = dict(zip(features_named, inputs, strict=True))
-        return task.decode(context, {}, network(features, training=False), {})
-
-    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        assert task.classify is not None
-        classes, scores = task.classify(parsed(inputs))
-        return {"classes": classes, "scores": scores}
-
-    def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        assert task.regress is not None
-        return {"outputs": task.regress(parsed(inputs))}
-
-    features_named = [tensor.name for tensor in network.inputs]
-    ids = [tf.TensorSpec(tensor.shape, tf.int32, tensor.name) for tensor in network.inputs]
-    examples = [tf.TensorSpec([None], tf.string, "inputs")]
-
-    def from_columns(own: tuple[Column, ...]) -> tuple[Callable, list[tf.TensorSpec]]:
-        asked = [column.name for column in own]
-
-        def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
-            return answer(dict(zip(asked, texts, strict=True)))
-
-        return from_strings, [tf.TensorSpec([None], tf.string, name) for name in asked]
-
-    ways = {"serving_default": from_columns(inputs)}
-    ways |= {name: from_columns(own) for name, own in task.extra_inputs(context.options).items()}
-    if task.writing:
-        ways |= task.writing.setting_signatures(context, network)
-    if task.decodes_from_ids:
-        ways["tokens"] = (from_tokens, ids)
-    if task.classify:
-        ways["classify"] = (classify, examples)
-    if task.regress:
-        ways["regress"] = (regress, examples)
     module = tf.Module(name="tfnlp")
-    module.weights = [weight.value for weight in network.weights]
+    module.weights = [weight.value for weight in model.network.weights]
     # Concrete, or saving would trace them all once more. A tokenizer makes its resources by that.
     signatures = {
         key: tf.function(call, spec, autograph=False).get_concrete_function()
-        for key, (call, spec) in ways.items()
+        for key, (call, spec) in _signatures(model).items()
     }
-    module.resources = context.resources
+    module.resources = model.context.resources
     return module, signatures
+
+
+def _signatures(model: TrainedModel) -> dict[str, Signature]:
+    """Return every way into a model by name."""
+    from tfnlp.training.model import columns
+
+    task, context = model.task, model.context
+    inputs = columns(model.experiment, task, targets=False)
+    found = {"serving_default": _from_strings(model, inputs)}
+    found |= {name: _from_strings(model, own) for name, own in task.extra_inputs(context.options).items()}
+    if task.writing:
+        found |= task.writing.setting_signatures(context, model.network)
+    if task.decodes_from_ids:
+        found["tokens"] = _from_tokens(model)
+    if classify := task.classify:
+        named = ("classes", "scores")
+        found["classify"] = _from_examples(
+            model, inputs, lambda answers: dict(zip(named, classify(answers), strict=True))
+        )
+    if regress := task.regress:
+        found["regress"] = _from_examples(
+            model, inputs, lambda answers: {"outputs": regress(answers)}
+        )
+    return found
+
+
+def _answer(model: TrainedModel, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Return the answers to texts, string (B,) each, by the task's own ops."""
+    task, context, network = model.task, model.context, model.network
+    if task.writing:
+        return task.writing.generate(context, network, raw)
+    features, offsets = task.encode(context, raw)
+    return task.decode(context, raw, network(features, training=False), offsets)
+
+
+def _from_strings(model: TrainedModel, columns: Sequence[Column]) -> Signature:
+    """Return the way in from a string for each column."""
+    import tensorflow as tf
+
+    names = [column.name for column in columns]
+
+    def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return _answer(model, dict(zip(names, texts, strict=True)))
+
+    return from_strings, [tf.TensorSpec([None], tf.string, name) for name in names]
+
+
+def _from_tokens(model: TrainedModel) -> Signature:
+    """Return the way in from what the network reads, for clients with a tokenizer of their own."""
+    import tensorflow as tf
+
+    ids = [tf.TensorSpec(x.shape, tf.int32, x.name) for x in model.network.inputs]
+
+    def from_tokens(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = {spec.name: tensor for spec, tensor in zip(ids, inputs, strict=True)}
+        outputs = model.network(features, training=False)
+        return model.task.decode(model.context, {}, outputs, {})
+
+    return from_tokens, ids
+
+
+def _from_examples(
+    model: TrainedModel, columns: Sequence[Column], results: Callable[[dict], dict[str, tf.Tensor]]
+) -> Signature:
+    """Return the way in from serialized tf.Examples, by which TF Serving classifies and regresses.
+
+    Args:
+        model: trained.
+        columns: the features of an example, a text each.
+        results: from the model's answers to what TF Serving's method returns.
+    """
+    import tensorflow as tf
+
+    text = tf.io.FixedLenFeature([], tf.string)
+    features = {column.name: text for column in columns}
+
+    def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return results(_answer(model, tf.io.parse_example(examples, features)))
+
+    return from_examples, [tf.TensorSpec([None], tf.string, "inputs")]
 
 
 def _name_methods(folder: Path) -> None:

@@ -6,6 +6,7 @@ Dimensions: B batch, P tokens of the longest prompt.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -153,45 +154,76 @@ def with_settings(
         names: the columns of texts.
         encode: the task's.
     """
+    requests = _Requests(context, names, encode)
+    whole = {way: (_writer(requests, network, way), requests.specs(way)) for way in OWN}
+    return {**whole, **_in_steps(requests, network)}
+
+
+@dataclass(frozen=True)
+class _Requests:
+    """What a signature takes: texts, and the settings of a way to write, one of each a row.
+
+    Attributes:
+        context: of the trained model.
+        names: the columns of texts.
+        encode: the task's.
+    """
+
+    context: Context
+    names: tuple[str, ...]
+    encode: Callable[[Context, Tensors], tuple[dict, dict]]
+
+    def specs(self, way: Way) -> list[tf.TensorSpec]:
+        """Return the inputs of a signature, in their order."""
+        import tensorflow as tf
+
+        texts = [tf.TensorSpec([None], tf.string, name) for name in self.names]
+        values = settings(self.context.options)[way].items()
+        return [*texts, *(tf.TensorSpec([None], _dtype(v), name) for name, v in values)]
+
+    def read(self, way: Way, inputs: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor, dict]:
+        """Return the features of the texts, the tokens that were cut, and all inputs by name."""
+        named = dict(zip((spec.name for spec in self.specs(way)), inputs, strict=True))
+        features, offsets = self.encode(self.context, {name: named[name] for name in self.names})
+        return features, offsets["lost"], named
+
+
+def _writer(requests: _Requests, network: keras.Model, way: Way) -> Callable:
+    """Return the function that writes whole answers in one way."""
+
+    def write(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        features, lost, named = requests.read(way, inputs)
+        return generate(requests.context, network, features, lost, named, way)
+
+    return write
+
+
+def _in_steps(
+    requests: _Requests, network: keras.Model
+) -> dict[str, tuple[Callable, list[tf.TensorSpec]]]:
+    """Return the signatures ``start`` and ``advance``.
+
+    A state is a nested structure of tensors; between the two it travels flat, as ``state_000`` on.
+    """
     import tensorflow as tf
 
     from tfnlp.generation import sampling
 
-    made: dict[str, tuple[Callable, list[tf.TensorSpec]]] = {}
-
-    def specs(way: Way) -> list[tf.TensorSpec]:
-        texts = [tf.TensorSpec([None], tf.string, name) for name in names]
-        values = settings(context.options)[way].items()
-        return [*texts, *(tf.TensorSpec([None], _dtype(v), name) for name, v in values)]
-
-    def read(way: Way, inputs: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor, dict]:
-        named = dict(zip((spec.name for spec in specs(way)), inputs, strict=True))
-        features, offsets = encode(context, {name: named[name] for name in names})
-        return features, offsets["lost"], named
-
-    def writer(way: Way) -> Callable:
-        def write(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-            features, lost, named = read(way, inputs)
-            return generate(context, network, features, lost, named, way)
-
-        return write
-
-    for way in OWN:
-        made[way] = (writer(way), specs(way))
-    stop = ends(context)
-    sampler = sampling.Sampler(cached(context, network), stop)
+    stop = ends(requests.context)
+    sampler = sampling.Sampler(cached(requests.context, network), stop)
 
     def shown(state: Any) -> dict[str, tf.Tensor]:
         found = _told(sampler.end(state), stop, state["settings"]["stop"], state["lost"])
-        kept = {_name(i): value for i, value in enumerate(tf.nest.flatten(state))}
-        return {**found, **kept, "done": state["done"]}
+        flat = {_name(i): value for i, value in enumerate(tf.nest.flatten(state))}
+        return {**found, **flat, "done": state["done"]}
 
-    def begin(inputs: tuple[tf.Tensor, ...]) -> dict[str, Any]:
-        features, lost, named = read("sample", inputs)
-        wanted = _settings(context, features, named, "sample")
+    def begin(*inputs: tf.Tensor) -> dict[str, Any]:
+        features, lost, named = requests.read("sample", inputs)
+        wanted = _settings(requests.context, features, named, "sample")
         return {**sampler.begin(features, wanted), "lost": lost}
 
-    start = tf.function(lambda *inputs: begin(inputs), specs("sample"), autograph=False)
+    specs = requests.specs("sample")
+    start = tf.function(begin, specs, autograph=False)
     layout = start.get_concrete_function().structured_outputs
     # A loop must find its tensors in the shapes in which it leaves them.
     flat = [tf.TensorSpec([None] * s.shape.rank, s.dtype) for s in tf.nest.flatten(layout)]
@@ -201,9 +233,10 @@ def with_settings(
         state = tf.nest.pack_sequence_as(layout, inputs[:-1])
         return shown(sampler.advance(state, inputs[-1]))
 
-    made["start"] = (lambda *inputs: shown(begin(inputs)), specs("sample"))
-    made["advance"] = (advance, [*state_specs, tf.TensorSpec([], tf.int32, "steps")])
-    return made
+    return {
+        "start": (lambda *inputs: shown(begin(*inputs)), specs),
+        "advance": (advance, [*state_specs, tf.TensorSpec([], tf.int32, "steps")]),
+    }
 
 
 def _name(place: int) -> str:
