@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipelines.errors import UserError, reason
-from tfnlp.options import Parser
+from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status, precision
 
 TOKEN = "TFNLP_TOKEN"
 
 
-def parser() -> Parser:
-    """Return the command's options."""
+@dataclass(frozen=True)
+class Options:
+    """How the server listens, and what it allows."""
+
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all", minimum=1)
+    rest_port: int = option(
+        8501, "port of REST and the page; 0 is any that is free", minimum=0, maximum=65535
+    )
+    grpc_port: int = option(8500, "port of gRPC; 0 is any that is free", minimum=0, maximum=65535)
+    poll: float = option(1.0, "between looks for new versions [s]", minimum=0.01)
+    batch_size: int = option(32, "rows answered together, at most [rows]", minimum=1)
+    batch_wait: float = option(
+        0.0, "how long a request waits for others while the model is free [ms]", minimum=0
+    )
+    queue: int = option(1024, "rows that wait for a signature, at most [rows]", minimum=1)
+    threads: int = option(
+        min(os.cpu_count() or 1, 8), "batches at work at once; a core each, at most 8", minimum=1
+    )
+    timeout: float = option(60.0, "for an answer, at most [s]", minimum=0.001)
+    grace: float = option(30.0, "for requests at work at the end [s]", minimum=0)
+    max_body: float = option(32.0, "of a request, at most [MiB]", minimum=0.001)
+    precision: Literal["auto", "float32"] = option(
+        "auto", "float32, or auto: with products in bfloat16 where the processor has them"
+    )
+    tls_certificate: str | None = option(None, "certificate, for https and gRPC", metavar="PEM")
+    tls_key: str | None = option(None, "its key", metavar="PEM")
+    token_file: str | None = option(
+        None, f"bearer token that requests must show (or the variable {TOKEN})", metavar="FILE"
+    )
+    quiet: bool = option(False, "no log line for each request")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve what the arguments name, until a signal."""
     parser = Parser(
         prog="python -m tfnlp.serve",
         description="Serve SavedModels by the protocol of TF Serving, REST and gRPC, with a page "
-        "to try them at /. For development, tests and small loads: for production see "
+        "to try them at /.\nFor development, tests and small loads: for production see "
         "python -m tfnlp.deploy.",
         epilog="""examples:
   python -m tfnlp.serve saved_models/
@@ -28,116 +61,84 @@ def parser() -> Parser:
   curl -d '{"instances": ["Who wrote Hamlet?"]}' http://127.0.0.1:8501/v1/models/trec:predict
 
 New versions are loaded, warmed up, and take the traffic of the old one, which is let go when it has
-answered; a version that cannot be loaded is refused, and the old one goes on.""",
+answered; a version that cannot be loaded is refused, and the old one stays.""",
     )
-    add = parser.add_argument
-    add("models", metavar="FOLDER", type=Path, help="folder of models, or a models.config")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (127.0.0.1)")
-    add("--rest-port", type=int, default=8501, help="port of REST and the page; 0 is any (8501)")
-    add("--grpc-port", type=int, default=8500, help="port of gRPC; 0 is any (8500)")
-    add("--poll", type=float, default=1.0, help="between looks for new versions [s] (1)")
-    add("--batch-size", type=int, default=32, help="rows answered together, at most (32)")
-    add(
-        "--batch-wait",
-        type=float,
-        default=0.0,
-        help="how long a request waits for others while the model is free [ms] (0)",
-    )
-    add("--queue", type=int, default=1024, help="rows that wait for a signature, at most (1024)")
-    add(
-        "--threads",
-        type=int,
-        default=min(os.cpu_count() or 1, 8),
-        help="batches at work at once (a core each, at most 8)",
-    )
-    add("--timeout", type=float, default=60.0, help="for an answer, at most [s] (60)")
-    add("--grace", type=float, default=30.0, help="for requests at work at the end [s] (30)")
-    add("--max-body", type=float, default=32.0, help="of a request, at most [MiB] (32)")
-    add(
-        "--precision",
-        choices=("auto", "float32"),
-        default="auto",
-        help="float32, or auto: with products in bfloat16 where the processor has them (auto)",
-    )
-    add("--tls-certificate", type=Path, metavar="PEM", help="certificate, for https and gRPC")
-    add("--tls-key", type=Path, metavar="PEM", help="its key")
-    add(
-        "--token-file",
-        type=Path,
-        metavar="FILE",
-        help=f"bearer token that requests must show (or the variable {TOKEN})",
-    )
-    add("--quiet", action="store_true", help="no log line for each request")
-    return parser
+    parser.add_argument("models", metavar="FOLDER", help="folder of models, or a models.config")
+    add_flags(parser, "options", Options, "how it listens, and what it allows")
+    flags = vars(parser.parse(list(argv)))
+    run(Path(flags["models"]), make(Options, values_of(flags, "options"), "the command line"))
+    return 0
 
 
-def run(args: argparse.Namespace) -> None:
+def run(models: Path, options: Options) -> None:
     """Serve until a signal.
+
+    Args:
+        models: a folder of models, or a models.config.
+        options: everything else.
 
     Raises:
         UserError: a mistake in the arguments, or an address that is taken.
     """
-    token = _token(args.token_file)
-    _check(args, token)
+    token = _token(options.token_file)
+    _check(models, options, token)
     import asyncio
     import logging
 
     from tfnlp.runtime.startup import quiet_start
 
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(exit_status.Labelled())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tfnlp").setLevel(logging.INFO)
     with quiet_start():
         from tfnlp.serving import configuration, server
         from tfnlp.serving.batching import Limits
 
-        precision.start(args.precision, training=False)
-    find = configuration.read if args.models.is_file() else configuration.find
-    if not find(args.models) and args.models.is_file():
-        raise UserError(f"{args.models} lists no model")
-    options = server.Options(
-        host=args.host,
-        rest_port=args.rest_port,
-        grpc_port=args.grpc_port,
-        limits=Limits(args.batch_size, args.batch_wait / 1e3, args.queue, args.threads),
-        poll=args.poll,
-        timeout=args.timeout,
-        grace=args.grace,
-        most=int(args.max_body * 2**20),
+        precision.start(options.precision, training=False)
+    find = configuration.read if models.is_file() else configuration.find
+    if not find(models) and models.is_file():
+        raise UserError(f"{models} lists no model")
+    limits = Limits(options.batch_size, options.batch_wait / 1e3, options.queue, options.threads)
+    settings = server.Options(
+        host=options.host,
+        rest_port=options.rest_port,
+        grpc_port=options.grpc_port,
+        limits=limits,
+        poll=options.poll,
+        timeout=options.timeout,
+        grace=options.grace,
+        most=int(options.max_body * 2**20),
         token=token,
-        certificate=args.tls_certificate,
-        key=args.tls_key,
-        quiet=args.quiet,
+        certificate=_path(options.tls_certificate),
+        key=_path(options.tls_key),
+        quiet=options.quiet,
     )
-    asyncio.run(server.serve(lambda: find(args.models), options))
+    asyncio.run(server.serve(lambda: find(models), settings))
 
 
-def _check(args: argparse.Namespace, token: str | None) -> None:
-    """Raise UserError for arguments that cannot be."""
-    for name in ("batch_size", "queue", "threads", "timeout", "max_body", "poll"):
-        if getattr(args, name) <= 0:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} must be above 0")
-    for name in ("batch_wait", "grace"):
-        if getattr(args, name) < 0:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} is below 0")
-    for name in ("rest_port", "grpc_port"):
-        if not 0 <= getattr(args, name) < 2**16:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)} is no port")
-    if bool(args.tls_certificate) != bool(args.tls_key):
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
+
+
+def _check(models: Path, options: Options, token: str | None) -> None:
+    """Raise UserError for files that are missing; warn of a server that anyone can ask."""
+    if bool(options.tls_certificate) != bool(options.tls_key):
         raise UserError("TLS takes both --tls-certificate and --tls-key")
-    for path in (args.tls_certificate, args.tls_key):
-        if path and not path.is_file():
-            raise UserError(f"there is no file {path}")
-    if not args.models.exists():
-        raise UserError(f"there is no {args.models} (give a folder of models, or a models.config)")
-    if args.host not in ("127.0.0.1", "localhost", "::1") and not token:
+    for name in (options.tls_certificate, options.tls_key):
+        if name and not Path(name).is_file():
+            raise UserError(f"there is no file {name}")
+    if not models.exists():
+        raise UserError(f"there is no {models} (give a folder of models, or a models.config)")
+    if options.host not in ("127.0.0.1", "localhost", "::1") and not token:
         print(
-            f"warning: {args.host} can be reached from other machines, and anyone may ask "
+            f"warning: {options.host} can be reached from other machines, and anyone may ask "
             "(use --token-file and TLS)",
             file=sys.stderr,
         )
 
 
-def _token(file: Path | None) -> str | None:
+def _token(file: str | None) -> str | None:
     """Return the token that requests must show.
 
     Raises:
@@ -146,18 +147,12 @@ def _token(file: Path | None) -> str | None:
     if file is None:
         return os.environ.get(TOKEN) or None
     try:
-        token = file.read_text("utf-8").strip()
+        token = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the token in {file}: {reason(error)}") from error
     if not token:
         raise UserError(f"{file} is empty; it must hold the token")
     return token
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run the command; returns its exit status."""
-    run(parser().parse(list(argv)))
-    return 0
 
 
 if __name__ == "__main__":

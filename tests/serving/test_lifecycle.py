@@ -370,8 +370,8 @@ def test_mistakes_of_the_command(tmp_path, models):
     wrong = tmp_path / "models.config"
     wrong.write_text("models {")
     assert "no models.config" in error(wrong)
-    assert "must be above 0" in error(models, "--queue", "0")
-    assert "no port" in error(models, "--rest-port", "70000")
+    assert "--queue: 0 is too small" in error(models, "--queue", "0")
+    assert "70000 is too large" in error(models, "--rest-port", "70000")
     assert "TLS takes both" in error(models, "--tls-key", wrong)
     pem = ("--tls-key", wrong, "--tls-certificate", wrong)
     assert "for TLS" in error(models, *pem)
