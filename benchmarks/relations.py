@@ -76,7 +76,7 @@ def end_to_end(model: str, limit: int) -> tuple[float, float, float, int]:
 def main() -> None:
     """Print the figures as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--triples", metavar="MODEL", help="a SavedModel of tfnlp.triples")
+    parser.add_argument("--triples", metavar="MODEL", help="a SavedModel that answers with triples")
     parser.add_argument("--limit", type=int, default=300, help="texts it is asked about")
     args = parser.parse_args()
     scores = bag_of_words()

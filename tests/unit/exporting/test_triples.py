@@ -1,7 +1,8 @@
 """Triples are what the entity model and the relation model say when asked one after the other."""
 
-import dataclasses
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
+from tfnlp import export
 from tfnlp import task as tasks
-from tfnlp import triples as command
-from tfnlp.exporting import triples
+from tfnlp import triples as triples_command
+from tfnlp.exporting import triples, writer
 from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
@@ -87,8 +89,69 @@ def test_only_relations_likely_enough_are_told(models):
     assert not np.any(extract(tf.constant(TEXTS))["triples"])
 
 
-def test_runs_of_other_tasks_are_refused(models, tmp_path):
-    made = dataclasses.replace(models[0], experiment=models[0].experiment)
-    storage.save(made, tmp_path / "run")
-    with pytest.raises(UserError, match="is a run of --task ner, not of relation_extraction"):
-        command.main([str(tmp_path / "run"), str(tmp_path / "run")])
+@pytest.fixture(scope="module")
+def runs(models, tmp_path_factory):
+    """The folders of the models' runs."""
+    folders = []
+    for model in models:
+        folders.append(str(tmp_path_factory.mktemp("run")))
+        storage.save(model, Path(folders[-1]))
+    return folders
+
+
+JOIN = ("--join", "--layout", "triples")
+
+
+def test_export_joins_two_runs_and_the_old_command_says_so(runs, monkeypatch, capsys):
+    joined = []
+
+    def join(entities, relations, parent, minimum):
+        joined.append((entities.experiment.task, relations.experiment.task, str(parent), minimum))
+        return parent / "1"
+
+    monkeypatch.setattr(triples, "join", join)
+    assert export.main([*runs, *JOIN, "--name", "facts", "--min-score", "0"]) == 0
+    assert capsys.readouterr() == ("saved_models/facts/1\n", "")
+    assert triples_command.main([*runs, "--saved-models", "elsewhere"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "elsewhere/triples/1\n"
+    assert captured.err.startswith("warning: python -m tfnlp.triples will go; type: ")
+    assert captured.err.endswith(f"{runs[1]} --saved-models elsewhere {' '.join(JOIN)}\n")
+    tasks_joined = ("ner", "relation_extraction")
+    assert joined == [
+        (*tasks_joined, "saved_models/facts", 0.0),
+        (*tasks_joined, "elsewhere/triples", 0.5),
+    ]
+
+
+def test_runs_of_other_tasks_are_refused(runs):
+    with pytest.raises(UserError, match="is a run of --task ner, not of --task relation_extractio"):
+        export.main([runs[0], runs[0], *JOIN])
+
+
+def test_a_run_is_exported_under_another_name(runs, monkeypatch, capsys):
+    def written(model, metrics, card):
+        assert card.startswith("# mine\n")
+        return Path(model.experiment.export.saved_models) / model.experiment.name / "3"
+
+    monkeypatch.setattr(writer, "export", written)
+    assert export.main([runs[0], "--name", "mine", "--saved-models", "there"]) == 0
+    assert capsys.readouterr().out == "there/mine/3\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "b"], "2 runs were given; export one, or join them (--join --layout triples)"),
+        (["a", "--min-score", ".3"], "--min-score is about joined runs (add --join, or leave it"),
+        (["a", "--layout", "triples"], "--layout is about joined runs"),
+        (["a", "b", "--join"], "--join needs --layout, which is one of: triples"),
+        (["a", *JOIN], "--layout triples joins 2 runs, not 1 (give a run of --task ner and one"),
+        (["a", "--name", "b/c"], "--name 'b/c' is not a plain folder name"),
+        (["a", "--name", ".."], "--name '..' is not a plain folder name"),
+        (["nowhere"], "nowhere holds no trained model"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_loaded(arguments, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        export.main(arguments)
