@@ -32,21 +32,25 @@ def summaries(folder: Path) -> dict[str, str]:
 
     A command is a module, or a package's ``__main__``, that runs something when it is executed.
     """
-    package = folder.name
-    files = {f"{package}.{path.stem}": path for path in folder.glob("[!_]*.py")}
-    files |= {f"{package}.{path.parent.name}": path for path in folder.glob("*/__main__.py")}
     found = {}
-    for name, path in sorted(files.items()):
-        module = ast.parse(path.read_text("utf-8"))
+    for path in folder.rglob("*.py"):
+        parts = [folder.name, *path.relative_to(folder).with_suffix("").parts]
+        if len(parts) > 2 and parts[-1] == "__main__":
+            parts.pop()
+        text = path.read_text("utf-8")
+        # Looking for the words first spares the parsing of all files.
+        if any(part.startswith("_") for part in parts) or "__main__" not in text:
+            continue
+        module = ast.parse(text)
         if any(_runs(statement) for statement in module.body):
-            command = f"python -m {name}"
+            command = f"python -m {'.'.join(parts)}"
             line = (ast.get_docstring(module) or "").partition("\n")[0].replace("`", "")
             found[command] = line.removeprefix(f"{command}:").strip()
-    return found
+    return dict(sorted(found.items()))
 
 
 def _runs(statement: ast.stmt) -> bool:
-    """Tell whether a statement is ``if __name__ == "__main__":``."""
+    """Return whether a statement is ``if __name__ == "__main__":``."""
     return isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'"
 
 

@@ -32,7 +32,7 @@ def parser() -> Parser:
         "README with the\ncommands. Nothing is run, and the models are only read.",
         epilog="""examples:
   python -m tfnlp.deploy saved_models/trec
-  python -m tfnlp.deploy trec en-es --out deploy/ --serving-version 2.19 --cpus 4
+  python -m tfnlp.deploy trec en-es --output deploy/ --serving-version 2.19 --cpus 4
   python -m tfnlp.deploy trec en-es --max-batch-size en-es=4 --batching-in-models""",
     )
     add = parser.add_argument
@@ -42,7 +42,7 @@ def parser() -> Parser:
         nargs="+",
         help="SavedModel: a folder of versions, one version, or a name in saved_models/",
     )
-    add("--out", type=Path, default=Path("deploy"), metavar="FOLDER", help="where to (deploy)")
+    add("--output", type=Path, default=Path("deploy"), metavar="FOLDER", help="where to (deploy)")
     add(
         "--serving-version",
         default=DEFAULT,
@@ -103,15 +103,15 @@ def run(args: argparse.Namespace) -> None:
         in_models=args.batching_in_models,
     )
     found = _checked(planned)
-    texts = render.files(planned, args.out, readme.checked(found, release.minor))
-    folder.in_the_way(args.out, args.force)
+    texts = render.files(planned, args.output, readme.checked(found, release.minor))
+    folder.in_the_way(args.output, args.force)
     with caught("") as signals, signals.held():  # all is written, or nothing
         if planned.in_models:
             for model in served:
                 parameters = render.batching_params(planned, model)
                 folder.into_model(model.path / PARAMETERS, parameters, args.force)
-        kept = folder.place(texts, args.out, args.force)
-    _tell(planned, found, args.out, kept)
+        kept = folder.place(texts, args.output, args.force)
+    _tell(planned, found, args.output, kept)
 
 
 def _check_names(served: Sequence[Served]) -> None:

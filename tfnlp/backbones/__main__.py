@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
+import sys
 
 from rich.console import Console
 from rich.table import Table
 
 from tfnlp.backbones import entry
+from tfnlp.options import Parser
+from tfnlp.runtime import exit_status
 
 
-def main() -> None:
+def main(argv: list[str]) -> int:
     """Print the catalog as a table."""
-    argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tfnlp.backbones",
         description="List the pretrained backbones that install by name (--backbone NAME).",
         epilog="--backbone also takes a KerasHub preset (bert_base_en_uncased), hf://owner/model, "
-        "kaggle://…, or a local folder in KerasHub or Hugging Face layout.",
-    ).parse_args()
+        "kaggle://…,\nor a local folder in KerasHub or Hugging Face layout.",
+    )
+    parser.parse(argv)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("name", "kind", "parameters", "languages", "licence", "download", "cached"):
         right = column in ("parameters", "download")
@@ -36,7 +39,8 @@ def main() -> None:
             found.summary,
         )
     Console(width=None if Console().is_terminal else 160).print(table)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status.run(main))

@@ -47,7 +47,7 @@ def place(files: Mapping[str, str], out: Path, force: bool) -> Path | None:
             raise
     except OSError as error:
         raise UserError(
-            f"cannot write {out}: {reason(error)} (choose another place with --out)"
+            f"cannot write {out}: {reason(error)} (choose another place with --output)"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -67,17 +67,17 @@ def in_the_way(out: Path, force: bool) -> Path | None:
     """
     out = plain(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"{out} is a file or a link, not a folder (choose another with --out)")
+        raise UserError(f"{out} is a file or a link, not a folder (choose another with --output)")
     if not out.is_dir() or not (fault := _foreign(out)):
         return None
     if Path.cwd().resolve().is_relative_to(out.resolve()):
         raise UserError(
-            f"{out.resolve()} is where this command runs (choose a new folder with --out)"
+            f"{out.resolve()} is where this command runs (choose a new folder with --output)"
         )
     if not force:
         raise UserError(
-            f"{out} {fault} (choose another place with --out, or keep it under another name with "
-            "--force)"
+            f"{out} {fault} (choose another place with --output, or keep it under another name "
+            "with --force)"
         )
     names = (out.with_name(f"{out.name}.before-{number}") for number in itertools.count(1))
     return next(name for name in names if not name.exists())

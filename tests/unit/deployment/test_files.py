@@ -44,7 +44,7 @@ FILES = {
 def written(saved, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("deployments") / "deploy"
     arguments = ["--cpus", 3, "--max-batch-size", 24, "--max-batch-size", "writer=6"]
-    run(saved / "loud", saved / "writer", "--out", out, *arguments)
+    run(saved / "loud", saved / "writer", "--output", out, *arguments)
     return out
 
 
@@ -240,7 +240,7 @@ def test_the_readme_speaks_of_these_models(written):
 
 
 def test_a_version_that_is_named_is_pinned(saved, tmp_path):
-    run(saved / "loud" / "1", "--out", tmp_path / "d")
+    run(saved / "loud" / "1", "--output", tmp_path / "d")
     served = models_of((tmp_path / "d/config/models.config").read_text("utf-8"))
     policy = served[0].model_version_policy
     assert list(policy.specific.versions) == [1]
@@ -250,7 +250,7 @@ def test_a_model_is_named_by_its_folder_wherever_one_stands(saved, tmp_path, mon
     for place, model in (("loud", "."), ("loud/2", ".."), ("loud/2", "."), ("writer", "../loud")):
         monkeypatch.chdir(saved / place)
         assert models.read(model).name == "loud"
-    run(".", "--out", tmp_path / "x" / ".." / "d")
+    run(".", "--output", tmp_path / "x" / ".." / "d")
     assert [path.name for path in tmp_path.iterdir()] == ["d"]
 
 

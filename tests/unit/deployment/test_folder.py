@@ -21,13 +21,13 @@ from .saving import listed, predict, run, save, write_warmups
 
 def test_models_are_only_read(saved, tmp_path):
     before = listed(saved)
-    run(saved / "loud", saved / "writer", "--out", tmp_path / "d")
+    run(saved / "loud", saved / "writer", "--output", tmp_path / "d")
     assert listed(saved) == before
 
 
 def test_what_was_written_is_written_again(saved, tmp_path):
-    run(saved / "loud", "--out", tmp_path / "d")
-    run(saved / "loud", "--out", tmp_path / "d", "--no-batching")
+    run(saved / "loud", "--output", tmp_path / "d")
+    run(saved / "loud", "--output", tmp_path / "d", "--no-batching")
     assert not (tmp_path / "d/config/batching.config").exists()
     flags = (tmp_path / "d/compose.yaml").read_text("utf-8")
     assert "--enable_batching" not in flags
@@ -40,13 +40,13 @@ def test_what_the_user_wrote_is_kept(saved, tmp_path, how):
     if how == "foreign":
         out.mkdir()
     else:
-        run(saved / "loud", "--out", out)
+        run(saved / "loud", "--output", out)
     (out / ("README.md" if how == "changed" else "mine")).write_text("mine", "utf-8")
     before = listed(out)
     with pytest.raises(UserError, match="--force"):
-        run(saved / "loud", "--out", out)
+        run(saved / "loud", "--output", out)
     assert listed(out) == before
-    run(saved / "loud", "--out", out, "--force")
+    run(saved / "loud", "--output", out, "--force")
     assert listed(tmp_path / "d.before-1") == before
     assert (out / "compose.yaml").is_file()
 
@@ -55,12 +55,12 @@ def test_where_the_command_runs_is_left_alone(saved, tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine", "utf-8")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="where this command runs"):
-        run(saved / "loud", "--out", ".", "--force")
+        run(saved / "loud", "--output", ".", "--force")
     assert (tmp_path / "mine").is_file()
 
 
 def test_a_write_that_fails_leaves_nothing(saved, tmp_path, monkeypatch):
-    run(saved / "loud", "--out", tmp_path / "d")
+    run(saved / "loud", "--output", tmp_path / "d")
     before = listed(tmp_path)
     rename = Path.rename
 
@@ -71,13 +71,13 @@ def test_a_write_that_fails_leaves_nothing(saved, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(UserError, match="No space left"):
-        run(saved / "loud", "--out", tmp_path / "d", "--cpus", 8)
+        run(saved / "loud", "--output", tmp_path / "d", "--cpus", 8)
     assert listed(tmp_path) == before
 
 
 def test_batching_in_models_is_written_where_it_is_read(tmp_path):
     folder = save(tmp_path / "m" / "1")
-    run(folder.parent, "--out", tmp_path / "d", "--batching-in-models", "--max-batch-size", 12)
+    run(folder.parent, "--output", tmp_path / "d", "--batching-in-models", "--max-batch-size", 12)
     parameters = batching(folder / "batching_params.pbtxt")
     assert list(parameters.allowed_batch_sizes) == [1, 2, 4, 8, 12]
     shared = batching(tmp_path / "d/config/batching.config")
@@ -86,7 +86,7 @@ def test_batching_in_models_is_written_where_it_is_read(tmp_path):
     assert "--enable_per_model_batching_parameters=true" in compose
     (folder / "batching_params.pbtxt").write_text("max_batch_size { value: 9 }", "utf-8")
     with pytest.raises(UserError, match="other values"):
-        run(folder.parent, "--out", tmp_path / "d", "--batching-in-models")
+        run(folder.parent, "--output", tmp_path / "d", "--batching-in-models")
 
 
 def broken(tmp_path: Path, how: str) -> list[object]:
@@ -125,7 +125,7 @@ def broken(tmp_path: Path, how: str) -> list[object]:
     ],
 )
 def test_a_model_that_cannot_be_served_is_one_sentence(tmp_path, capsys, monkeypatch, how, said):
-    arguments = [*broken(tmp_path, how), "--out", tmp_path / "d"]
+    arguments = [*broken(tmp_path, how), "--output", tmp_path / "d"]
     monkeypatch.setattr(sys, "argv", ["deploy", *map(str, arguments)])
     assert exit_status.run(deploy.main) == 2
     error = capsys.readouterr().err.strip()
@@ -149,23 +149,23 @@ def test_a_model_that_cannot_be_served_is_one_sentence(tmp_path, capsys, monkeyp
 )
 def test_a_mistake_in_an_option_is_one_sentence(saved, tmp_path, arguments, said):
     with pytest.raises(UserError, match=re.escape(said)):
-        run(saved / "loud", "--out", tmp_path / "d", *arguments)
+        run(saved / "loud", "--output", tmp_path / "d", *arguments)
     assert not (tmp_path / "d").exists()
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(saved, tmp_path):
     (tmp_path / "file").write_text("", "utf-8")
-    with pytest.raises(UserError, match="--out"):
-        run(saved / "loud", "--out", tmp_path / "file" / "d")
+    with pytest.raises(UserError, match="--output"):
+        run(saved / "loud", "--output", tmp_path / "file" / "d")
     with pytest.raises(UserError, match="not a folder"):
-        run(saved / "loud", "--out", tmp_path / "file")
+        run(saved / "loud", "--output", tmp_path / "file")
 
 
 def test_errors_are_told_before_anything_is_written(tmp_path):
     folder = save(tmp_path / "m" / "1", warmups=())
     write_warmups(folder, [predict("m", "a", "other")])
     with pytest.raises(UserError, match=r"TF Serving 2\.19 would not serve m: "):
-        run(folder, "--out", tmp_path / "d", "--batching-in-models")
+        run(folder, "--output", tmp_path / "d", "--batching-in-models")
     assert not (tmp_path / "d").exists()
     assert not (folder / "batching_params.pbtxt").exists()
 
