@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipelines import discover
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -65,7 +65,7 @@ class Application:
     options: type
     models: Mapping[str, str]
     sample: Sequence[Mapping[str, Any]]
-    open: Callable[[Any, Mapping[str, Model], Path], Conversation]
+    open: Callable[[Any, Mapping[str, ServedModel], Path], Conversation]
     routes: Callable[[Any], Sequence[BaseRoute]] = lambda conversation: ()
 
 

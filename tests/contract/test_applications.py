@@ -23,7 +23,7 @@ from pipelines.errors import UserError
 from tfnlp import application as applications
 from tfnlp.applications import __main__ as runner
 from tfnlp.applications import _web
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 from tfnlp.options import plain
 
 NAMES = discover.names("tfnlp.applications")
@@ -55,9 +55,9 @@ def record(name):
 def start(record, tmp_path):
     """Open the application on fake models; each time in the same folder."""
 
-    def fake(answer: str) -> Model:
+    def fake(answer: str) -> ServedModel:
         columns = (Column("text", "text", ""),)
-        return Model(columns, lambda texts: [{answer: FAKES[answer]} for _ in texts["text"]])
+        return ServedModel(columns, lambda texts: [{answer: FAKES[answer]} for _ in texts["text"]])
 
     def opened() -> applications.Conversation:
         models = {role: fake(answer) for role, answer in record.models.items()}

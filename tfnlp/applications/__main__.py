@@ -17,7 +17,7 @@ from pipelines.files.writers import json_text
 from tfnlp.application import Application, Conversation, load
 from tfnlp.applications import _events
 from tfnlp.inference import outputs, remote, saved_model
-from tfnlp.inference.saved_model import SAVED_MODELS, Model
+from tfnlp.inference.saved_model import SAVED_MODELS, ServedModel
 from tfnlp.options import Parser, add_flags, make, unknown_key
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.signals import Signals, caught
@@ -171,7 +171,7 @@ def _kept(folder: Path) -> Iterator[Path]:
         lock.release()
 
 
-def _model(role: str, place: str, application: Application) -> Model:
+def _model(role: str, place: str, application: Application) -> ServedModel:
     """Return the model at a place, after it has answered once as its role wants.
 
     Raises:

@@ -111,7 +111,9 @@ def _signatures(model: TrainedModel) -> dict[str, Signature]:
     task, context = model.task, model.context
     inputs = columns(model.experiment, task, targets=False)
     found = {"serving_default": _from_strings(model, inputs)}
-    found |= {name: _from_strings(model, own) for name, own in task.extra_inputs(context.options).items()}
+    found |= {
+        name: _from_strings(model, own) for name, own in task.extra_inputs(context.options).items()
+    }
     if task.writing:
         found |= task.writing.setting_signatures(context, model.network)
     if task.decodes_from_ids:

@@ -14,7 +14,14 @@ from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Record, quarantine_path, stream
 from tfnlp.inference import outputs, remote, saved_model, streaming
-from tfnlp.inference.saved_model import SETTINGS, ServedModel, Saved, answered, find_model, settings_of
+from tfnlp.inference.saved_model import (
+    SETTINGS,
+    Saved,
+    ServedModel,
+    answered,
+    find_model,
+    settings_of,
+)
 from tfnlp.inference.settings import DEFAULT, Settings
 from tfnlp.options import option
 from tfnlp.runtime.precision import Precision

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.columns import Column
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 
 
 def triples_of(text: str) -> list[dict]:
@@ -21,9 +21,9 @@ def triples_of(text: str) -> list[dict]:
 
 
 @pytest.fixture
-def model() -> Model:
+def model() -> ServedModel:
     """The same as a function."""
-    return Model(
+    return ServedModel(
         (Column("text", "text", ""),),
         lambda texts: [{"triples": triples_of(text)} for text in texts["text"]],
     )

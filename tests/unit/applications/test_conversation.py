@@ -12,7 +12,7 @@ from pipelines.columns import Column
 from pipelines.errors import UserError
 from tfnlp.applications.knowledge_graph.conversation import FACTS, Graph
 from tfnlp.applications.knowledge_graph.journal import Journal
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 
 
 def ask(graph, **event):
@@ -21,7 +21,7 @@ def ask(graph, **event):
 
 
 def answering(*triples):
-    return Model((Column("text", "text", ""),), lambda texts: [{"triples": list(triples)}])
+    return ServedModel((Column("text", "text", ""),), lambda texts: [{"triples": list(triples)}])
 
 
 def triple(**changed):
@@ -104,7 +104,7 @@ def test_scores_below_the_least_are_kept_for_a_lower_one(tmp_path):
 
 
 def test_models_of_something_else_are_refused(model, tmp_path):
-    pair = Model((Column("text_a", "text", ""), Column("text_b", "text", "")), model.answer)
+    pair = ServedModel((Column("text_a", "text", ""), Column("text_b", "text", "")), model.answer)
     with pytest.raises(UserError, match=r"reads text_a, text_b.* tfnlp\.triples"):
         Graph(pair, tmp_path, 0.0)
     bare = {name: value for name, value in triple().items() if name != "tail_type"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfnlp.application import Application, Conversation
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 from tfnlp.options import option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Options:
     )
 
 
-def _open(options: Options, models: Mapping[str, Model], folder: Path) -> Conversation:
+def _open(options: Options, models: Mapping[str, ServedModel], folder: Path) -> Conversation:
     from tfnlp.applications.knowledge_graph.conversation import Graph
 
     return Graph(models["triples"], folder, options.min_score)

@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     """Read texts, ask the model and write the graph."""
     parser = Parser(
         prog="python -m tfnlp.applications.knowledge_graph",
-        description="Find triples in texts with a model of tfnlp.triples and write them as a "
+        description="Find triples in texts with a model of triples and write them as a "
         "graph: graph.graphml\n(networkx, Gephi, yEd), graph.ttl (RDF Turtle), graph.png and "
         "triples.csv.",
     )
@@ -90,7 +90,7 @@ def _triples(
         if ask.inputs != ("text",):
             raise UserError(
                 f"{model} reads {', '.join(ask.inputs)}, not text (join two runs into a model that "
-                "does: python -m tfnlp.triples)"
+                "does: python -m tfnlp.export --join --layout triples)"
             )
         columns = [Column("text", "text", "the text")]
         records = stream(
@@ -108,11 +108,14 @@ def _triples(
                 if "triples" not in answer:
                     raise UserError(
                         f"{model} answers with {', '.join(answer)}, not with triples (join two "
-                        "runs into a model that does: python -m tfnlp.triples)"
+                        "runs into a model that does: python -m tfnlp.export --join --layout "
+                        "triples)"
                     )
                 yield record.number, answer["triples"]
     if left_out:
-        err.print(f"bad rows left out: {len(left_out)}, the first: {left_out[0]}", markup=False)
+        err.print(
+            f"warning: bad rows left out: {len(left_out)}, the first: {left_out[0]}", markup=False
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from pipelines.errors import UserError
 from tfnlp.applications.knowledge_graph import graph
 from tfnlp.applications.knowledge_graph.journal import Journal
-from tfnlp.inference.saved_model import Model
+from tfnlp.inference.saved_model import ServedModel
 
 FACTS = "facts.jsonl"  # in the folder, a line a text: its number, the text, its triples
 
@@ -34,12 +34,12 @@ class Graph:
             folder holds something else.
     """
 
-    def __init__(self, model: Model, folder: Path, minimum: float) -> None:
+    def __init__(self, model: ServedModel, folder: Path, minimum: float) -> None:
         graph.check_libraries()
         if model.inputs != ("text",):
             raise UserError(
                 f"the model of triples reads {', '.join(model.inputs)}, not text (join two runs "
-                "into a model that does: python -m tfnlp.triples)"
+                "into a model that does: python -m tfnlp.export --join --layout triples)"
             )
         self._model, self._folder, self._minimum = model, folder, minimum
         self._knowledge = graph.Knowledge()
@@ -140,7 +140,7 @@ def _checked(triples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
             if name not in triple:
                 raise UserError(
                     f"the model's triples have no {name!r}, only {', '.join(triple)} (give a "
-                    "model that python -m tfnlp.triples made)"
+                    "model that python -m tfnlp.export --join made)"
                 )
     return [triple for triple in triples if math.isfinite(triple["score"])]
 
