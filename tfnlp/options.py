@@ -145,7 +145,9 @@ def _metavar(kind: type, choices: tuple[str, ...] | None) -> str:
     """Return what help puts after a flag: its choices, or the type of its value."""
     if choices:
         return "{" + ",".join(choices) + "}"
-    return {dict: "NAME=VALUE", tuple: "STR"}.get(kind, kind.__name__.upper())
+    if kind is dict:
+        return "NAME=VALUE"
+    return "STR" if kind is tuple else kind.__name__.upper()
 
 
 def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], Any]:

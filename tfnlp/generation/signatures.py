@@ -155,7 +155,9 @@ def with_settings(
         encode: the task's.
     """
     requests = _Requests(context, names, encode)
-    whole = {way: (_writer(requests, network, way), requests.specs(way)) for way in OWN}
+    whole: dict[str, Any] = {
+        way: (_writer(requests, network, way), requests.specs(way)) for way in OWN
+    }
     return {**whole, **_in_steps(requests, network)}
 
 

@@ -69,7 +69,7 @@ def _entry(record: type, given: Mapping[str, Any], place: str) -> Entry:
     name = own.pop("name", None)
     if not isinstance(name, str):
         raise UserError(f"{section} has no name; it must hold `name: NAME`")
-    options = extensions.load(record, name).options
+    options: type = extensions.load(record, name).options
     known = {field.name for field in dataclasses.fields(options)}
     # Version 0.1.0 wrote gan_steps for steps.
     named = {k if k in known else k.removeprefix(f"{name}_"): v for k, v in own.items()}

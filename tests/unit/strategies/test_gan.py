@@ -148,7 +148,7 @@ def test_what_is_written_ends_with_its_end(tokenizer, tmp_path):
 
 def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
     given, players = made(tokenizer, tmp_path, discriminator_rate=3e-3)
-    real = gan.padded(given.model, blocks(tokenizer))
+    real = gan.padded(given.model, blocks(given.model.context.tokenizer))
     random = np.random.default_rng(0)
 
     def noise(count):
