@@ -45,6 +45,7 @@ def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
             "a layer (take an encoder, and --windows 1)"
         )
     output = found[0].output
+    output.name = EMBEDDINGS  # Keras warns of an input whose key is not its name
     below = keras.Model(inputs, output, name="below_embeddings")
     above = keras.Model({**inputs, EMBEDDINGS: output}, network.output, name="above_embeddings")
     return below, above
