@@ -14,10 +14,10 @@ from rich.progress import track
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError
-from pipelines.files.writers import read_json
+from pipelines.files.writers import check_folder, read_json
 from pipelines.rows import Column, Rows
 from tfnlp import task
-from tfnlp.cli import arguments
+from tfnlp.cli import arguments, console
 from tfnlp.config import Experiment
 from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
@@ -108,18 +108,16 @@ def main(argv: list[str]) -> int:
         )
     options = _with_data(options, exported)
     target = Path(options.output) if options.output else _folder(options, exported)
-    evaluation_files.check_writable(target)
+    check_folder(target, "report.md")
     rows = _read(options, exported)
     report = evaluate(exported, rows, options.batch_size)
     if rows.bad:
         left = f"{len(rows.bad)} of its rows cannot be used and are left out"
         report.warnings.append(f"{rows.source}: {left}, the first: {rows.bad[0]}")
-    from tfnlp.cli import terminal
-
     about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
     print(f"{about['model']} on {about['rows']} rows of {about['data']}")
     shown = [evaluation_files.metrics_table(report), *report.tables]
-    terminal.tables(dataclasses.replace(report, tables=shown))
+    console.tables(dataclasses.replace(report, tables=shown))
     evaluation_files.write(target, about, report)
     print(f"report and pictures: {target}{os.sep}")
     return 0

@@ -49,6 +49,63 @@ def replacing(path: Path) -> Iterator[TextIO]:
         raise
 
 
+def check_folder(target: Path, holds: str) -> None:
+    """Refuse, before the work is done, a folder that `replacing_folder` could not replace.
+
+    Args:
+        target: the folder, there already or not.
+        holds: the file by which an earlier result in it is known.
+
+    Raises:
+        UserError: nothing can be written there, or it holds something else.
+    """
+    earlier = (target / holds).exists()
+    if target.exists() and not earlier and (target.is_file() or any(target.iterdir())):
+        raise UserError(f"{target} exists and holds no report (choose another --output)")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = _aside(target, "new")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        aside.rmdir()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Make an empty folder that takes the place of ``target`` at the end of the block.
+
+    An exception or a kill leaves what was there before.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    aside, old = _aside(target, "new"), _aside(target, "old")
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        if target.exists():
+            target.rename(old)
+        aside.rename(target)
+    except OSError as error:
+        if old.exists():
+            old.rename(target)
+        raise _unwritable(target, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _aside(target: Path, what: str) -> Path:
+    """Return a name beside a folder for what is not in place yet, or not any more."""
+    return target.with_name(f".{target.name}.{os.getpid()}.{what}")
+
+
+def _unwritable(target: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write {target}: {error.strerror} (choose another place: --output)")
+
+
 def json_text(value: Any) -> str:
     """Return a value as one line of JSON; NaN and infinities, which JSON lacks, become null."""
     try:

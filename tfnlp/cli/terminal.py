@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from tfnlp import task as tasks
+from tfnlp.cli.console import err as err
+from tfnlp.cli.console import line as line
+from tfnlp.cli.console import out as out
+from tfnlp.cli.console import tables as tables
+from tfnlp.cli.console import warn as warn
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
@@ -25,19 +27,6 @@ if TYPE_CHECKING:
     from tfnlp.report import Report
     from tfnlp.training.examples import Examples
     from tfnlp.training.model import TrainedModel
-
-out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-err = Console(stderr=True, highlight=False)
-
-
-def line(text: str) -> None:
-    """Print a sentence."""
-    out.print(escape(text), soft_wrap=True)
-
-
-def warn(text: str) -> None:
-    """Print a warning on standard error."""
-    err.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> None:
@@ -136,18 +125,6 @@ def report(metrics: Mapping[str, Any], found: Report) -> None:
         table.add_row(name, *cells)
     out.print(table)
     tables(found)
-
-
-def tables(found: Report) -> None:
-    """Print a report's tables and warnings."""
-    for content in found.tables:
-        if len(content.header) <= 12:
-            table = Table(*content.header, title=content.title)
-            for row in content.rows:
-                table.add_row(*(escape(str(cell)) for cell in row))
-            out.print(table)
-    for text in found.warnings:
-        warn(text)
 
 
 def next_steps(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -194,7 +195,7 @@ def shown(names: Sequence[str]) -> list[str]:
     return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path | BinaryIO) -> None:
     """Write a picture as PNG; characters that no font here has are drawn as boxes.
 
     For Chinese, Japanese and Korean label names install one of the fonts named above, such as

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO, Literal, TextIO
+from typing import Literal, TextIO
 
-from pipelines.columns import value_of
 from pipelines.errors import UserError
-from pipelines.files.formats import Format, format_of, opened
-from pipelines.rows import BadRow, Record, quarantine_path, stream
-from tfnlp.inference import outputs, remote, saved_model, streaming
+from pipelines.files.formats import Format
+from pipelines.rows import BadRow, Record, quarantine_path
+from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
 from tfnlp.inference.saved_model import (
     SETTINGS,
     Saved,
@@ -28,9 +26,7 @@ from tfnlp.runtime.precision import Precision
 from tfnlp.runtime.signals import Signals, caught
 from tfnlp.runtime.startup import quiet_start
 
-STDIN = "<stdin>"
 _AT_ONCE = 2  # batches: while one waits for its slowest thread, the other has work for the rest
-COLUMN_FLAG = "--column {name}=HEADER"
 
 
 @dataclass(frozen=True)
@@ -172,15 +168,23 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
     tally = Tally()
     with ExitStack() as stack:
         signals = stack.enter_context(caught("; nothing was changed" * bool(options.output)))
-        file = None if texts else stack.enter_context(_input(options.input))
-        input_form = None if texts else _input_form(options)
+        file = None if texts else stack.enter_context(input_rows.open_input(options.input))
+        input_form = None if texts else input_rows.format_told(options.input, options.input_format)
         output = stack.enter_context(outputs.opened(options.output))
         own_way = not (options.signature or options.settings)
         saved, asked = _opened(target, (DEFAULT, {}) if own_way else (signature, settings), signals)
         if file is None or input_form is None:
-            records: Iterable[Record] = _argument_records(texts, asked)
+            records: Iterable[Record] = input_rows.from_arguments(texts, asked.columns)
         else:
-            records = _file_records(options, file, input_form, asked, tally)
+            records = input_rows.from_file(
+                file,
+                asked.columns,
+                path=options.input,
+                form=input_form,
+                headers=options.columns,
+                on_bad_row=options.on_bad_row or "error",
+                report=tally.leave_out,
+            )
         single = len(texts) == len(asked.inputs) and streaming.possible(saved)
         if shown is not None and (options.stream or single):
             _stream(streaming.Stream(saved, shown), records, output, tally)
@@ -226,7 +230,9 @@ def _report(tally: Tally, options: Options) -> None:
     """Warn of rows that were left out, and if there were none at all."""
     if tally.bad:
         quarantined = options.on_bad_row == "quarantine"
-        kept = f"kept in {quarantine_path(_source(options))}, " if quarantined else ""
+        kept = (
+            f"kept in {quarantine_path(input_rows.source(options.input))}, " if quarantined else ""
+        )
         _warn(f"bad rows left out: {tally.bad:,}, {kept}the first: {tally.first_bad}")
     if not tally.answered:
         _warn("no rows to answer")
@@ -277,78 +283,6 @@ def _shown_settings(
     return sampled
 
 
-def _source(options: Options) -> str:
-    return STDIN if options.input in (None, "-") else str(options.input)
-
-
-def _input_form(options: Options) -> Format:
-    """Return the format of the input: as told, or by the file's suffix."""
-    source = _source(options)
-    return options.input_format or ("text" if source == STDIN else format_of(Path(source)))
-
-
-@contextmanager
-def _input(path: str | None) -> Iterator[BinaryIO]:
-    """Open the input file or standard input."""
-    if path is None and sys.stdin.isatty():
-        raise UserError("nothing to answer (give texts or --input FILE, or pipe texts in)")
-    if path in (None, "-"):
-        yield sys.stdin.buffer
-    else:
-        with opened(Path(str(path))) as file:
-            yield file
-
-
-def _argument_records(texts: Sequence[str], model: ServedModel) -> Iterator[Record]:
-    """Yield the command line's texts as rows, one text per input."""
-    width = len(model.inputs)
-    if len(texts) % width:
-        inputs = ", ".join(model.inputs)
-        raise UserError(f"{len(texts)} texts, but each row takes {width}, in this order: {inputs}")
-    for i, text in enumerate(texts, 1):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UserError(f"text {i} on the command line is not UTF-8")
-    for start in range(0, len(texts), width):
-        fields = dict(zip(model.inputs, texts[start : start + width], strict=True))
-        keys = {name: name for name in model.inputs}
-        try:
-            values = {c.name: value_of(c, fields, keys, "") for c in model.columns}
-        except ValueError as error:
-            raise UserError(f"row {start // width + 1} of the command line: {error}") from error
-        yield Record(start // width + 1, values, fields)
-
-
-def _file_records(
-    options: Options, file: BinaryIO, form: Format, model: ServedModel, tally: Tally
-) -> Iterator[Record]:
-    """Return a file's rows, checked for the model's inputs."""
-    return stream(
-        file,
-        model.columns,
-        source=_source(options),
-        form=form,
-        names=_names(options, form, model),
-        flag=COLUMN_FLAG,
-        on_bad_row=options.on_bad_row or "error",
-        report=tally.leave_out,
-    )
-
-
-def _names(options: Options, form: Format, model: ServedModel) -> dict[str, str]:
-    """Return the file's column for each of the model's inputs that has one of another name."""
-    unknown = [name for name in options.columns if name not in model.inputs]
-    if unknown:
-        inputs = ", ".join(model.inputs)
-        raise UserError(f"--column names {unknown[0]!r}; the model's inputs are: {inputs}")
-    if form == "text" and len(model.inputs) > 1:
-        inputs = ", ".join(model.inputs)
-        raise UserError(
-            f"the model reads {inputs}, which lines of plain text cannot hold "
-            "(use --input-format csv, tsv or jsonl)"
-        )
-    return {model.inputs[0]: "text"} if form == "text" else options.columns
-
-
 def _at_scale(model: str, texts: Sequence[str], options: Options) -> None:
     """Have Apache Beam answer files; what it would trip over is looked for first."""
     _check_scale(texts, options)
@@ -370,7 +304,8 @@ def _at_scale(model: str, texts: Sequence[str], options: Options) -> None:
         question = chosen if options.signature or options.settings else (DEFAULT, {})
         asked = target.load().model(*question)
         address = model if beam_files.remote(model) else str(folder.resolve())
-    source = beam.Source(form, asked.columns, _names(options, form, asked), COLUMN_FLAG)
+    headers = input_rows.headers_of(options.columns, form, asked.inputs)
+    source = beam.Source(form, asked.columns, headers, input_rows.COLUMN_FLAG)
     source.check(files[0])
     flags = [f"--{text}" for text in options.runner_option]
     shared = beam.Question(address, *question, options.batch_size)
