@@ -13,13 +13,14 @@ Dimensions: N rows, B batch.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pipelines import discover
-from pipelines.rows import Rows
+from pipelines.errors import UserError
+from pipelines.rows import Column, Record, Rows
 from tfnlp.config import Experiment
 from tfnlp.report import Report
 from tfnlp.task import Context, Task
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pipelines.splits import Splits
 
 Defaults = Mapping[str, Mapping[str, Any]]  # section -> option -> its default with an entry
-Record = TypeVar("Record")
+Entry = TypeVar("Entry")
 
 SUPERVISED = "supervised"  # the strategy if none is named
 
@@ -349,26 +350,37 @@ class Augmenter:
 # ---------------------------------------------------------------- questions to a trained model
 
 
+class UnsuitableError(UserError):
+    """An entry cannot work on this model; of several that were not named it is left out."""
+
+
 class Subject(Protocol):
     """A model under analysis: a run with its network, or a SavedModel in a folder or on a server.
 
-    Attributes:
-        name: what it is called in reports.
-        inputs: the names of the columns it reads.
-        task: None of a SavedModel that tfnlp did not write.
-        model: None of a SavedModel: what needs a network needs a run.
+    Where it lies decides what is known of it: a server tells what it reads, and no more.
     """
 
-    name: str
-    inputs: tuple[str, ...]
-    task: Task | None
-    model: TrainedModel | None
+    @property
+    def name(self) -> str:
+        """What it is called in reports."""
 
-    def answer(self, texts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns it reads, by name in alphabetical order."""
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """What made it; None of a server, and of a SavedModel that tfnlp did not write."""
+
+    @property
+    def model(self) -> TrainedModel | None:
+        """The network with its task; None of a SavedModel: what needs a network needs a run."""
+
+    def answer(self, texts: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         """Return an answer for each of N rows, as ``python -m tfnlp.predict`` writes them.
 
         Args:
-            texts: N strings of each input.
+            texts: N values of each input, strings or lists of turns.
         """
 
 
@@ -410,12 +422,14 @@ class Explanation:
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the method's name.
-        explain: (subject, rows, options) -> attributions, row by row.
+        explain: (subject, records, options) -> attributions in the records' order, one or several
+            of each; it holds few records at a time. Raises UnsuitableError before the first if the
+            model's answers are of a kind that it cannot explain.
     """
 
     summary: str
     options: type
-    explain: Callable[[Subject, Rows, Any], Iterator[Attribution]]
+    explain: Callable[[Subject, Iterable[Record], Any], Iterator[Attribution]]
 
 
 @dataclass(frozen=True)
@@ -423,7 +437,7 @@ class Finding:
     """One figure of an audit.
 
     Attributes:
-        name: what was measured.
+        name: what was measured, in one word that ``--bound`` can take.
         value: the figure.
         n: rows it rests on.
         interval: 95% confidence.
@@ -453,7 +467,9 @@ class Audit:
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the audit's name.
-        examine: (subject, rows, options, bounds) -> findings, and a report of tables and figures.
+        examine: (subject, rows, options, bounds) -> findings, and a report of tables and figures;
+            the rows have the inputs and the targets. Raises UnsuitableError if the model's answers
+            are of a kind that it cannot judge.
         bounds: defaults, by the finding's name; ``--bound NAME=VALUE`` changes them.
     """
 
@@ -475,12 +491,14 @@ class Trial:
         state: ``failed`` is not repeated; ``running`` is resumed when the study is.
         metrics: split -> name -> value, as in the run's metrics.json; None before its end.
         run: its folder; None before its start.
+        error: why it failed, in a line.
     """
 
     experiment: Experiment
     state: Literal["running", "complete", "failed"] = "running"
     metrics: Mapping[str, Any] | None = None
     run: Path | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -490,7 +508,8 @@ class Study:
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the study's name.
-        propose: (base experiment, trials so far, options) -> the next experiment, None at the end.
+        propose: (base experiment, trials so far, options) -> the next experiment, None at the end;
+            the same for the same arguments. The caller names it and decides on its export.
         report: (trials, options) -> Report.
     """
 
@@ -515,7 +534,7 @@ def names(record: type) -> list[str]:
     return discover.names(PACKAGES[record])
 
 
-def load(record: type[Record], name: str) -> Record:
+def load(record: type[Entry], name: str) -> Entry:
     """Return an entry of a kind by its name, or an outsider's by its module's dotted path.
 
     Raises:

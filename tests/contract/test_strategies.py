@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
-import keras_hub
 import pytest
 from tensorflow.python.framework import config as framework_config
 
@@ -35,26 +33,6 @@ _spec.loader.exec_module(strategy_run)
 
 class Killed(BaseException):
     """Stands for kill -9: nothing in the code may catch it and save."""
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    """A BERT of random weights that reads single letters, in KerasHub's layout."""
-    folder = tmp_path_factory.mktemp("backbone")
-    letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
-    vocabulary += [f"##{letter}" for letter in letters]
-    keras.utils.set_random_seed(0)
-    keras_hub.models.BertBackbone(
-        vocabulary_size=len(vocabulary),
-        num_layers=1,
-        num_heads=2,
-        hidden_dim=16,
-        intermediate_dim=32,
-        max_sequence_length=64,
-    ).save_to_preset(str(folder))
-    keras_hub.models.BertTokenizer(vocabulary, lowercase=True).save_to_preset(str(folder))
-    return str(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,137 @@
+"""A model under analysis, wherever it lies: a run, a SavedModel in a folder, or one on a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.rows import Column, Record
+from tfnlp import task as tasks
+from tfnlp.inference import remote, saved_model
+from tfnlp.inference.saved_model import Answers, ServedModel, answered, find_model
+from tfnlp.runs.experiment_yaml import from_values, read_yaml, task_name
+from tfnlp.runtime.startup import quiet_start
+
+if TYPE_CHECKING:
+    from tfnlp.config import Experiment
+    from tfnlp.training.model import TrainedModel
+
+_REQUESTS = 4  # that a server is sent at a time
+
+
+@dataclass(frozen=True)
+class LoadedSubject:
+    """A model that answers; fulfils `tfnlp.extensions.Subject`.
+
+    Attributes:
+        name: what it is called in reports: the folder or address it was loaded from.
+        served: what answers a batch.
+        experiment: what made it, if that is known.
+        model: of a run.
+        batch_size: rows it is asked at a time.
+        at_once: times it is asked at once.
+    """
+
+    name: str
+    served: ServedModel
+    experiment: Experiment | None
+    model: TrainedModel | None
+    batch_size: int
+    at_once: int = 1
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns it reads, by name in alphabetical order."""
+        return self.served.columns
+
+    def answer(self, texts: Mapping[str, Sequence[Any]]) -> Answers:
+        """Return an answer for each of N rows; rows of about one length are asked together."""
+        rows = zip(*texts.values(), strict=True)
+        records = (
+            Record(number, dict(zip(texts, row, strict=True)), {})
+            for number, row in enumerate(rows, 1)
+        )
+        chunks = answered(records, self.served, self.batch_size, self.at_once)
+        return [answer for chunk in chunks for _, answer in chunk]
+
+
+def load(
+    source: str,
+    batch_size: int = 32,
+    holding: Callable[[Callable], Callable] = lambda function: function,
+) -> LoadedSubject:
+    """Load a model to ask it questions.
+
+    Args:
+        source: a run's folder (``tensorboard_logs/NAME/RUN``); a SavedModel's, or one of its
+            versions, or its name in ``saved_models``; or a server's address, as predict takes it.
+        batch_size: rows it is asked at a time.
+        holding: wraps calls of TensorFlow, which a signal must not cut short.
+
+    Raises:
+        UserError: there is no such model, or it cannot be loaded.
+
+    Example::
+
+        load("trec-classification").answer({"text": ["Who wrote Hamlet?"]})
+    """
+    if remote.is_address(source):
+        served = remote.opened(source).model()
+        return LoadedSubject(source, served, None, None, batch_size, _REQUESTS)
+    if _is_run(Path(source)):
+        model = _trained(Path(source))
+        served = _served(model, holding)
+        return LoadedSubject(source, served, model.experiment, model, batch_size)
+    folder = find_model(source)
+    served = saved_model.opened(folder).model()
+    served = ServedModel(served.columns, holding(served.answer))
+    return LoadedSubject(str(folder), served, _experiment(folder), None, batch_size)
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, ended or not."""
+    return (folder / "experiment.yaml").exists() and not (folder / "saved_model.pb").exists()
+
+
+def _trained(run: Path) -> TrainedModel:
+    """Load a run's model to answer with."""
+    with quiet_start("keras_hub"):
+        from tfnlp.runs import storage
+        from tfnlp.runtime import precision
+
+        precision.start("auto", training=False)
+    return storage.load(run)
+
+
+def _served(model: TrainedModel, holding: Callable[[Callable], Callable]) -> ServedModel:
+    """Return what answers strings by the functions that are exported."""
+    import tensorflow as tf
+
+    from pipelines import batching
+    from pipelines.rows import Rows
+
+    columns = model.task.input_columns(model.experiment.options)
+    columns = tuple(sorted(columns, key=lambda column: column.name))
+    names = {column.name for column in columns}
+    # One graph for batches of any size.
+    model.respond.get_concrete_function({n: tf.TensorSpec([None], tf.string) for n in names})
+
+    def answer(texts: Mapping[str, Sequence[Any]]) -> Answers:
+        count = len(next(iter(texts.values())))
+        rows = Rows("", {name: list(texts[name]) for name in names}, list(range(count)))
+        outputs = model.respond(batching.tensors(rows, columns))
+        arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+        return saved_model.split_rows(arrays, count)
+
+    return ServedModel(columns, holding(answer))
+
+
+def _experiment(folder: Path) -> Experiment | None:
+    """Return what made a SavedModel; None if tfnlp did not write it."""
+    file = folder / "experiment.yaml"
+    if not file.exists():
+        return None
+    values = read_yaml(file)
+    return from_values(values, tasks.load(task_name(values, str(file))).options, str(file))
