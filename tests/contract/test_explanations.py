@@ -1,0 +1,182 @@
+"""Every explanation keeps its promises; occlusion finds the words that answers depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.rows import Record
+from tfnlp import explain, extensions
+from tfnlp.explanations import _pieces
+from tfnlp.extensions import Explanation, UnsuitableError
+from tfnlp.runs import subject as subjects
+
+NAMES = extensions.names(Explanation)
+TEXTS = [
+    "Dr Ann says: it's a good film.",
+    "这部电影很好看！",
+    "wow 👩‍👩‍👧 👍🏽 ok 1️⃣",
+    "",
+    "two\r\nlines  and\ttabs",
+]
+
+
+def records(texts):
+    return [Record(number, {"text": text}, {}) for number, text in enumerate(texts, 1)]
+
+
+def explained(name, subject, texts=TEXTS, **options):
+    entry = extensions.load(Explanation, name)
+    return list(entry.explain(subject, records(texts), entry.options(**options)))
+
+
+def weights(found):
+    """The text of each piece with its weight, those that do nothing left out."""
+    pieces = {found.inputs[p.input][p.start : p.end]: round(p.weight, 4) for p in found.pieces}
+    return {text: weight for text, weight in pieces.items() if abs(weight) > 1e-6}
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEach:
+    def test_it_says_what_it_is(self, name):
+        entry = extensions.load(Explanation, name)
+        assert entry.summary
+        assert not entry.summary.endswith(".")
+        assert all(field.metadata["help"] for field in dataclasses.fields(entry.options))
+
+    def test_what_it_cannot_explain_it_refuses_in_a_sentence(self, name, word_models):
+        for kind in ("generated", "vector"):
+            with pytest.raises(UnsuitableError) as caught:
+                explained(name, subjects.load(str(word_models / kind)))
+            assert "\n" not in str(caught.value)
+
+    def test_a_run_and_its_saved_model_are_explained_alike(self, name, run):
+        saved = json.loads((run / "metrics.json").read_text())["saved_model"]
+        ours = explained(name, subjects.load(str(run)))
+        theirs = explained(name, subjects.load(saved))
+        assert [found.row for found in ours] == [1, 2, 3, 4, 5]
+        for one, other in zip(ours, theirs, strict=True):
+            assert (one.label, one.inputs) == (other.label, other.inputs)
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            for a, b in zip(one.pieces, other.pieces, strict=True):
+                assert (a.input, a.start, a.end) == (b.input, b.start, b.end)
+                assert a.weight == pytest.approx(b.weight, abs=1e-5)
+                assert 0 <= a.start < a.end <= len(one.inputs[a.input])
+
+
+def test_an_unknown_one_is_refused():
+    with pytest.raises(UserError, match="did you mean 'occlusion'"):
+        extensions.load(Explanation, "oclusion")
+
+
+@pytest.mark.parametrize("kind", ["label", "number"])
+def test_the_weight_peaks_at_the_word_that_counts(kind, word_models):
+    english, chinese, emoji, empty, other = explained(
+        "occlusion", subjects.load(str(word_models / kind))
+    )
+    fall = 0.7 if kind == "label" else 2.0
+    assert weights(english) == {"good": fall}
+    assert weights(chinese) == {"好": fall}
+    assert weights(emoji) == {"👍🏽": fall}
+    assert (empty.pieces, weights(other)) == ([], {})
+    assert english.label == ("fine" if kind == "label" else "value")
+    assert english.score == pytest.approx(0.8 if kind == "label" else 3.0)
+
+
+def test_each_label_given_is_explained(word_models):
+    praise, person, *_, none = explained(
+        "occlusion", subjects.load(str(word_models / "labels")), [TEXTS[0], "neither"]
+    )
+    assert (praise.label, weights(praise)) == ("praise", {"good": 0.7})
+    assert (person.label, weights(person)) == ("person", {"Ann": 0.8})
+    assert (none.row, none.label, list(none.pieces)) == (2, "", [])
+    assert none.flags
+
+
+def test_an_entity_is_followed_where_it_moves(word_models):
+    texts = ["很 Dr Ann 👍🏽", "see Ann, Dr"]
+    first, second = explained("occlusion", subjects.load(str(word_models / "people")), texts)
+    assert first.label == "person: Ann"
+    assert weights(first) == {"Dr": 0.4, "Ann": 0.9}
+    assert weights(second) == {"Dr": 0.4, "Ann": 0.9}
+
+
+def test_a_long_row_is_asked_about_in_larger_pieces(word_models):
+    subject = subjects.load(str(word_models / "label"))
+    text = "so " * 10 + "good " + "so " * 9
+    (found,) = explained("occlusion", subject, [text], most=5)
+    assert len(found.pieces) == 5
+    assert weights(found) == {"so so good so": 0.7}
+    assert found.flags == ("20 words, left out 4 at a time (--occlusion-most 5)",)
+    (found,) = explained("occlusion", subject, ["So so. A good one! 好."], unit="sentence")
+    assert [found.inputs["text"][p.start : p.end] for p in found.pieces] == [
+        "So so.",
+        "A good one!",
+        "好.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("It's 3.5, well-known (e.g.) x^2", "It's|3.5|,|well-known|(|e|.|g|.|)|x|^|2"),
+        ("我爱NLP2020和한국어 ไทย", "我|爱|NLP2020|和|한국어|ไ|ท|ย"),
+        ("👩‍👩‍👧👍🏽 1️⃣ 🇩🇪", "👩‍👩‍👧👍🏽|1️⃣|🇩🇪"),
+        ("cafe\u0301 हिन्दी", "cafe\u0301|हिन्दी"),
+        (" \ufeff\u0301 ", ""),
+    ],
+)
+def test_words(text, words):
+    places = _pieces.words(text)
+    assert [text[start:end] for start, end in places] == [word for word in words.split("|") if word]
+
+
+def test_markers_stay(word_models, tmp_path):
+    text = "<e1>Ann</e1> met <e2>Bo</e2>"
+    kept = _pieces.unmarked(text, _pieces.words(text))
+    assert [text[start:end] for start, end in kept] == ["Ann", "met", "Bo"]
+
+
+# The command
+
+
+def test_lines_of_json(word_models, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"said": text}) + "\n" for text in TEXTS[:3]), "utf-8")
+    model = str(word_models / "label")
+    arguments = ["--input", str(rows), "--column", "text=said", "--output", "out.jsonl"]
+    assert explain.main([model, *arguments]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [line["row"] for line in lines] == [1, 2, 3]
+    assert list(lines[0]) == ["row", "text", "label", "score", "pieces", "flags"]
+    for line in lines:
+        for piece in line["pieces"]:
+            assert line["text"][piece["start"] : piece["end"]] == piece["text"]
+    assert explain.main([model, "good", "--by", "occlusion", "bad", "--occlusion-most", "3"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["text"] for line in shown] == ["good", "bad"]
+
+
+def test_a_model_that_writes_leaves_no_file(word_models, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="no label, number or entity"):
+        explain.main([str(word_models / "generated"), "a", "--output", "out.jsonl"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_are_read_as_they_are_needed(word_models):
+    subject = subjects.load(str(word_models / "label"))
+    read = []
+
+    def stream():
+        for record in records(["good " * 50] * 200):
+            read.append(record.number)
+            yield record
+
+    entry = extensions.load(Explanation, "occlusion")
+    next(entry.explain(subject, stream(), entry.options()))
+    assert len(read) < 50

@@ -1,0 +1,103 @@
+"""What there is to explain in an answer, and its score in the answer to another text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfnlp.extensions import UnsuitableError
+
+Answer = Mapping[str, Any]
+# Characters [start, end) of an input that are left out; None for none.
+Cut = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that an answer says.
+
+    Attributes:
+        label: what it says: a label, the name of a number, or an entity's type and text.
+        score: how sure the model is; a number itself.
+        score_of: (the answer to the text without a part, that part) -> the score there.
+    """
+
+    label: str
+    score: float
+    score_of: Callable[[Answer, Cut], float]
+
+
+def claims(answer: Answer, texts: Mapping[str, str]) -> list[Claim]:
+    """Return what an answer says; nothing if no label is given and no entity is found.
+
+    Args:
+        answer: as ``python -m tfnlp.predict`` writes it.
+        texts: the inputs by name.
+
+    Raises:
+        UnsuitableError: the answer is of another kind.
+    """
+    if isinstance(answer.get("scores"), Mapping):
+        return _labels(answer)
+    if "entities" in answer:
+        return [_span(entity, "entities", texts) for entity in answer["entities"]]
+    if {"answer", "start", "end", "score"} <= answer.keys():
+        found = {**answer, "text": answer["answer"], "type": ""}
+        return [_span(found, "", texts)] if answer["answer"] else []
+    numbers = [name for name, value in answer.items() if isinstance(value, float)]
+    if len(numbers) == 1 and not any(isinstance(value, str) for value in answer.values()):
+        (name,) = numbers
+        return [Claim(name, answer[name], lambda other, _: float(other[name]))]
+    raise UnsuitableError(
+        f"the model answers with {', '.join(answer)}, in which there is no label, number or entity "
+        "to explain (ask a model of labels, numbers, entities or answers to questions)"
+    )
+
+
+def _labels(answer: Answer) -> list[Claim]:
+    """Return the labels given: one, or of several those beyond their thresholds."""
+    scores = answer["scores"]
+    if "given" in answer:
+        names = [name for name, given in zip(scores, answer["given"], strict=True) if given]
+    else:
+        grade = answer.get("grade")
+        label = answer.get("label") if grade is None else f"{grade:g}"
+        names = [label if label in scores else max(scores, key=scores.__getitem__)]
+
+    def claim(name: str) -> Claim:
+        return Claim(name, float(scores[name]), lambda other, _: float(other["scores"][name]))
+
+    return [claim(name) for name in names]
+
+
+def _span(found: Answer, group: str, texts: Mapping[str, str]) -> Claim:
+    """Return the claim that a part of a text is an entity or the answer.
+
+    In the answer to another text it is the thing of the same type that overlaps what is left of
+    it, the likeliest of several; 0 if there is none.
+    """
+    start, end = found["start"], found["end"]
+    where = next((n for n, text in texts.items() if text[start:end] == found["text"]), "")
+    kind = found.get("type", "")
+
+    def score_of(other: Answer, cut: Cut) -> float:
+        first, last = start, end
+        if cut[0] == where:
+            first, last = _moved(start, cut), _moved(end, cut)
+        things = other[group] if group else [other]
+        scores = [
+            thing["score"]
+            for thing in things
+            if thing.get("type", "") == kind and thing["start"] < last and thing["end"] > first
+        ]
+        return float(max(scores, default=0.0))
+
+    label = f"{kind}: {found['text']}" if kind else found["text"]
+    return Claim(label, float(found["score"]), score_of)
+
+
+def _moved(place: int, cut: Cut) -> int:
+    """Return where a place stands once a part of the text is left out."""
+    _, start, end = cut
+    return place if place <= start else max(start, place - (end - start))
