@@ -60,20 +60,22 @@ def last_run(experiment: Experiment) -> Path | None:
         # An older version's file lacks the options that came later.
         read = read_yaml(file)
         options = tasks.load(task_name(read, str(file))).options
-        before = to_values(from_values(read, options, str(file)))
+        before = from_values(read, options, str(file))
     except UserError:
         return None
-    before, now = (yaml.safe_load(yaml.safe_dump(v)) for v in (before, to_values(experiment)))
-    changed = [
-        f"{section}.{name}" if name else section
-        for section, name, a, b in _differences(before, now)
-    ]
+    changed = changes(before, experiment)
     if changed:
         raise UserError(
             f"{run} was started with other settings ({', '.join(changed)}); resume it with "
             f"--config {run / 'experiment.yaml'} --resume, or start anew without --resume"
         )
     return run
+
+
+def changes(before: Experiment, now: Experiment) -> list[str]:
+    """Return the options in which two experiments differ, such as ``training.epochs``."""
+    a, b = (yaml.safe_load(yaml.safe_dump(to_values(made))) for made in (before, now))
+    return [f"{section}.{name}" if name else section for section, name, *_ in _differences(a, b)]
 
 
 def _differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:

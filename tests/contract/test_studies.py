@@ -1,0 +1,256 @@
+"""Every study keeps its promises, and a killed study goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from pipelines.errors import UserError
+from tfnlp import extensions, study, task
+from tfnlp.evaluation import intervals, runs
+from tfnlp.extensions import Study, Trial
+from tfnlp.runs import folders, studies
+from tfnlp.runs.experiment_yaml import from_values, read_yaml, to_values
+
+HERE = Path(__file__).parent
+NAMES = extensions.names(Study)
+ACCURACY = [0.9, 0.92, 0.91, 0.95, 0.8]  # as fake_train.py has them
+
+
+def experiment(name="toy", seed=0):
+    values = {"task": {"name": "classification"}, "data": {"dataset": "trec"}}
+    options = task.load("classification").options
+    return from_values({**values, "name": name, "seed": seed}, options, "the test")
+
+
+def ended(trial_experiment, accuracy):
+    held = {"accuracy": accuracy, "loss": 1 - accuracy}
+    metrics = {"validation": held, "test": held}
+    return Trial(trial_experiment, "complete", metrics, Path("run"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEach:
+    def test_it_says_what_it_is(self, name):
+        entry = extensions.load(Study, name)
+        assert entry.summary
+        assert not entry.summary.endswith(".")
+        assert all(field.metadata["help"] for field in dataclasses.fields(entry.options))
+
+    def test_it_proposes_the_same_again_and_comes_to_an_end(self, name):
+        entry, base = extensions.load(Study, name), experiment()
+        options, trials = entry.options(), []
+        while (proposed := entry.propose(base, trials, options)) is not None:
+            assert proposed == entry.propose(base, trials, options)
+            trials.append(ended(proposed, ACCURACY[len(trials) % 5]))
+            assert len(trials) < 1000
+        varied = [to_values(trial.experiment) for trial in trials]
+        assert all(a != b for i, a in enumerate(varied) for b in varied[:i])
+        failed = Trial(base, "failed", error="why")
+        report = entry.report([*trials, failed], options)
+        assert report.tables
+        assert any("why" in text for text in report.warnings)
+        for draw in report.figures.values():
+            draw()
+
+
+def test_an_unknown_one_is_refused():
+    with pytest.raises(UserError, match="did you mean 'seeds'"):
+        extensions.load(Study, "seed")
+
+
+# Seeds
+
+
+def test_the_interval_is_scipys():
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(ACCURACY), scale=stats.sem(ACCURACY))
+    assert intervals.t_interval(ACCURACY) == pytest.approx((low, high))
+    entry = extensions.load(Study, "seeds")
+    trials = [ended(experiment(seed=i), value) for i, value in enumerate(ACCURACY)]
+    metrics, table = entry.report(trials, entry.options()).tables
+    deviation = np.std(ACCURACY, ddof=1)
+    figures = (np.mean(ACCURACY), deviation, low, high)
+    assert metrics.rows[0] == ("test", "accuracy", *(f"{x:.4f}" for x in figures), 5)
+    assert [row[5] for row in table.rows] == ["", "", "", "best", ""]
+
+
+def test_the_last_seed_is_followed_by_the_first():
+    entry = extensions.load(Study, "seeds")
+    base = experiment(seed=2**31 - 1)
+    assert entry.propose(base, [Trial(base)], entry.options()).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "place"),
+    [("accuracy", [0.1, 0.3, 0.2], 1), ("mae", [0.1, 0.3, 0.2], 0), ("f1", [None, 0.1, 0.3], 2)],
+)
+def test_the_best_is_chosen_by_the_first_metric(name, values, place):
+    assert runs.best([{"validation": {name: value, "z": 1.0}} for value in values]) == place
+    assert runs.best([None, {"validation": {name: None}}]) is None
+
+
+# A study on disk
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder in which trials are trained by the fake."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
+    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+    orders = tmp_path / "orders"
+    orders.write_text("")
+    return tmp_path
+
+
+def calls(here):
+    return [int(line) for line in (here / "calls").read_text().split()]
+
+
+def seeds(*more, count=3):
+    line = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", str(count), *more]
+    return study.main(line)
+
+
+def test_a_study_and_its_files(here, capsys):
+    assert seeds() == 0
+    assert "python -m tfnlp.export tensorboard_logs/toy-2/" in capsys.readouterr().out
+    folder = here / "studies" / "toy"
+    best = read_yaml(folder / "best.yaml")
+    assert (best["name"], best["seed"], best["export"]["export"]) == ("toy-2", 1, False)
+    rows = list(csv.DictReader((folder / "trials.csv").open(encoding="utf-8")))
+    assert [row["seed"] for row in rows] == ["0", "1", "2"]
+    assert [float(row["test.accuracy"]) for row in rows] == ACCURACY[:3]
+    assert "<title>Study toy</title>" in (folder / "report.html").read_text("utf-8")
+    with pytest.raises(UserError, match="go on with --resume"):
+        seeds()
+    assert seeds("--resume", count=4) == 0  # one seed more
+    assert calls(here) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"other settings \(training.epochs\)"):
+        seeds("--resume", "--epochs", "9")
+
+
+def test_a_failed_trial_is_noted_and_not_repeated(here, capsys):
+    (here / "orders").write_text("1: fail")
+    assert seeds() == 0
+    assert "trial 2: failed (the disk is full)" in capsys.readouterr().out
+    (here / "orders").write_text("")
+    assert seeds("--resume") == 0
+    assert calls(here) == [0, 1, 2]
+    rows = list(csv.DictReader((here / "studies/toy/trials.csv").open(encoding="utf-8")))
+    assert [(row["state"], row["error"]) for row in rows] == [
+        ("complete", ""),
+        ("failed", "the disk is full"),
+        ("complete", ""),
+    ]
+
+
+def test_a_killed_trial_is_resumed_in_its_run(here):
+    (here / "orders").write_text("1: die")
+    with pytest.raises(UserError, match="trial 2 was killed by SIGKILL"):
+        seeds()
+    (here / "orders").write_text("")
+    assert seeds("--resume") == 0
+    assert calls(here) == [0, 1, 1, 2]
+    assert len(list((here / "tensorboard_logs" / "toy-2").iterdir())) == 1
+
+
+def test_runs_of_others_are_not_taken(here):
+    folders.new_run(experiment("toy-2"))
+    with pytest.raises(UserError, match="holds runs already"):
+        seeds()
+
+
+def start(here, count=2):
+    """Start the command in a process of its own, and wait until its trial waits."""
+    code = (
+        f"import sys; from tfnlp.runs import studies; from tfnlp import study\n"
+        f"from tfnlp.runtime import exit_status\n"
+        f"studies.TRAIN = {studies.TRAIN!r}\n"
+        f"sys.exit(exit_status.run(study.main))"
+    )
+    line = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", str(count)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *line], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    end = time.monotonic() + 120
+    while not (here / "waiting").exists():
+        assert time.monotonic() < end
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def test_ctrl_c_ends_the_trial_in_good_order(here):
+    (here / "orders").write_text("1: wait")
+    process = start(here)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.decode() == "stopped: SIGINT; the same command with --resume goes on\n"
+    (here / "orders").write_text("")
+    assert seeds("--resume", count=2) == 0
+    assert calls(here) == [0, 1, 1]
+
+
+def test_a_killed_study_does_not_train_a_run_twice_at_once(here):
+    (here / "orders").write_text("1: wait")
+    process = start(here)
+    process.kill()
+    process.communicate()
+    (here / "orders").write_text("")
+    with pytest.raises(UserError, match="still runs"):
+        seeds("--resume", count=2)
+    _end_orphan(here)
+    assert seeds("--resume", count=2) == 0
+    assert calls(here) == [0, 1, 1]
+
+
+def _end_orphan(here):
+    """End the trial's process, which is known by its working folder."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            same = (entry / "cwd").resolve() == here.resolve()
+        except OSError:
+            continue
+        if same and int(entry.name) != os.getpid():
+            os.kill(int(entry.name), signal.SIGTERM)
+    end = time.monotonic() + 30
+    while time.monotonic() < end and _lock_held(here):
+        time.sleep(0.05)
+
+
+def _lock_held(here):
+    try:
+        with studies._locked(here / "studies" / "toy"):
+            return False
+    except UserError:
+        return True
+
+
+@pytest.mark.slow
+def test_real_trials(small_experiment, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
+    values = to_values(small_experiment(tmp_path / "rows"))
+    Path("base.yaml").write_text(yaml.safe_dump(values), "utf-8")
+    line = ["seeds", "--config", "base.yaml", "--seeds-count", "2"]
+    assert study.main(line) == 0
+    rows = list(csv.DictReader(Path("studies/toy/trials.csv").read_text("utf-8").splitlines()))
+    assert [row["state"] for row in rows] == ["complete", "complete"]
+    assert all(re.fullmatch(r"[\d.]+", row["validation.accuracy"]) for row in rows)
+    began = time.monotonic()
+    assert study.main([*line, "--resume"]) == 0
+    assert time.monotonic() - began < 30  # nothing is trained again

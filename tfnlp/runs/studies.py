@@ -1,0 +1,263 @@
+"""A study on disk: its trials, each an ordinary run trained in a process of its own.
+
+In ``studies/NAME`` lie ``study.yaml`` (what was asked for), ``trials/K.yaml`` (the experiment of
+trial K, written before it starts), ``trials/K.out`` and ``K.err`` (what its process printed),
+``trials/K.failed`` (why it failed), and the results: best.yaml, trials.csv and report.html. The
+runs are where runs always are. All that a resumed study knows it reads from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.errors import UserError
+from pipelines.files.writers import csv_writer, read_json, replacing
+from tfnlp import task as tasks
+from tfnlp.config import Experiment
+from tfnlp.extensions import Study, Trial
+from tfnlp.report import Report
+from tfnlp.runs import folders
+from tfnlp.runs.experiment_yaml import from_values, read_yaml, task_name, to_values, write_yaml
+
+STUDIES = Path("studies")
+TRAIN = (sys.executable, "-m", "tfnlp.train")
+_RESUMED = "the same command with --resume goes on"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study that was asked for.
+
+    Attributes:
+        name: the entry's.
+        study: the entry.
+        options: an instance of its options.
+        base: the experiment that it varies.
+    """
+
+    name: str
+    study: Study
+    options: Any
+    base: Experiment
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return STUDIES / self.base.name
+
+
+def run(
+    asked: Asked, *, resume: bool = False, tell: Callable[[str], None] = print
+) -> tuple[list[Trial], Report]:
+    """Run the trials that have not ended, and write the results after each.
+
+    Args:
+        asked: the study.
+        resume: whether it may have begun before.
+        tell: is called with a sentence about each trial.
+
+    Returns:
+        The trials, and what the study makes of them.
+
+    Raises:
+        UserError: there is a study of this name that is not to be resumed, or another one; it runs
+            already; or a trial's process was killed.
+        KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
+    """
+    folder = asked.folder
+    _begin(asked, resume)
+    trials: list[Trial] = []
+    with _locked(folder) as lock:
+        while (proposed := asked.study.propose(asked.base, trials, asked.options)) is not None:
+            number = len(trials) + 1
+            trial = _known(_trial(asked, number, proposed), folder, number)
+            if trial.state == "running":
+                tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
+                trial = _trained(trial, folder, number, lock)
+            trials.append(trial)
+            tell(f"trial {number}: {trial.state}{f' ({trial.error})' if trial.error else ''}")
+            report = asked.study.report(trials, asked.options)
+            _write(asked, trials, report)
+    return trials, report
+
+
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """Return the best trial by the first metric of its validation rows."""
+    from tfnlp.evaluation import runs
+
+    place = runs.best([trial.metrics for trial in trials])
+    return None if place is None else trials[place]
+
+
+def _begin(asked: Asked, resume: bool) -> None:
+    """Make a study's folder, or see that it is this study's.
+
+    The options may be others than before: more seeds, say.
+    """
+    folder, file = asked.folder, asked.folder / "study.yaml"
+    if file.exists() and not resume:
+        raise UserError(f"{folder} holds a study already (go on with --resume, or give --name)")
+    if not file.exists():
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        write_yaml(asked.base, folder / "base.yaml")
+        with replacing(file) as out:
+            out.write(f"{asked.name}\n")
+        return
+    before = file.read_text("utf-8").strip()
+    if before != asked.name:
+        raise UserError(f"{folder} is a study by {before}, not by {asked.name} (give --name)")
+    changed = folders.changes(_read(folder / "base.yaml"), asked.base)
+    if changed:
+        raise UserError(
+            f"{folder} was started with other settings ({', '.join(changed)}); go on with "
+            f"--config {folder / 'base.yaml'} --resume, or start another with --name"
+        )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[IO[str]]:
+    """Hold a study's lock, which the trial's process holds too: it may outlive this one."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"a process of the study {folder} still runs (wait for its end)"
+            ) from error
+        yield lock
+
+
+def _trial(asked: Asked, number: int, proposed: Experiment) -> Trial:
+    """Return a trial as it was begun, or begin it: its experiment is kept before its run starts."""
+    file = asked.folder / "trials" / f"{number}.yaml"
+    if file.exists():
+        return Trial(_read(file))
+    name = f"{asked.base.name}-{number}"
+    export = dataclasses.replace(asked.base.export, export=False)
+    experiment = dataclasses.replace(proposed, name=name, export=export)
+    place = Path(export.tensorboard_logs) / name
+    if place.exists():
+        raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
+    write_yaml(experiment, file)
+    return Trial(experiment)
+
+
+def _known(trial: Trial, folder: Path, number: int) -> Trial:
+    """Return a trial with what its run and the study's folder tell of it."""
+    run = folders.last_run(trial.experiment)
+    metrics = read_json(run / "metrics.json") if run else None
+    failed = folder / "trials" / f"{number}.failed"
+    if metrics:
+        return dataclasses.replace(trial, state="complete", metrics=metrics, run=run)
+    if failed.exists():
+        error = failed.read_text("utf-8").strip()
+        return dataclasses.replace(trial, state="failed", run=run, error=error)
+    return dataclasses.replace(trial, run=run)
+
+
+def _trained(trial: Trial, folder: Path, number: int, lock: IO[str]) -> Trial:
+    """Train a trial to its end in a process of its own."""
+    parts = [folder / "trials" / f"{number}.{suffix}" for suffix in ("yaml", "out", "err")]
+    command = [*TRAIN, "--config", str(parts[0]), "--resume"]
+    with parts[1].open("ab") as out, parts[2].open("wb") as err:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            pass_fds=[lock.fileno()],
+            # Ctrl-C reaches this process alone, which hands it on once: a second one would kill.
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+    error = _last_line(parts[2])
+    if code < 0 or code > 128:
+        raise UserError(
+            f"trial {number} was killed by {signal.Signals(-code if code < 0 else code - 128).name}"
+            f" ({_RESUMED})"
+        )
+    if code:
+        with replacing(folder / "trials" / f"{number}.failed") as file:
+            file.write(f"{error or f'exit status {code}'}\n")
+    return _known(trial, folder, number)
+
+
+def _last_line(path: Path) -> str:
+    """Return the last line of what a process printed that is not blank, without its ``error:``."""
+    lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "").removeprefix("error: ")
+
+
+def _write(asked: Asked, trials: Sequence[Trial], report: Report) -> None:
+    """Write best.yaml, trials.csv and report.html."""
+    from tfnlp.evaluation import html
+
+    folder = asked.folder
+    found = best(trials)
+    if found:
+        write_yaml(found.experiment, folder / "best.yaml")
+    with replacing(folder / "trials.csv") as file:
+        csv_writer(file)(_rows(asked, trials))
+    states = [trial.state for trial in trials]
+    about = {
+        "study": f"{asked.name}: {asked.study.summary}",
+        "task": asked.base.task,
+        "trials": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
+        "best": str(found.run) if found else "none",
+    }
+    with replacing(folder / "report.html") as file:
+        file.write(html.page(f"Study {asked.base.name}", about, {"Results": report}))
+
+
+def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
+    options = [_flat(to_values(trial.experiment)) for trial in trials]
+    varied = [n for n in options[0] if n not in ("name", "export.export") and _differ(options, n)]
+    found = []
+    for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
+        row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}
+        row |= {name: values.get(name) for name in varied} | {"error": trial.error}
+        for split in ("validation", "test"):
+            held = (trial.metrics or {}).get(split) or {}
+            row |= {f"{split}.{name}": value for name, value in held.items()}
+        found.append(row)
+    names = dict.fromkeys(name for row in found for name in row)
+    return [{name: row.get(name) for name in names} for row in found]
+
+
+def _differ(options: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Return whether trials differ in an option."""
+    return any(values.get(name) != options[0].get(name) for values in options)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values by their dotted names."""
+    found: dict[str, Any] = {}
+    for section, held in values.items():
+        if isinstance(held, dict):
+            found |= {f"{section}.{name}": value for name, value in held.items()}
+        else:
+            found[section] = held
+    return found
+
+
+def _read(file: Path) -> Experiment:
+    """Read an experiment that a study has kept."""
+    values = read_yaml(file)
+    return from_values(values, tasks.load(task_name(values, str(file))).options, str(file))

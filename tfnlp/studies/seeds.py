@@ -1,0 +1,95 @@
+"""The same experiment under several seeds: how much of a score is luck.
+
+Source: Reimers and Gurevych 2017, "Reporting score distributions makes a difference"
+(https://arxiv.org/abs/1707.09861).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfnlp.config import Experiment
+from tfnlp.extensions import Study, Trial
+from tfnlp.options import option
+from tfnlp.report import Report, Table
+
+_SPLITS = ("test", "validation")
+_SEEDS = 2**31  # more there are not
+
+
+@dataclass(frozen=True)
+class Options:
+    """How many seeds."""
+
+    count: int = option(5, "seeds, from --seed on [runs]", minimum=2)
+
+
+def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Experiment | None:
+    """Return the experiment with the next seed."""
+    done = len(trials)
+    if done >= options.count:
+        return None
+    return dataclasses.replace(base, seed=(base.seed + done) % _SEEDS)
+
+
+def report(trials: Sequence[Trial], options: Options) -> Report:
+    """Return mean, standard deviation and the mean's 95% interval of each metric, and all runs."""
+    import numpy as np
+
+    from tfnlp.evaluation import intervals, runs
+
+    ended = [trial.metrics for trial in trials if trial.metrics]
+    rows = []
+    for split in _SPLITS:
+        for name in _names(ended, split):
+            values = [m[split][name] for m in ended if _number(m, split, name) is not None]
+            low, high = intervals.t_interval(values)
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+            spread = (f"{np.mean(values):.4f}", f"{deviation:.4f}", f"{low:.4f}", f"{high:.4f}")
+            rows.append((split, name, *spread, len(values)))
+    head = ("rows", "metric", "mean", "standard deviation", "95% from", "to", "runs")
+    best = runs.best([trial.metrics for trial in trials])
+    tables = [Table("Metrics over the seeds", head, rows), _runs(trials, best)]
+    failed = [trial for trial in trials if trial.state == "failed"]
+    warnings = [f"the run with seed {t.experiment.seed} failed: {t.error}" for t in failed]
+    return Report({}, tables, warnings=warnings)
+
+
+def _names(ended: Sequence[Any], split: str) -> list[str]:
+    """Return the metrics that a split has a number of, in their order."""
+    found = [name for metrics in ended for name in metrics.get(split) or ()]
+    numbers = (name for name in found if any(_number(m, split, name) is not None for m in ended))
+    return list(dict.fromkeys(numbers))
+
+
+def _number(metrics: Any, split: str, name: str) -> float | None:
+    """Return a metric of a run; None if it has none."""
+    value: float | None = (metrics.get(split) or {}).get(name)
+    return value
+
+
+def _runs(trials: Sequence[Trial], best: int | None) -> Table:
+    """Return a line for each run, with the first metric of each split."""
+    rows = []
+    for place, trial in enumerate(trials):
+        cells = []
+        for split in _SPLITS:
+            held = (trial.metrics or {}).get(split) or {}
+            first = next(iter(held.values()), None)
+            cells.append("" if first is None else f"{first:.4f}")
+        mark = "best" if place == best else ""
+        rows.append((place + 1, trial.experiment.seed, trial.state, *cells, mark, trial.run or ""))
+    metric = next((next(iter(t.metrics["validation"])) for t in trials if t.metrics), "metric")
+    head = ("trial", "seed", "state", *(f"{metric} ({split})" for split in _SPLITS), "", "run")
+    return Table("Runs", head, rows)
+
+
+STUDY = Study(
+    summary="the same experiment under several seeds",
+    options=Options,
+    propose=propose,
+    report=report,
+)

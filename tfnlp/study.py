@@ -1,0 +1,51 @@
+"""python -m tfnlp.study: train several runs and compare them."""
+
+from __future__ import annotations
+
+import sys
+
+from tfnlp import extensions
+from tfnlp.cli import arguments, console, entries
+from tfnlp.extensions import Study
+from tfnlp.options import Parser
+from tfnlp.runs import studies
+from tfnlp.runtime import exit_status, signals
+
+
+def main(argv: list[str]) -> int:
+    """Run the study that the arguments describe."""
+    there = extensions.names(Study)
+    parser = Parser(
+        prog="python -m tfnlp.study",
+        description="Train several runs, each in a process of its own, and compare them. The "
+        "results go to\nstudies/NAME: best.yaml, trials.csv and report.html; the runs are where "
+        "runs always are.",
+    )
+    parser.add_argument(
+        "study", metavar="STUDY", help=f"{', '.join(there)}, or your own module; it stands first"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the study of this name, if there is one"
+    )
+    name = argv[0] if argv and not argv[0].startswith("-") else None
+    found = entries.add(parser, Study, [name] if name else [])
+    experiment, own = arguments.parse(argv, parser)
+    if not found:
+        parser.error(f"the study stands first: python -m tfnlp.study {there[0]} ...")
+    (entry,) = found
+    asked = studies.Asked(entry.name, entry.record, entries.options(entry, own), experiment)
+    with signals.caught("; the same command with --resume goes on"):
+        trials, report = studies.run(asked, resume=own["resume"], tell=console.line)
+    console.tables(report)
+    console.line(f"report: {asked.folder / 'report.html'}")
+    best = studies.best(trials)
+    if best is None:
+        console.warn("no trial has ended; each says why in its .err file")
+        return 1
+    console.line(f"best: {best.run}")
+    console.line(f"    python -m tfnlp.export {best.run}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status.run(main))
