@@ -1,4 +1,4 @@
-"""Keras ops as a step of decoding needs them: run by TF Serving, and quick for one place.
+"""Keras ops as a step of decoding needs them: run by TF Serving, and quick for one token.
 
 Dimensions: B batch, T tokens in the cache, N heads of queries, U heads of keys and values, H size
 of a head.
@@ -14,17 +14,23 @@ from typing import Any
 import tensorflow as tf
 from keras.src.backend.tensorflow import core, numpy
 
-_FEW = 8  # heads; of more, what is multiplied in vain costs more than keeping the cache in place
+# With more heads, the products with zeros cost more than transposing the cache would.
+_FEW = 8
 
 
 @contextmanager
 def portable() -> Iterator[None]:
-    """Let KerasHub's layers write into a cache, and read it, by ops that serve.
+    """Replace, within the block, Keras ops that KerasHub's cached layers use by ones that serve.
 
     ``keras.ops.slice_update`` is XLA's DynamicUpdateSlice, whose kernel outside of a compiled
-    function asks for a compiler that the stock TF Serving has not. And where a step asks for one
-    place, attention turns the whole cache round, and copies it for heads that share keys and
-    values, before it multiplies: what XLA would fuse.
+    function asks for a compiler that the stock TF Serving does not have. And for a query of one
+    token, attention transposes the whole cache, and copies it for heads that share keys and
+    values, before it multiplies: XLA would fuse this, plain TensorFlow does not.
+
+    Example::
+
+        with portable():
+            logits, _, cache = network.step(ids, index, cache, fixed)
     """
     before = core.slice_update, numpy.einsum, numpy.repeat
     attention = _OnePlace(numpy.einsum, numpy.repeat)
@@ -35,7 +41,7 @@ def portable() -> Iterator[None]:
     )
     try:
         with warnings.catch_warnings():
-            # The first token sees itself alone: Keras wonders at a softmax over one place.
+            # The first token attends to itself alone: Keras warns of a softmax over one element.
             warnings.filterwarnings("ignore", "You are using a softmax over axis")
             yield
     finally:
@@ -43,16 +49,16 @@ def portable() -> Iterator[None]:
 
 
 def _slice_update(inputs: tf.Tensor, start_indices: Any, updates: tf.Tensor) -> tf.Tensor:
-    """Replace a part of a tensor that is as large as the whole but along one axis, the second."""
+    """Return a tensor with a part of its second axis replaced; other axes are whole."""
     begin = tf.cast(start_indices[1], tf.int32)
-    behind = inputs[:, begin + tf.shape(updates)[1] :]
-    return tf.concat([inputs[:, :begin], tf.cast(updates, inputs.dtype), behind], 1)
+    after = inputs[:, begin + tf.shape(updates)[1] :]
+    return tf.concat([inputs[:, :begin], tf.cast(updates, inputs.dtype), after], 1)
 
 
 class _OnePlace:
-    """Attention of one query over a cache, which is multiplied as it lies.
+    """Attention of one query over a cache, multiplied without transposing the cache.
 
-    Each query stands in a row as wide as all heads of keys, zero outside of its own head. Other
+    Each query becomes a row as wide as all heads of keys, zero outside of its own head. Other
     equations, and more than one query, go to Keras.
     """
 
@@ -61,14 +67,17 @@ class _OnePlace:
         self.shared: dict[Any, tf.Tensor] = {}
 
     def repeat(self, x: Any, repeats: Any, axis: Any = None) -> tf.Tensor:
-        """Repeat as Keras does, and note of what: an unused copy is never made in a graph."""
-        found = self.keras_repeat(x, repeats, axis=axis)
-        if axis == 2 and found.shape.rank == 4:
-            self.shared[found.ref()] = x
-        return found
+        """Repeat as Keras does, and note of what."""
+        repeated = self.keras_repeat(x, repeats, axis=axis)
+        # Axis 2 of rank 4: keys or values copied for each query of a group. `einsum` uses the
+        # original in place of the copy, and a graph never runs an op whose output is unused.
+        if axis == 2 and repeated.shape.rank == 4:
+            self.shared[repeated.ref()] = x
+        return repeated
 
     def einsum(self, subscripts: str, *operands: Any, **kwargs: Any) -> tf.Tensor:
         """Multiply as Keras does."""
+        # The two equations of Keras's attention: query x key, and weights x value.
         if subscripts in ("bquh,bkuh->buqk", "buqk,bkuh->bquh"):
             x, y = operands
             y = self.shared.get(y.ref(), y)
@@ -83,21 +92,23 @@ class _OnePlace:
 def _scores(query: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Multiply a query (B, 1, N, H) by keys (B, T, U, H): (B, N, 1, T)."""
     heads, size = key.shape[2:]
-    group = query.shape[2] // heads
+    group = query.shape[2] // heads  # queries that share a head of keys
+    # The identity puts each query at its own head's columns and zeros at the others', so that one
+    # matmul with all heads side by side gives the scores of each head apart.
     own = tf.eye(heads, dtype=query.dtype)[:, None, :, None]
     wide = tf.reshape(query, [-1, heads, group, 1, size]) * own
     wide = tf.reshape(wide, [-1, heads * group, heads * size])
-    found = tf.matmul(wide, _flat(key), transpose_b=True)
-    return found[:, :, None]
+    return tf.matmul(wide, _flat(key), transpose_b=True)[:, :, None]
 
 
 def _mixed(shares: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    """Mix values (B, T, U, H) by shares (B, N, 1, T): (B, 1, N, H)."""
+    """Average values (B, T, U, H) by attention weights (B, N, 1, T): (B, 1, N, H)."""
     heads, size = value.shape[2:]
     group = shares.shape[1] // heads
     own = tf.eye(heads, dtype=value.dtype)[:, None, :, None]
-    found = tf.reshape(tf.matmul(shares[:, :, 0], _flat(value)), [-1, heads, group, heads, size])
-    return tf.reshape(tf.reduce_sum(found * own, 3), [-1, 1, heads * group, size])
+    # Every query has averaged the values of all heads; the identity keeps those of its own.
+    mixed = tf.reshape(tf.matmul(shares[:, :, 0], _flat(value)), [-1, heads, group, heads, size])
+    return tf.reshape(tf.reduce_sum(mixed * own, 3), [-1, 1, heads * group, size])
 
 
 def _flat(cache: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""What may be said of how a network writes: options of a run, settings of a request."""
+"""How a network writes: options of a run, settings of a request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OWN: dict[Way, tuple[str, ...]] = {
 }
 
 
-# What a request may ask for; what lies beyond is taken for the nearest.
+# What a request may ask for; values outside are clipped to these.
 LIMITS: dict[str, tuple[Any, Any]] = {
     "max_tokens": (0, 2**20),
     "min_tokens": (0, 2**20),
@@ -37,7 +37,7 @@ LIMITS: dict[str, tuple[Any, Any]] = {
 }
 
 
-_COMPARED = 5  # tokens, where the options say none in particular
+_COMPARED = 5  # tokens that contrastive search compares where top_k is 0
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class WritingOptions:
     max_tokens: int = option(64, "longest text that is written [tokens]", minimum=1)
     min_tokens: int = option(0, "shortest text that is written [tokens]", minimum=0)
     decoder_layers: int | None = option(
-        None, "layers of the decoder put on an encoder; as many as it has if not given", minimum=1
+        None,
+        "layers of the decoder put on an encoder; as many as the encoder's if not given",
+        minimum=1,
     )
     target_vocabulary: Literal["auto", "backbone", "learned"] = option(
         "auto",
@@ -57,7 +59,10 @@ class WritingOptions:
     )
     vocabulary_size: int = option(8000, "pieces of a vocabulary that is learned", minimum=100)
     label_smoothing: float = option(
-        0.1, "share of each target that goes to all tokens alike", minimum=0.0, maximum=0.9
+        0.1,
+        "probability taken from the target token and spread over all tokens",
+        minimum=0.0,
+        maximum=0.9,
     )
     decoding: Literal["greedy", "sample", "beam", "contrastive"] = option(
         "beam", "how serving_default and evaluation choose tokens"
@@ -70,44 +75,62 @@ class WritingOptions:
         maximum=10.0,
     )
     temperature: float = option(
-        1.0, "sampling: below 1 likelier tokens, above 1 more even ones; 0 is greedy", minimum=0.0
+        1.0,
+        "sampling: divides the logits; below 1 sharper, above 1 flatter, 0 is greedy",
+        minimum=0.0,
     )
     top_k: int = option(
-        0, "sampling: of this many likeliest tokens, 0 is all; contrastive: compared", minimum=0
+        0,
+        "sample from the k most likely tokens (0: all); contrastive search: compare this many",
+        minimum=0,
     )
     top_p: float = option(
-        1.0, "sampling: of the likeliest that make up this share", minimum=0.01, maximum=1.0
+        1.0,
+        "nucleus sampling: keep the smallest set of tokens whose probabilities sum to this",
+        minimum=0.01,
+        maximum=1.0,
     )
     alpha: float = option(
-        0.6, "contrastive search: what likeness to earlier tokens costs", minimum=0.0, maximum=1.0
+        0.6,
+        "contrastive search: weight of the degeneration penalty, 0 to 1",
+        minimum=0.0,
+        maximum=1.0,
     )
     repetition_penalty: float = option(
-        1.0, "what the logits of tokens that stand there already are divided by", minimum=0.1
+        1.0, "divides the logits of tokens already in the text (CTRL); 1 is off", minimum=0.1
     )
-    no_repeat_ngram: int = option(
-        0, "no sequence of so many tokens is written twice; 0 is any", minimum=0
-    )
+    no_repeat_ngram: int = option(0, "never repeat an n-gram of this size; 0 is off", minimum=0)
     stop: tuple[str, ...] = option((), "a text that ends an answer; may be repeated")
     sampling_seed: int = option(
-        0, "the seed of answers by chance, where a request has none", minimum=0, maximum=2**31 - 1
+        0, "seed of sampled answers where a request has none", minimum=0, maximum=2**31 - 1
     )
     judged: int = option(
-        500, "rows of a split for which texts are written and compared [rows]", minimum=1
+        500, "rows of a split whose generated texts are evaluated [rows]", minimum=1
     )
 
 
 def settings(options: WritingOptions) -> dict[str, dict[str, Any]]:
-    """Return, by signature, the settings that a request may have, with their values otherwise."""
+    """Return, by signature, the settings that a request may have and their defaults.
+
+    Example:
+        >>> settings(WritingOptions(beams=2))["beam"]["beams"]
+        2
+    """
     fixed = {name: getattr(options, name) for own in (*OWN.values(), _ALL) for name in own}
     fixed["stop"] = "||".join(options.stop)  # a request has them in one string
-    found: dict[str, dict[str, Any]] = {
+    by_signature: dict[str, dict[str, Any]] = {
         way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in OWN.items()
     }
-    found["contrastive"]["top_k"] = options.top_k or _COMPARED
-    return found
+    by_signature["contrastive"]["top_k"] = options.top_k or _COMPARED
+    return by_signature
 
 
 def requested(raw: Mapping[str, Any], options: WritingOptions) -> dict[str, Any]:
-    """Take a request's settings out of its columns."""
+    """Return the settings among a request's columns.
+
+    Example:
+        >>> requested({"text": ["Hi"], "top_p": [0.9]}, WritingOptions())
+        {'top_p': [0.9]}
+    """
     known = {name for values in settings(options).values() for name in values}
     return {name: value for name, value in raw.items() if name in known}

@@ -1,15 +1,15 @@
 """Text written a token at a time, in TensorFlow ops: the same loop in Python and in a SavedModel.
 
 KerasHub's samplers are what this is measured against (tests/reference/test_samplers.py), but do
-not serve here: they keep one random state for all calls; their beams go on adding up behind an
-end token, and take the tokens of a longer prompt for choices of their own, so that an answer
-depends on its neighbours in the batch; they cannot be stopped and taken up again, as streaming
-must; and they write by an XLA op, which the stock TF Serving does not run
+not serve here: they keep one random state for all calls; their beams keep adding up after an end
+token, and count the tokens of a longer prompt as choices of their own, so that an answer depends
+on its neighbours in the batch; they cannot be stopped and resumed, as streaming must; and they
+write by an XLA op, which the stock TF Serving does not run
 (https://github.com/tensorflow/serving/issues/2217). Here an answer is a function of its own row:
 its prompt, its settings and its seed.
 
-Prompts of different lengths stand side by side, filled up on the right. The loop starts behind the
-shortest; a longer one's own tokens are taken in place of chosen ones until it ends.
+Prompts of different lengths share a batch, padded on the right. The loop starts after the shortest;
+a longer one's own tokens are taken in place of chosen ones until it ends.
 
 Dimensions: B batch, K beams, P tokens of the longest prompt, T of prompt and answer, V vocabulary,
 H hidden.
@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeAlias
 
 import tensorflow as tf
 
+from tfnlp.generation.answers import answers_in, any_length, before_stop, is_one_of
 from tfnlp.generation.keras_ops import portable
 
 NEVER = -1e9  # a log-probability that no sum of others reaches
@@ -48,10 +49,10 @@ class Network(Protocol):
     def step(
         self, ids: tf.Tensor, index: tf.Tensor, cache: Any, fixed: Any
     ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        """Read the tokens at place ``index``, int32 (B, 1).
+        """Read the tokens at position ``index``, int32 (B, 1).
 
         Returns:
-            Logits of what follows, float32 (B, V), hidden states (B, H), and the new cache.
+            Logits of the next token, float32 (B, V), hidden states (B, H), and the new cache.
         """
         ...
 
@@ -62,7 +63,7 @@ class Stop:
 
     Attributes:
         ids: tokens that end it and are no part of it.
-        pad_id: the token behind the end.
+        pad_id: the token after the end.
         detokenize: ids, ragged (B, None) -> strings (B,), in which stop strings are looked for.
     """
 
@@ -76,8 +77,8 @@ class Written:
     """Answers.
 
     Attributes:
-        ids: int32 ragged (B, None), without prompts and end tokens; a stop string and what stands
-            behind it is still there.
+        ids: int32 ragged (B, None), without prompts and end tokens; a stop string and what
+            follows it are still in them.
         score: float32 (B,), the mean log-probability of its tokens, the end token's among them,
             by the model alone, or of a beam as it was searched for [nats].
     """
@@ -87,7 +88,12 @@ class Written:
 
 
 def prompts(features: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the prompts, int32 (B, P), and their lengths, int32 (B,)."""
+    """Return the prompts, int32 (B, P), and their lengths, int32 (B,).
+
+    Example::
+
+        ids, lengths = prompts({"prompt": ids, "prompt_lengths": lengths, **source})
+    """
     return features["prompt"], features["prompt_lengths"]
 
 
@@ -102,33 +108,42 @@ def adjusted(
     set_: Tensors,
     stop: Stop,
 ) -> tf.Tensor:
-    """Change the logits of the next token as the settings ask.
+    """Return the logits of the next token, changed as the settings ask.
 
     Args:
         logits: float32 (B, V).
-        ids: int32 (B, T), the tokens so far at places below ``index``.
-        index: int32 scalar, the place to be filled.
+        ids: int32 (B, T), the tokens so far at positions below ``index``.
+        index: int32 scalar, the position to be filled.
         lengths: int32 (B,), tokens of each prompt.
         set_: settings of each row, (B,): ``repetition_penalty``, ``no_repeat_ngram``,
             ``min_tokens``.
         stop: the end tokens.
+
+    Returns:
+        float32 (B, V); `NEVER` for tokens that the settings forbid.
+
+    Example::
+
+        token = tf.argmax(adjusted(logits, ids, index, lengths, settings, stop), 1)
 
     Source: repetition penalty: Keskar et al. 2019, "CTRL", section 4.1
         (https://arxiv.org/abs/1909.05858); n-grams: Paulus et al. 2017, section 2.5
         (https://arxiv.org/abs/1705.04304).
     """
     penalty, ngram = set_["repetition_penalty"], set_["no_repeat_ngram"]
-    there = tf.range(tf.shape(ids)[1])[None] < index
+    past = tf.range(tf.shape(ids)[1])[None] < index
     size = tf.shape(logits)[1]
 
     def penalised() -> tf.Tensor:
+        # CTRL divides whatever the sign, which would make a token of negative logit likelier.
         lower = tf.where(logits > 0, logits / penalty[:, None], logits * penalty[:, None])
-        return tf.where(_marked(ids, tf.broadcast_to(there, tf.shape(ids)), size), lower, logits)
+        return tf.where(_marked(ids, tf.broadcast_to(past, tf.shape(ids)), size), lower, logits)
 
+    # Most requests set none of these: the conditionals spare them (B, V) work at every step.
     logits = tf.cond(tf.reduce_any(penalty != 1.0), penalised, lambda: logits)
 
     def unrepeated() -> tf.Tensor:
-        return tf.where(_marked(ids, _would_repeat(ids, index, ngram) & there, size), NEVER, logits)
+        return tf.where(_marked(ids, _would_repeat(ids, index, ngram) & past, size), NEVER, logits)
 
     logits = tf.cond(tf.reduce_any(ngram > 0), unrepeated, lambda: logits)
     early = (index - lengths < set_["min_tokens"])[:, None]
@@ -137,20 +152,27 @@ def adjusted(
 
 
 def _marked(ids: tf.Tensor, flags: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-    """Mark the tokens that stand at flagged places, bool (B, V)."""
-    places = tf.where(flags)
-    at = tf.stack([places[:, 0], tf.cast(tf.gather_nd(ids, places), tf.int64)], 1)
+    """Return which tokens of the vocabulary stand at flagged positions, bool (B, V)."""
+    flagged = tf.where(flags)
+    at = tf.stack([flagged[:, 0], tf.cast(tf.gather_nd(ids, flagged), tf.int64)], 1)
     shape = tf.stack([tf.shape(ids, tf.int64)[0], tf.cast(size, tf.int64)])
     return tf.scatter_nd(at, tf.ones_like(at[:, 0], tf.int32), shape) > 0
 
 
 def _would_repeat(ids: tf.Tensor, index: tf.Tensor, ngram: tf.Tensor) -> tf.Tensor:
-    """Flag the places whose token would complete an n-gram for the second time, bool (B, T)."""
+    """Return at which positions the token would complete an n-gram again, bool (B, T).
+
+    Position t is one if the n - 1 tokens before it equal the n - 1 tokens before ``index``: to
+    write its token once more would repeat the n-gram that ends there.
+    """
     total = tf.shape(ids)[1]
 
     def look(back: tf.Tensor, same: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # The tokens `back` before each position, and before ``index``. What lies before the
+        # text is -1 in one and -2 in the other, so that it never matches.
         earlier = tf.pad(ids, [[0, 0], [back, 0]], constant_values=-1)[:, :total]
         last = tf.pad(ids, [[0, 0], [back, 0]], constant_values=-2)[:, index]
+        # Rows whose own n-gram is shorter than the batch's longest are compared no further.
         return back + 1, same & ((earlier == last[:, None]) | (back >= ngram)[:, None])
 
     same = tf.broadcast_to(ngram[:, None] > 0, tf.shape(ids))
@@ -159,13 +181,18 @@ def _would_repeat(ids: tf.Tensor, index: tf.Tensor, ngram: tf.Tensor) -> tf.Tens
 
 
 def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
-    """Choose a token a row: the likeliest, or one by chance.
+    """Return a token for each row, int32 (B,): the most likely one, or a sampled one.
 
     Args:
         logits: float32 (B, V).
         uniform: float32 (B,), a random number from 0 to 1.
-        set_: settings of each row, (B,): ``temperature`` (0 takes the likeliest), ``top_k`` (0
-            takes all) and ``top_p``.
+        set_: settings of each row, (B,): ``temperature`` (0 takes the most likely token),
+            ``top_k`` (0 keeps all tokens) and ``top_p``.
+
+    Example::
+
+        set_ = {"temperature": [0.8], "top_k": [0], "top_p": [0.9]}  # tensors, one value a row
+        token = chosen(logits, tf.random.stateless_uniform([1], [seed, 0]), set_)
 
     Source: top-k: Fan et al. 2018, section 5.4 (https://arxiv.org/abs/1805.04833); top-p: Holtzman
         et al. 2020, section 3.1 (https://arxiv.org/abs/1904.09751).
@@ -174,11 +201,12 @@ def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
     temperature, top_k, top_p = set_["temperature"], set_["top_k"], set_["top_p"]
     size = tf.shape(logits)[1]
 
-    def by_chance() -> tf.Tensor:
+    def sampled() -> tf.Tensor:
         scaled = logits / tf.where(temperature > 0, temperature, 1.0)[:, None]
         wanted = tf.where(top_k > 0, tf.minimum(top_k, size), size)
 
         def of_k(count: tf.Tensor) -> tf.Tensor:
+            # Each row has its own k: sort once for the largest, and cut at each row's k-th logit.
             lowest = tf.gather(tf.math.top_k(scaled, count)[0], wanted - 1, batch_dims=1)
             return tf.where(scaled < lowest[:, None], -float("inf"), scaled)
 
@@ -188,17 +216,21 @@ def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
 
         def of_p() -> tf.Tensor:
             ranked = tf.math.top_k(shares, most)[0]
+            # A token is needed while those before it sum to less than p: the first always is.
             needed = tf.cumsum(ranked, 1, exclusive=True) < top_p[:, None]
             lowest = tf.reduce_min(tf.where(needed, ranked, 1.0), 1)
             return tf.where(shares < lowest[:, None], 0.0, shares)
 
         shares = tf.cond(tf.reduce_any(top_p < 1.0), of_p, lambda: shares)
+        # Inverse of the cumulative distribution, which is not normalized again after top-p: the
+        # random number is scaled by its sum instead.
         reached = tf.cumsum(shares, 1)
         mark = uniform[:, None] * reached[:, -1:]
         drawn = tf.reduce_sum(tf.cast(reached <= mark, tf.int32), 1)
+        # Rounding can leave the mark at the very sum: the last token is then the choice.
         return tf.where(temperature > 0, tf.minimum(drawn, size - 1), best)
 
-    return tf.cond(tf.reduce_any(temperature > 0), by_chance, lambda: best)
+    return tf.cond(tf.reduce_any(temperature > 0), sampled, lambda: best)
 
 
 # ------------------------------------------------------------------- one hypothesis a row
@@ -206,18 +238,23 @@ def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Writes one hypothesis a row: greedily, or by chance.
+    """Writes one hypothesis a row, greedy or sampled.
 
     Attributes:
         network: the model.
         stop: what ends an answer.
+
+    Example::
+
+        written = Sampler(network, stop).write(features, settings)
+        texts = stop.detokenize(written.ids)
     """
 
     network: Network
     stop: Stop
 
     def begin(self, features: Tensors, settings: Tensors) -> dict[str, Any]:
-        """Read the prompts; returns the state of the loop, tensors in nested structures.
+        """Read the prompts and return the state of the loop, tensors in nested structures.
 
         Args:
             features: as :meth:`Network.prefill` takes them, and ``prompt_lengths``, int32 (B,).
@@ -229,6 +266,8 @@ class Sampler:
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
         with portable():
             _, cache, fixed = self.network.prefill(features, room)
+        # All random numbers of a row at once, from its seed alone: an answer then depends neither
+        # on its neighbours in the batch nor on where streaming stopped between two steps.
         random = tf.map_fn(
             lambda seed: tf.random.stateless_uniform([tf.shape(ids)[1] + room], [seed, 0]),
             settings["seed"],
@@ -248,7 +287,7 @@ class Sampler:
         }
 
     def advance(self, state: dict[str, Any], steps: Any = None) -> dict[str, Any]:
-        """Go on for some steps, or to the end; returns the new state."""
+        """Return the state after some more steps, or at the end if ``steps`` is None."""
         moving = ("ids", "index", "done", "written", "total", "cache")
         rest = {name: value for name, value in state.items() if name not in moving}
         loop = {name: state[name] for name in moving}
@@ -266,7 +305,7 @@ class Sampler:
         return {**rest, **loop}
 
     def _step(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Fill one place of every row."""
+        """Fill one position of every row."""
         ids, index, done, set_ = (state[n] for n in ("ids", "index", "done", "settings"))
         with portable():
             logits, _, cache = self.network.step(
@@ -274,11 +313,14 @@ class Sampler:
             )
         changed = adjusted(logits, ids, index, state["lengths"], set_, self.stop)
         token = chosen(changed, tf.gather(state["random"], index, axis=1), set_)
-        given = index < state["lengths"]
-        token = tf.where(given, ids[:, index], tf.where(done, self.stop.pad_id, token))
+        # Rows still inside their prompt take its own token; done rows are padded, so that the
+        # batch runs until its slowest row is done.
+        in_prompt = index < state["lengths"]
+        token = tf.where(in_prompt, ids[:, index], tf.where(done, self.stop.pad_id, token))
         ids = tf.concat([ids[:, :index], token[:, None], ids[:, index + 1 :]], 1)
+        # The score is the model's own: of the logits before penalties and temperature.
         likely = tf.gather(tf.nn.log_softmax(logits), token, batch_dims=1)
-        new = ~given & ~done
+        new = ~in_prompt & ~done
         written = state["written"] + tf.cast(new, tf.int32)
         ended = is_one_of(token, self.stop.ids) | (written >= set_["max_tokens"])
         done = done | (new & ended)
@@ -296,9 +338,10 @@ class Sampler:
     def _stopped(
         self, ids: tf.Tensor, index: tf.Tensor, lengths: tf.Tensor, stop: tf.Tensor
     ) -> tf.Tensor:
-        """Say in which answers there is a stop string, bool (B,)."""
+        """Return which answers have a stop string, bool (B,)."""
 
         def look() -> tf.Tensor:
+            # Whole texts, as a stop string may begin inside a token and end in another.
             texts = self.stop.detokenize(answers_in(ids[:, : index + 1], lengths, self.stop.ids))
             return texts != before_stop(texts, stop)
 
@@ -308,58 +351,11 @@ class Sampler:
     def end(self, state: dict[str, Any]) -> Written:
         """Return what the state holds, finished or not."""
         ids = state["ids"][:, : state["index"]]
-        found = answers_in(ids, state["lengths"], self.stop.ids, state["written"])
-        return Written(found, state["total"] / tf.maximum(tf.cast(state["written"], tf.float32), 1))
+        answers = answers_in(ids, state["lengths"], self.stop.ids, state["written"])
+        return Written(
+            answers, state["total"] / tf.maximum(tf.cast(state["written"], tf.float32), 1)
+        )
 
     def write(self, features: Tensors, settings: Tensors) -> Written:
         """Write whole answers; the arguments are those of :meth:`begin`."""
         return self.end(self.advance(self.begin(features, settings)))
-
-
-def any_length(loop: Any) -> Any:
-    """Let every tensor of a loop have any shape of its rank: Keras forgets some sizes."""
-    return (tf.nest.map_structure(lambda t: tf.TensorShape([None] * t.shape.rank), loop),)
-
-
-def is_one_of(tokens: tf.Tensor, ids: tuple[int, ...]) -> tf.Tensor:
-    """Say which tokens are among these, bool of their shape."""
-    return tf.reduce_any(tokens[..., None] == tf.constant(ids, tf.int32), -1)
-
-
-def answers_in(
-    ids: tf.Tensor, lengths: tf.Tensor, ends: tuple[int, ...], written: tf.Tensor | None = None
-) -> tf.RaggedTensor:
-    """Cut answers out of rows of prompt and answer: up to the first end token.
-
-    Args:
-        ids: int32 (B, T).
-        lengths: int32 (B,), tokens of the prompts.
-        ends: end tokens.
-        written: int32 (B,), tokens written, if not all that stand behind the prompts.
-    """
-    place = tf.range(tf.shape(ids)[1])[None]
-    behind = place >= lengths[:, None]
-    ended = tf.cumsum(tf.cast(behind & is_one_of(ids, ends), tf.int32), 1) > 0
-    kept = behind & ~ended
-    if written is not None:
-        kept &= place < (lengths + written)[:, None]
-    return tf.ragged.boolean_mask(ids, kept)
-
-
-def before_stop(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-    """Cut each text, string (B,), before the first of its stop strings, "||" between several."""
-
-    def cut(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        text, words = pair
-        words = tf.strings.regex_replace(words, r"^(?:\|\|)+|(?:\|\|)+$", "")
-        words = tf.strings.regex_replace(words, r"(?:\|\|)+", r"\\E|\\Q")
-        pattern = tf.strings.join([r"(?s)(?:\Q", words, r"\E).*"])
-        return tf.raw_ops.RegexReplace(
-            input=text, pattern=pattern, rewrite="", replace_global=False
-        )
-
-    def each() -> tf.Tensor:
-        found = tf.map_fn(cut, (texts, stop), fn_output_signature=tf.string)
-        return tf.where(stop == "", texts, found)
-
-    return tf.cond(tf.reduce_any(stop != ""), each, lambda: texts)

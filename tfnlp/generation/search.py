@@ -11,17 +11,21 @@ from typing import Any
 import tensorflow as tf
 
 from tfnlp.generation import sampling
+from tfnlp.generation.answers import answers_in, any_length, is_one_of
 from tfnlp.generation.keras_ops import portable
-from tfnlp.generation.sampling import NEVER, Network, Stop, Tensors, Written, is_one_of
+from tfnlp.generation.sampling import NEVER, Network, Stop, Tensors, Written
 
 
 def _spread(values: Any, times: tf.Tensor) -> Any:
-    """Repeat every row of tensors in nested structures: (B, ...) -> (B * K, ...)."""
+    """Repeat every row of tensors in nested structures: (B, ...) -> (B * K, ...).
+
+    A row's hypotheses are adjacent, so that (B * K, ...) reshapes to (B, K, ...).
+    """
     return tf.nest.map_structure(lambda value: tf.repeat(value, times, 0), values)
 
 
 def _taken(values: Any, which: tf.Tensor) -> Any:
-    """Take hypotheses: (B * K, ...) and places (B, N) -> (B * N, ...)."""
+    """Take hypotheses: (B * K, ...) and their numbers in each row, (B, N) -> (B * N, ...)."""
     first = tf.range(tf.shape(which)[0])[:, None]
 
     def take(value: tf.Tensor) -> tf.Tensor:
@@ -33,14 +37,19 @@ def _taken(values: Any, which: tf.Tensor) -> Any:
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """Keeps the likeliest unfinished hypotheses of a row, and the best finished ones apart.
+    """Keeps the most likely unfinished hypotheses of a row, and apart the best finished ones.
 
-    A row is done when none of its unfinished hypotheses, at its present length, beats the worst of
-    as many finished ones as there are beams.
+    A row is done when it has as many finished hypotheses as beams, and none of the unfinished
+    ones, at its present length, beats the worst of them.
 
     Attributes:
         network: the model.
         stop: what ends an answer.
+
+    Example::
+
+        written = BeamSearch(network, stop).write(features, settings)
+        texts = stop.detokenize(written.ids)
 
     Source: Wu et al. 2016, "Google's neural machine translation system", section 7
         (https://arxiv.org/abs/1609.08144), with the length penalty of Hugging Face and fairseq:
@@ -65,12 +74,16 @@ class BeamSearch:
         with portable():
             _, cache, fixed = self.network.prefill(features, room)
         ids = tf.pad(ids, [[0, 0], [0, room]], constant_values=self.stop.pad_id)
+        # Rows may ask for different numbers of beams: all get the most, and the slots beyond a
+        # row's own stay at NEVER.
         slots = tf.range(most)[None]
         nothing = tf.fill([tf.shape(ids)[0], most], NEVER)
         state = {
             "index": tf.reduce_min(lengths),
             "done": settings["max_tokens"] <= 0,
             "ids": tf.repeat(ids, most, 0),
+            # All beams start as copies of the prompt; only the first may win, or the first step
+            # would choose the same token for each.
             "sums": tf.where(slots == 0, 0.0, nothing),
             "cache": _spread(cache, most),
             "finished": tf.repeat(ids, most, 0),
@@ -89,17 +102,17 @@ class BeamSearch:
         def body(state: dict[str, Any]) -> tuple[dict[str, Any]]:
             return (self._step(state, row, hypothesis),)
 
-        (state,) = tf.while_loop(more, body, (state,), sampling.any_length(state))
+        (state,) = tf.while_loop(more, body, (state,), any_length(state))
         best = tf.argmax(state["scores"], 1, tf.int32)[:, None]
         ids, count, total = (
             _taken(tf.reshape(state[n], tf.concat([[-1], tf.shape(state[n])[dims:]], 0)), best)
             for n, dims in (("finished", 1), ("counts", 2), ("totals", 2))
         )
-        found = sampling.answers_in(ids, lengths, self.stop.ids, count)
-        return Written(found, total / tf.maximum(tf.cast(count, tf.float32), 1.0))
+        answers = answers_in(ids, lengths, self.stop.ids, count)
+        return Written(answers, total / tf.maximum(tf.cast(count, tf.float32), 1.0))
 
     def _step(self, state: dict[str, Any], row: dict, hypothesis: dict) -> dict[str, Any]:
-        """Fill one place of every hypothesis."""
+        """Fill one position of every hypothesis."""
         index, ids, beams = state["index"], state["ids"], row["beams"]
         with portable():
             logits, _, cache = self.network.step(
@@ -109,29 +122,38 @@ class BeamSearch:
         batch, most = tf.shape(state["sums"])[0], tf.shape(state["sums"])[1]
         size = tf.shape(likely)[1]
         sums = state["sums"][..., None] + tf.reshape(likely, [batch, most, size])
-        sums, place = tf.math.top_k(tf.reshape(sums, [batch, most * size]), 2 * most)
-        beam, token = place // size, place % size
+        # Twice as many candidates as beams: each beam has at most one of them that ends (few more
+        # with several end tokens), which leaves enough to continue with.
+        sums, flat = tf.math.top_k(tf.reshape(sums, [batch, most * size]), 2 * most)
+        beam, token = flat // size, flat % size
         rank = tf.range(2 * most)[None]
-        given = (index < row["lengths"])[:, None]
-        ended = is_one_of(token, self.stop.ids) & ~given
+        in_prompt = (index < row["lengths"])[:, None]
+        ended = is_one_of(token, self.stop.ids) & ~in_prompt
         longer = tf.reshape(_taken(ids, beam), [batch, 2 * most, -1])
         longer = tf.concat([longer[..., :index], token[..., None], longer[..., index + 1 :]], 2)
         count = index + 1 - row["lengths"]
+        # Only the best `beams` candidates may finish, as in fairseq and Hugging Face: one ranked
+        # below them could not be continued either. Half of NEVER separates real sums from those
+        # that contain a forbidden step.
         ready = (ended | (count >= row["max_tokens"])[:, None]) & (rank < beams[:, None])
-        ready &= ~given & ~state["done"][:, None] & (sums > NEVER / 2)
+        ready &= ~in_prompt & ~state["done"][:, None] & (sums > NEVER / 2)
         pool = self._pool(state, ready, longer, sums, count, row)
+        # Ended candidates rank below all others, so that none is continued.
         alive = tf.where(ended, 2 * NEVER, sums)
         alive, which = tf.math.top_k(alive, most)
         alive = tf.where(tf.range(most)[None] < beams[:, None], alive, NEVER)
         size_of_answer = tf.cast(tf.maximum(count, 1), tf.float32) ** row["length_penalty"]
+        # Scores are sorted: the row's last own slot is its worst finished hypothesis, NEVER while
+        # there are fewer than beams. `alive` is sorted too: its first is the best that could grow.
         worst = tf.gather(pool["scores"], beams - 1, batch_dims=1)
         settled = (worst > NEVER / 2) & (worst >= alive[:, 0] / size_of_answer)
         return {
             **pool,
             "index": index + 1,
-            "done": state["done"] | (~given[:, 0] & (settled | (count >= row["max_tokens"]))),
+            "done": state["done"] | (~in_prompt[:, 0] & (settled | (count >= row["max_tokens"]))),
             "ids": _taken(tf.reshape(longer, [batch * 2 * most, -1]), which),
             "sums": alive,
+            # `which` numbers candidates, `beam` the hypotheses they extend: the cache is theirs.
             "cache": _taken(cache, tf.gather(beam, which, batch_dims=1)),
         }
 
@@ -153,10 +175,11 @@ class BeamSearch:
         count: tf.Tensor,
         row: dict,
     ) -> dict[str, tf.Tensor]:
-        """Put hypotheses that are ready among the finished ones, of which the best are kept."""
+        """Return the finished hypotheses with those that are ready added, the best of both kept."""
         batch, most = tf.shape(state["scores"])[0], tf.shape(state["scores"])[1]
         power = tf.cast(tf.maximum(count, 1), tf.float32) ** row["length_penalty"]
         scores = tf.where(ready, sums / power[:, None], NEVER)
+        # The numbers in `kept` run through old ones, then candidates: all else is joined alike.
         scores, kept = tf.math.top_k(tf.concat([state["scores"], scores], 1), most)
         slots = tf.range(most)[None] < row["beams"][:, None]
         counts = tf.tile(count[:, None], [1, 2 * most])
@@ -174,11 +197,16 @@ class BeamSearch:
 
 @dataclass(frozen=True)
 class ContrastiveSearch:
-    """Takes, of the likeliest tokens, one whose state is unlike those before it.
+    """Takes, of the most likely tokens, one whose hidden state is unlike those before it.
 
     Attributes:
         network: the model.
         stop: what ends an answer.
+
+    Example::
+
+        written = ContrastiveSearch(network, stop).write(features, settings)
+        texts = stop.detokenize(written.ids)
 
     Source: Su et al. 2022, "A contrastive framework for neural text generation", section 4.2
         (https://arxiv.org/abs/2202.06417).
@@ -188,13 +216,13 @@ class ContrastiveSearch:
     stop: Stop
 
     def write(self, features: Tensors, settings: Tensors) -> Written:
-        """Write an answer a row.
+        """Write an answer for each row.
 
         Args:
             features: as `sampling.Sampler.begin` takes them.
             settings: of each row, (B,): those of `sampling.adjusted`, with ``max_tokens`` and
-                ``top_k``, int32, how many tokens are compared, and ``alpha``, float32, how much
-                likeness counts against likelihood.
+                ``top_k``, int32, how many tokens are compared, and ``alpha``, float32, the weight
+                of the degeneration penalty, 0 to 1.
         """
         ids, lengths = sampling.prompts(features)
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
@@ -223,20 +251,23 @@ class ContrastiveSearch:
         def body(state: dict[str, Any]) -> tuple[dict[str, Any]]:
             return (self._step(state, row),)
 
-        (state,) = tf.while_loop(more, body, (state,), sampling.any_length(state))
-        found = sampling.answers_in(state["ids"], lengths, self.stop.ids, state["written"])
+        (state,) = tf.while_loop(more, body, (state,), any_length(state))
+        answers = answers_in(state["ids"], lengths, self.stop.ids, state["written"])
         written = tf.maximum(tf.cast(state["written"], tf.float32), 1.0)
-        return Written(found, state["total"] / written)
+        return Written(answers, state["total"] / written)
 
     def _step(self, state: dict[str, Any], row: dict) -> dict[str, Any]:
-        """Fill one place of every row."""
+        """Fill one position of every row."""
         ids, index, lengths = state["ids"], state["index"], row["lengths"]
         changed = sampling.adjusted(state["logits"], ids, index, lengths, row, self.stop)
         wanted = tf.maximum(row["top_k"], 1)
         most = tf.minimum(tf.reduce_max(wanted), tf.shape(changed)[1])
         shares, tokens = tf.math.top_k(tf.nn.softmax(changed), most)
-        given = index < lengths
-        tokens = tf.where(given[:, None], ids[:, index][:, None], tokens)
+        # Inside its prompt a row's candidates are all its own next token: any choice is that one.
+        in_prompt = index < lengths
+        tokens = tf.where(in_prompt[:, None], ids[:, index][:, None], tokens)
+        # A candidate's hidden state is only known once it is read: all are, as rows of one batch,
+        # and the step of the one that is chosen serves the next round.
         with portable():
             logits, hidden, cache = self.network.step(
                 tf.reshape(tokens, [-1, 1]),
@@ -250,13 +281,14 @@ class ContrastiveSearch:
             tf.math.l2_normalize(state["states"][:, :index], -1),
             transpose_b=True,
         )
+        # The degeneration penalty is the largest cosine with any earlier state.
         alpha = row["alpha"][:, None]
         scores = (1 - alpha) * shares - alpha * tf.cast(tf.reduce_max(likeness, -1), tf.float32)
         scores = tf.where(tf.range(most)[None] < wanted[:, None], scores, NEVER)
         best = tf.argmax(scores, 1, tf.int32)[:, None]
         token = tf.gather(tokens, best, batch_dims=1)[:, 0]
-        token = tf.where(state["done"] & ~given, self.stop.pad_id, token)
-        new = ~given & ~state["done"]
+        token = tf.where(state["done"] & ~in_prompt, self.stop.pad_id, token)
+        new = ~in_prompt & ~state["done"]
         written = state["written"] + tf.cast(new, tf.int32)
         ended = is_one_of(token, self.stop.ids) | (written >= row["max_tokens"])
         likely = tf.gather(tf.nn.log_softmax(state["logits"]), token, batch_dims=1)

@@ -31,13 +31,13 @@ def generate(
     given: Tensors,
     way: Way | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Write an answer to each prompt.
+    """Return an answer to each prompt.
 
     Args:
         context: of the trained model.
         network: trained.
         features: what the network reads, ``prompt`` int32 (B, P) and ``prompt_lengths`` (B,).
-        lost: int64 (B,), tokens of each text that are not among them.
+        lost: int64 (B,), tokens of each text that were cut.
         given: settings of a request, (B,) each, by name; others are as in the options.
         way: how tokens are chosen; None is as in the options.
 
@@ -45,6 +45,11 @@ def generate(
         ``generated``, string (B,); ``score``, float32 (B,), the mean log-probability of its tokens
         [nats]; ``tokens``, int32 (B,), how many it has; and ``cut``, int32 (B,), tokens of the
         text that were not read.
+
+    Example::
+
+        answers = generate(context, network, features, lost, {"top_p": top_p}, "sample")
+        answers["generated"]  # string (B,)
     """
     import tensorflow as tf
 
@@ -61,20 +66,20 @@ def generate(
         "contrastive": search.ContrastiveSearch,
     }
     stop = ends(context)
-    found = loops[chosen](cached(context, network), stop).write(features, wanted)
-    return _told(found, stop, wanted["stop"], lost)
+    written = loops[chosen](cached(context, network), stop).write(features, wanted)
+    return _answers(written, stop, wanted["stop"], lost)
 
 
-def _told(found: Any, stop: Stop, words: tf.Tensor, lost: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Turn what was written into answers."""
+def _answers(written: Any, stop: Stop, words: tf.Tensor, lost: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return what was written as the outputs of a signature."""
     import tensorflow as tf
 
-    from tfnlp.generation import sampling
+    from tfnlp.generation.answers import before_stop
 
     return {
-        "generated": sampling.before_stop(stop.detokenize(found.ids), words),
-        "score": found.score,
-        "tokens": tf.cast(found.ids.row_lengths(), tf.int32),
+        "generated": before_stop(stop.detokenize(written.ids), words),
+        "score": written.score,
+        "tokens": tf.cast(written.ids.row_lengths(), tf.int32),
         "cut": tf.cast(lost, tf.int32),
     }
 
@@ -100,10 +105,14 @@ def _settings(
 
 
 def cached(context: Context, network: keras.Model) -> Network:
-    """Return a network as the loops ask for it, its step one function for all of them.
+    """Return a network as the loops need it, its step one function for all of them.
 
     Written out in each loop of a SavedModel's signatures, the layers would take more room than
     small models' weights.
+
+    Example::
+
+        sampler = sampling.Sampler(cached(context, network), ends(context))
     """
     if network not in _CACHED:
         import tensorflow as tf
@@ -115,7 +124,7 @@ def cached(context: Context, network: keras.Model) -> Network:
 
 
 def _cached(context: Context, network: keras.Model) -> Network:
-    """Return a network as the loops ask for it."""
+    """Return a network as the loops need it."""
     from tfnlp.heads import causal_lm, decoder
 
     forms: dict[str, Callable[[keras.Model], Network]] = {
@@ -127,7 +136,12 @@ def _cached(context: Context, network: keras.Model) -> Network:
 
 
 def ends(context: Context) -> Stop:
-    """Say what ends an answer."""
+    """Return the tokens that end an answer, and the tokenizer's padding and decoding.
+
+    Example::
+
+        ends(context).ids  # (2,)
+    """
     from pipelines.encoding import prompts
     from tfnlp.generation.sampling import Stop
 
@@ -145,14 +159,22 @@ def with_settings(
     """Return a SavedModel's signatures whose requests have settings.
 
     ``sample``, ``beam`` and ``contrastive`` take texts and settings, one of each a row. ``start``
-    takes what ``sample`` takes and returns what was written so far, nothing, and a state, which
-    ``advance`` takes with ``steps`` and returns, further on: so answers are shown as they come.
+    takes what ``sample`` takes and returns an empty answer and a state; ``advance`` takes the state
+    and ``steps``, and returns the answer so far and the new state: so answers are streamed.
 
     Args:
         context: of the trained model.
         network: the trained model.
         names: the columns of texts.
         encode: the task's.
+
+    Returns:
+        By signature, its function and the specs of its arguments.
+
+    Example::
+
+        signatures = with_settings(context, network, ("text",), encode)
+        write, specs = signatures["sample"]
     """
     requests = _Requests(context, names, encode)
     whole: dict[str, Any] = {
@@ -215,9 +237,9 @@ def _in_steps(
     sampler = sampling.Sampler(cached(requests.context, network), stop)
 
     def shown(state: Any) -> dict[str, tf.Tensor]:
-        found = _told(sampler.end(state), stop, state["settings"]["stop"], state["lost"])
-        flat = {_name(i): value for i, value in enumerate(tf.nest.flatten(state))}
-        return {**found, **flat, "done": state["done"]}
+        answers = _answers(sampler.end(state), stop, state["settings"]["stop"], state["lost"])
+        kept = {_name(i): value for i, value in enumerate(tf.nest.flatten(state))}
+        return {**answers, **kept, "done": state["done"]}
 
     def begin(*inputs: tf.Tensor) -> dict[str, Any]:
         features, lost, named = requests.read("sample", inputs)
@@ -227,7 +249,7 @@ def _in_steps(
     specs = requests.specs("sample")
     start = tf.function(begin, specs, autograph=False)
     layout = start.get_concrete_function().structured_outputs
-    # A loop must find its tensors in the shapes in which it leaves them.
+    # A loop's tensors must enter in the shapes in which they leave.
     flat = [tf.TensorSpec([None] * s.shape.rank, s.dtype) for s in tf.nest.flatten(layout)]
     state_specs = [tf.TensorSpec(s.shape, s.dtype, _name(i)) for i, s in enumerate(flat)]
 

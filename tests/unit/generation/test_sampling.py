@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tfnlp.generation import sampling, search
+from tfnlp.generation.answers import before_stop
 from tfnlp.heads import causal_lm
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -154,7 +155,7 @@ def test_stop_strings_end_an_answer_and_are_cut_off(write):
         shorter = write("sample", [PROMPTS[0]], stop=stop)[0][0]
         assert shorter == ids[: len(shorter)]
         assert len(shorter) < len(ids)
-        told = sampling.before_stop(tf.constant([text]), tf.constant([stop]))
+        told = before_stop(tf.constant([text]), tf.constant([stop]))
         assert told.numpy()[0].decode() == cut
     assert write("sample", [PROMPTS[0]], stop=".*")[0][0] == ids  # no pattern
 

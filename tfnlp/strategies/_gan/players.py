@@ -25,6 +25,7 @@ from pipelines.encoding import prompts
 from pipelines.encoding.masking import NOTHING
 from tfnlp.extensions import Batch, Step
 from tfnlp.generation import sampling, signatures
+from tfnlp.generation.answers import answers_in, is_one_of
 from tfnlp.strategies._gan import discriminator
 from tfnlp.task import Context
 
@@ -80,12 +81,12 @@ class Writer:
 
     def texts(self, ids: np.ndarray) -> list[str]:
         """Turn rows, int32 (N, T + 1), into N strings."""
-        answers = sampling.answers_in(ids, tf.ones(len(ids), tf.int32), self.stop.ids)
+        answers = answers_in(ids, tf.ones(len(ids), tf.int32), self.stop.ids)
         return [text.decode("utf-8", "replace") for text in self.stop.detokenize(answers).numpy()]
 
     def inside(self, ids: tf.Tensor) -> tf.Tensor:
         """Say which tokens behind the start are the text's or its end: bool (B, T)."""
-        ended = tf.cast(sampling.is_one_of(ids[:, 1:], self.stop.ids), tf.int32)
+        ended = tf.cast(is_one_of(ids[:, 1:], self.stop.ids), tf.int32)
         return tf.cumsum(ended, 1, exclusive=True) == 0
 
 
