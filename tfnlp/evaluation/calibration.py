@@ -14,12 +14,16 @@ from sklearn.metrics import f1_score
 def expected_calibration_error(
     confidences: np.ndarray, correct: np.ndarray, bins: int = 15
 ) -> float:
-    """Measure how far confidence is from accuracy, on average.
+    """Return the mean distance between confidence and accuracy, 0 to 1.
 
     Args:
         confidences: float (N,), probability given to the answer.
         correct: bool (N,), whether it was right.
         bins: equally wide bins of confidence.
+
+    Example:
+        >>> round(expected_calibration_error(np.array([0.9, 0.9]), np.array([True, False])), 3)
+        0.4
 
     Source: Guo et al. 2017, "On calibration of modern neural networks", equation 3
         (https://arxiv.org/abs/1706.04599).
@@ -31,7 +35,7 @@ def expected_calibration_error(
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray, exclusive: bool = True) -> float:
-    """Find the temperature that gives ``logits / temperature`` the highest likelihood.
+    """Return the temperature that gives ``logits / temperature`` the highest likelihood.
 
     Args:
         logits: float (N, C).
@@ -40,6 +44,12 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, exclusive: bool = T
 
     Returns:
         The temperature, between 0.05 and 20.
+
+    Example:
+        >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0]])  # surer than two in three
+        >>> targets = np.array([[1, 0], [1, 0], [0, 1]])
+        >>> round(fit_temperature(logits, targets), 2)
+        5.77
 
     Source: Guo et al. 2017, section 4.2 (https://arxiv.org/abs/1706.04599).
     """
@@ -56,7 +66,7 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, exclusive: bool = T
 
 
 def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
-    """Choose for each label the threshold with the highest F1, 0.5 where none is better.
+    """Return for each label the threshold with the highest F1, 0.5 where none is better.
 
     Args:
         scores: probabilities, float (N, C).
@@ -65,6 +75,10 @@ def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
     Returns:
         C thresholds, each half way between two scores that occur.
 
+    Example:
+        >>> best_thresholds(np.array([[0.1], [0.3], [0.4]]), np.array([[0], [1], [1]]))
+        [0.2]
+
     Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1 measure"
         (https://arxiv.org/abs/1402.1892).
     """
@@ -72,7 +86,7 @@ def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
 
 
 def _best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
-    """The threshold of one label, from (N,) scores and targets."""
+    """Return the threshold of one label, from (N,) scores and targets."""
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.cumsum(targets[order])
     f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + targets.sum())

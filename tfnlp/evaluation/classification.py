@@ -1,4 +1,4 @@
-"""What is told after an evaluation: metrics, tables and pictures, by scikit-learn and Matplotlib.
+"""Reports on labels: metrics, tables and pictures, by scikit-learn and Matplotlib.
 
 Dimensions: N rows, C classes.
 """
@@ -22,33 +22,38 @@ from tfnlp.report import Report, Table
 def single_label(
     labels: Sequence[str], scores: np.ndarray, names: Sequence[str], temperature: float
 ) -> Report:
-    """Judge one label a row.
+    """Return the report on one label a row.
 
     Args:
         labels: N true labels; some may be none of ``names``, and then count as wrong.
         scores: calibrated probabilities, float (N, C).
         names: the C labels the model knows.
-        temperature: what the logits were divided by; used to tell the error before calibration.
+        temperature: what the logits were divided by; undone for the error before calibration.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.1], [0.6, 0.4]])
+        >>> single_label(["no", "yes"], scores, ["no", "yes"], 1.0).metrics["accuracy"]
+        0.5
     """
     truth = np.array(labels, object)
-    given = np.array(names, object)[scores.argmax(-1)]
+    answers = np.array(names, object)[scores.argmax(-1)]
     unseen = sorted(set(labels) - set(names))
     every = [*names, *unseen]
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        truth, given, labels=every, zero_division=0.0
+        truth, answers, labels=every, zero_division=0.0
     )
     before = softmax(np.log(np.maximum(scores, 1e-30)) * temperature, axis=-1)
-    right = given == truth
+    right = answers == truth
     known = np.isin(truth, names)
-    place = {name: i for i, name in enumerate(names)}
-    chosen = [place[label] for label in truth[known]]
+    column_of = {name: i for i, name in enumerate(names)}
+    chosen = [column_of[label] for label in truth[known]]
     likelihood = np.log(np.maximum(scores[known, chosen], 1e-30)).mean() if known.any() else np.nan
-    varied = len({*truth, *given}) > 1
+    varied = len({*truth, *answers}) > 1
     values = {
         "accuracy": float(right.mean()),
         "macro_f1": float(f1[support > 0].mean()),
         "weighted_f1": float(np.average(f1, weights=support)),
-        "mcc": float(metrics.matthews_corrcoef(truth, given)) if varied else 0.0,
+        "mcc": float(metrics.matthews_corrcoef(truth, answers)) if varied else 0.0,
         "loss": float(-likelihood),
         "ece": expected_calibration_error(scores.max(-1), right),
         "ece_uncalibrated": expected_calibration_error(before.max(-1), right),
@@ -61,7 +66,7 @@ def single_label(
             for name, p, r, f, s in zip(every, precision, recall, f1, support, strict=True)
         ],
     )
-    counts = metrics.confusion_matrix(truth, given, labels=every)
+    counts = metrics.confusion_matrix(truth, answers, labels=every)
     figures = {
         "confusion_matrix": lambda: plots.confusion_matrix(counts, every),
         "reliability": lambda: plots.reliability(
@@ -74,16 +79,22 @@ def single_label(
 def relations(
     labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, Any], none: str
 ) -> Report:
-    """Judge one relation a row, of which one stands for none.
+    """Return the report on one relation a row, where one label stands for none.
 
     Args:
         labels: N true relations.
         scores: calibrated probabilities, float (N, C).
         facts: of the task: ``labels``, ``temperature`` and ``most_frequent``.
         none: the label of pairs in no relation; it counts neither as found nor as missed.
+
+    Example:
+        >>> facts = {"labels": ["none", "part-of"], "temperature": 1.0, "most_frequent": "part-of"}
+        >>> scores = np.array([[0.2, 0.8], [0.7, 0.3]])
+        >>> relations(["part-of", "none"], scores, facts, "none").metrics["micro_f1"]
+        1.0
     """
-    found = single_label(labels, scores, facts["labels"], facts["temperature"])
-    given = np.array(facts["labels"], object)[scores.argmax(-1)]
+    by_label = single_label(labels, scores, facts["labels"], facts["temperature"])
+    answered = np.array(facts["labels"], object)[scores.argmax(-1)]
 
     def f1(answers: Any, average: str) -> float:
         counted = sorted({*labels, *answers} - {none})
@@ -94,11 +105,11 @@ def relations(
         return float(score)
 
     values = {
-        "micro_f1": f1(given, "micro"),
-        "macro_f1": f1(given, "macro"),
+        "micro_f1": f1(answered, "micro"),
+        "macro_f1": f1(answered, "macro"),
         "micro_f1_of_most_frequent": f1([facts["most_frequent"]] * len(labels), "micro"),
     }
-    return replace(found, metrics={**values, **found.metrics} | values)
+    return replace(by_label, metrics={**values, **by_label.metrics} | values)
 
 
 def multi_label(
@@ -109,7 +120,7 @@ def multi_label(
     temperature: float,
     thresholds: Sequence[float],
 ) -> Report:
-    """Judge any number of labels a row.
+    """Return the report on any number of labels a row.
 
     Args:
         labels: N lists of true labels; those that are none of ``names`` count as missed.
@@ -118,6 +129,12 @@ def multi_label(
         names: the C labels the model knows.
         temperature: what the logits were divided by.
         thresholds: C probabilities from which a label is given.
+
+    Example:
+        >>> scores = np.array([[0.9, 0.2], [0.1, 0.8]])
+        >>> report = multi_label([["a"], []], scores, scores > 0.5, ["a", "b"], 1.0, [0.5, 0.5])
+        >>> report.metrics["exact_match"]
+        0.5
     """
     unseen = sorted({label for row in labels for label in row} - set(names))
     every = [*names, *unseen]
@@ -165,12 +182,17 @@ def multi_label(
             {"calibrated": scores.ravel(), "before": before.ravel()}, known
         ),
     }
-    told = [label for row in labels for label in row]
-    return Report(values, [table], figures, unseen_warnings("label", told, names))
+    each_label = [label for row in labels for label in row]
+    return Report(values, [table], figures, unseen_warnings("label", each_label, names))
 
 
 def unseen_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
-    """Warn, in one sentence, of labels or grades that the model cannot answer."""
+    """Return a sentence on labels or grades that the model cannot answer; [] without any.
+
+    Example:
+        >>> unseen_warnings("label", ["a", "b", "b"], ["a"])
+        ["1 label never seen in training, answered wrongly wherever given (rows): 'b' (2)"]
+    """
     counts = Counter(given)
     strange = sorted(set(counts) - set(known))
     if not strange:

@@ -25,39 +25,49 @@ BY_CHARACTER = re.compile(f"[{HAN}{_UNSPACED}]")
 
 
 def words(text: str, punctuation: bool = True) -> list[str]:
-    """Cut a text, read as far as 10,000 characters, into words of any script.
+    """Return the words of a text of any script; its first 10,000 characters are read.
 
     Letters, marks and digits in a row are a word; a symbol (an emoji) or a punctuation mark is one
     by itself, as is a character of a script without spaces.
+
+    Example:
+        >>> words("It's 5 o'clock!")
+        ['It', "'", 's', '5', 'o', "'", 'clock', '!']
+        >>> words("你好 world", punctuation=False)
+        ['你', '好', 'world']
     """
     spaced = (f" {c} " if _is_alone(c) else c if _is_inside(c) else " " for c in text[:LONGEST])
-    found = "".join(spaced).split()
-    return found if punctuation else [x for x in found if unicodedata.category(x[0])[0] != "P"]
+    parts = "".join(spaced).split()
+    return parts if punctuation else [x for x in parts if unicodedata.category(x[0])[0] != "P"]
 
 
 @lru_cache(1 << 16)
 def _is_alone(char: str) -> bool:
-    """Say whether a character is a word by itself."""
+    """Return whether a character is a word by itself."""
     return unicodedata.category(char)[0] in "PS" or bool(BY_CHARACTER.match(char))
 
 
 @lru_cache(1 << 16)
 def _is_inside(char: str) -> bool:
-    """Say whether a character is part of a word."""
+    """Return whether a character is part of a word."""
     return unicodedata.category(char)[0] in "LMN"
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
     """Return the share of different n-grams among the n-grams of all texts, 0 to 1.
 
+    Example:
+        >>> distinct(["a b a", "a b"], 1)
+        0.4
+
     Source: Li et al. 2016, "A diversity-promoting objective function for neural conversation
         models", section 5.2 (https://arxiv.org/abs/1510.03055), who divide by the number of words;
         by that of n-grams, as here, later work does.
     """
-    found = Counter[tuple[str, ...]]()
+    counts = Counter[tuple[str, ...]]()
     for text in texts:
-        found.update(ngrams(words(text), n, n))
-    return len(found) / max(found.total(), 1)
+        counts.update(ngrams(words(text), n, n))
+    return len(counts) / max(counts.total(), 1)
 
 
 def self_bleu(texts: Sequence[str], n: int = 4, *, sample: int = 500, seed: int = 0) -> float:
@@ -65,6 +75,10 @@ def self_bleu(texts: Sequence[str], n: int = 4, *, sample: int = 500, seed: int 
 
     Lower is more varied. Of more texts than ``sample`` as many are drawn by the seed. Papers
     print hundredths of it. A single text scores 0.
+
+    Example:
+        >>> round(self_bleu(["the cat sat down"] * 2), 1)
+        100.0
 
     Source: Zhu et al. 2018, "Texygen: a benchmarking platform for text generation models",
         section 2.2 (https://arxiv.org/abs/1802.01886); zero counts are smoothed by 0.1, as there.
@@ -99,7 +113,11 @@ def self_bleu(texts: Sequence[str], n: int = 4, *, sample: int = 500, seed: int 
 def bleu_against(texts: Sequence[str], corpus: Sequence[str], n: int) -> float:
     """Return the mean BLEU-n of texts against all of a corpus as references, 0 to 100.
 
-    So samples are judged that answer nothing: n-grams are right that stand anywhere in it.
+    For samples that answer nothing: an n-gram is right if it stands anywhere in the corpus.
+
+    Example:
+        >>> round(bleu_against(["the cat ran"], ["the cat sat down", "a dog"], 1), 1)
+        66.7
 
     Source: Yu et al. 2017, "SeqGAN", section 5.2 (https://arxiv.org/abs/1609.05473); Zhu et al.
         2018, as in `self_bleu`.
@@ -122,7 +140,12 @@ def bleu_against(texts: Sequence[str], corpus: Sequence[str], n: int) -> float:
 
 
 def ngrams(row: Sequence[str], shortest: int, longest: int) -> Counter[tuple[str, ...]]:
-    """Count the n-grams of a text."""
+    """Return how often each n-gram stands in a text, those of all lengths from shortest to longest.
+
+    Example:
+        >>> ngrams(["a", "b", "a"], 1, 2)[("a",)]
+        2
+    """
     return Counter(
         tuple(row[i : i + n]) for n in range(shortest, longest + 1) for i in range(len(row) - n + 1)
     )

@@ -1,4 +1,4 @@
-"""Generated text: how like the references it is, how varied, and how well a model foretells text.
+"""Generated text: how like the references it is, how varied, and how well a model predicts text.
 
 BLEU and chrF are between 0 and 100, as sacrebleu prints them; ROUGE and distinct-n between 0 and 1.
 Empty texts, or no text at all, score 0. All is deterministic.
@@ -67,6 +67,10 @@ def bleu(texts: Sequence[str], references: References) -> float:
         texts: what a model wrote.
         references: for each of them one or more right texts.
 
+    Example:
+        >>> round(bleu(["the cat sat on a mat"], [["the cat sat on the mat"]]), 1)
+        53.7
+
     Source: Papineni et al. 2002 (https://aclanthology.org/P02-1040); Post 2018, "A call for clarity
         in reporting BLEU scores" (https://aclanthology.org/W18-6319).
     """
@@ -82,6 +86,10 @@ def _bleu(texts: Sequence[str], references: References) -> Any:
 def chrf(texts: Sequence[str], references: References) -> float:
     """Return the corpus chrF (six characters, beta 2) of N texts, 0 to 100; see `bleu`.
 
+    Example:
+        >>> round(chrf(["the cat"], [["the cat"]]), 1)
+        100.0
+
     Source: Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation"
         (https://aclanthology.org/W15-3049).
     """
@@ -91,7 +99,12 @@ def chrf(texts: Sequence[str], references: References) -> float:
 
 
 def each_chrf(texts: Sequence[str], references: References) -> np.ndarray:
-    """Return the chrF of each text by itself, float64 (N,), 0 to 100."""
+    """Return the chrF of each text by itself, float64 (N,), 0 to 100.
+
+    Example:
+        >>> each_chrf(["the cat", "xyz"], [["the cat"], ["the cat"]]).round(1).tolist()
+        [100.0, 0.0]
+    """
     metric = CHRF()
     pairs = zip(_cut(texts), references, strict=True)
     return np.array([metric.sentence_score(t, _cut(row) or [""]).score for t, row in pairs], float)
@@ -100,10 +113,14 @@ def each_chrf(texts: Sequence[str], references: References) -> np.ndarray:
 def rouge(texts: Sequence[str], references: References) -> dict[str, float]:
     """Return the mean F1 of N texts, 0 to 1, by ``rouge1``, ``rouge2``, ``rougeL``.
 
-    English, told by its commonest words in the references, is cut into words and stemmed by
+    English, recognised by its commonest words in the references, is cut into words and stemmed by
     rouge-score itself, whose words are of a to z and digits only. Others are lower-cased words of
     any script, unstemmed; characters where a script has no spaces. Of several references the best
     counts, for each of the three.
+
+    Example:
+        >>> round(rouge(["the cat sat"], [["the cat ran"]])["rouge1"], 3)
+        0.667
 
     Source: Lin 2004, "ROUGE: a package for automatic evaluation of summaries"
         (https://aclanthology.org/W04-1013); https://pypi.org/project/rouge-score, whose rougeL
@@ -112,9 +129,9 @@ def rouge(texts: Sequence[str], references: References) -> dict[str, float]:
     names = ["rouge1", "rouge2", "rougeL"]
     scorer = RougeScorer(names, tokenizer=_RougeWords(_is_english(references)))
     pairs = zip(_cut(texts), references, strict=True)
-    found = [scorer.score_multi(_cut(row) or [""], text) for text, row in pairs]
-    sums = {name: math.fsum(row[name].fmeasure for row in found) for name in names}
-    return {name: value / max(len(found), 1) for name, value in sums.items()}
+    by_text = [scorer.score_multi(_cut(row) or [""], text) for text, row in pairs]
+    sums = {name: math.fsum(row[name].fmeasure for row in by_text) for name in names}
+    return {name: value / max(len(by_text), 1) for name, value in sums.items()}
 
 
 class _RougeWords:
@@ -127,8 +144,8 @@ class _RougeWords:
         if self.english is None:
             return words(text.lower(), punctuation=False)[:ROUGE_WORDS]
         # The stemmer calls itself once a letter y.
-        found: list[str] = self.english.tokenize(_ENDLESS.sub(r"\1", text))
-        return found[:ROUGE_WORDS]
+        tokens: list[str] = self.english.tokenize(_ENDLESS.sub(r"\1", text))
+        return tokens[:ROUGE_WORDS]
 
 
 def _cut(texts: Iterable[str]) -> list[str]:
@@ -151,9 +168,9 @@ def _tokenizer(references: References) -> str:
 
 
 def _is_english(references: References) -> bool:
-    """Say whether a twelfth of the words are common English ones."""
-    found = [word for row in references for text in row for word in _cut([text])[0].lower().split()]
-    return bool(found) and 12 * sum(map(bool, map(_ENGLISH.fullmatch, found))) >= len(found)
+    """Return whether a twelfth of the words are common English ones."""
+    every = [word for row in references for text in row for word in _cut([text])[0].lower().split()]
+    return bool(every) and 12 * sum(map(bool, map(_ENGLISH.fullmatch, every))) >= len(every)
 
 
 # Reports
@@ -170,18 +187,23 @@ def report(
     tokens: np.ndarray | None = None,
     likelihood: tuple[float, int, int] | None = None,
 ) -> Report:
-    """Judge N generated texts.
+    """Return the report on N generated texts.
 
     Args:
         texts: what the model wrote.
         references: for each one or more right texts.
-        sources: what it was given, shown beside samples.
+        sources: what it was given, shown with the samples.
         headline: the metric that comes first.
-        baselines: N texts each, by name, that need no model; the likeliest rival first.
-        scores: float (N,), the model's own, whose rank correlation with chrF is then told.
+        baselines: N texts each, by name, that need no model; the strongest rival first.
+        scores: float (N,), the model's own, whose rank correlation with chrF is then reported.
         tokens: int (N,), lengths of what it wrote.
         likelihood: of the references by the model: the sum of negative log-likelihoods [nats],
             tokens, words.
+
+    Example:
+        >>> right = [["the cat sat on the mat"]]
+        >>> round(report(right[0], right, None, headline="bleu", baselines={}).metrics["bleu"], 1)
+        100.0
     """
     values = _measured(texts, references)
     rivals = {name: _measured(rows, references) for name, rows in baselines.items()}
@@ -197,15 +219,15 @@ def report(
     each = {
         by: each_chrf(t, references) for by, t in [("the model", texts), *baselines.items()][:2]
     }
-    told = {headline: values[headline], **values}
+    reported = {headline: values[headline], **values}
     if tokens is not None:
-        told["mean_tokens"] = float(tokens.sum()) / max(len(tokens), 1)
+        reported["mean_tokens"] = float(tokens.sum()) / max(len(tokens), 1)
     if scores is not None:
-        told["score_correlation"] = _correlation(scores, each["the model"])
+        reported["score_correlation"] = _correlation(scores, each["the model"])
     if likelihood is not None:
         loss, count, of_words = likelihood
-        told["perplexity"] = perplexity_per_word(loss, count)
-        told["perplexity_per_word"] = perplexity_per_word(loss, of_words)
+        reported["perplexity"] = perplexity_per_word(loss, count)
+        reported["perplexity_per_word"] = perplexity_per_word(loss, of_words)
     lengths = {
         "references": np.array([len(words(row[0])) if row else 0 for row in references]),
         "generated": np.array([len(words(text)) for text in texts]),
@@ -215,7 +237,7 @@ def report(
         "lengths": lambda: plots.histograms("length [words]", lengths),
     }
     tables = [table, _samples(texts, references, sources)]
-    return Report(told, tables, figures, _warnings(values, rivals, headline))
+    return Report(reported, tables, figures, _warnings(values, rivals, headline))
 
 
 def _measured(texts: Sequence[str], references: References) -> dict[str, float]:
@@ -266,20 +288,20 @@ def _shortened(text: str) -> str:
 def _warnings(
     values: Mapping[str, float], rivals: Mapping[str, Mapping[str, float]], headline: Headline
 ) -> list[str]:
-    """Say what the user should not overlook."""
-    found = []
+    """Return what the user should not overlook, a sentence each."""
+    warnings = []
     for name, own in rivals.items():
         if own[headline] >= values[headline] and own[headline] > 0:
             scores = (_figure(headline, score[headline]) for score in (values, own))
-            found.append(f"no better than {name}: {headline} {' and '.join(scores)}")
+            warnings.append(f"no better than {name}: {headline} {' and '.join(scores)}")
     if values["empty"]:
-        found.append(f"{values['empty']:.1%} of the texts written are empty")
+        warnings.append(f"{values['empty']:.1%} of the texts written are empty")
     if values["repeated"] >= 0.05:
-        found.append(
+        warnings.append(
             f"{values['repeated']:.1%} of the texts written repeat four words three times or more "
             "(--no-repeat-ngram 4, or --repetition-penalty 1.2)"
         )
-    return found
+    return warnings
 
 
 def lead(document: str, sentences: int = 1) -> str:
@@ -287,6 +309,10 @@ def lead(document: str, sentences: int = 1) -> str:
 
     A sentence ends at ``. ! ?`` before white space and no small letter, at ``。！？``, and at a
     blank line. Of a document without any, the first 10,000 characters are returned.
+
+    Example:
+        >>> lead("Rain fell. Rivers rose.")
+        'Rain fell.'
     """
     text = document[:LONGEST].strip()
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]

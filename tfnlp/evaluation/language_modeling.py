@@ -1,4 +1,4 @@
-"""What is told of a language model: how well it guesses the pieces of a text."""
+"""Reports on language models: how well they predict the pieces of a text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from tfnlp.report import Report
 
 
 def masked_lm(loss: np.ndarray, hidden: np.ndarray, right: np.ndarray) -> Report:
-    """Judge the guesses of N blocks.
+    """Return the report on the guesses of N blocks.
 
     Args:
         loss: float (N,), the sum of the negative log-likelihoods of a block's pieces [nats].
         hidden: int (N,), how many pieces of a block had to be guessed.
-        right: int (N,), how many of the likeliest guesses were right.
+        right: int (N,), how many of the most likely guesses were right.
+
+    Example:
+        >>> masked_lm(np.array([2.0]), np.array([4]), np.array([3])).metrics["accuracy"]
+        0.75
 
     Source: perplexity: Jelinek et al. 1977, "Perplexity, a measure of the difficulty of speech
         recognition tasks"; here of a masked model, so not comparable with a causal one's.
@@ -36,7 +40,11 @@ def masked_lm(loss: np.ndarray, hidden: np.ndarray, right: np.ndarray) -> Report
 
 
 def perplexity_per_word(loss: float, count: int) -> float:
-    """Return exp(loss / count): of the sum of negative log-likelihoods [nats] of so many words.
+    """Return exp(loss / count), the perplexity of this many words.
+
+    Example:
+        >>> perplexity_per_word(0.0, 10)
+        1.0
 
     Source: Merity et al. 2017, "Pointer sentinel mixture models" (https://arxiv.org/abs/1609.07843),
         for whom each line's end is a word too: of a model of smaller pieces, what one word costs.
@@ -46,14 +54,19 @@ def perplexity_per_word(loss: float, count: int) -> float:
 
 
 def language_model(loss: np.ndarray, tokens: np.ndarray, words: int, characters: int) -> Report:
-    """Judge how well a model foretells N blocks or rows of text.
+    """Return the report on how well a model predicts N blocks or rows of text.
 
     Args:
         loss: float (N,), the sum of the negative log-likelihoods of a block's tokens [nats].
-        tokens: int (N,), how many tokens of a block were foretold.
+        tokens: int (N,), how many tokens of a block were predicted.
         words: of the raw text, between white space; with one for each line's end, as published
             figures of WikiText count them, if the caller adds those.
         characters: of the raw text.
+
+    Example:
+        >>> report = language_model(np.array([0.0]), np.array([5]), words=4, characters=20)
+        >>> report.metrics["perplexity"]
+        1.0
     """
     nats = float(loss.sum(dtype=np.float64))
     count = int(tokens.sum())

@@ -30,6 +30,10 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw rows by true label (down) and answer (across), int (C, C); colour is the row's share.
 
     Of more than sixty labels every second (third, ...) is named, and cells bear no numbers.
+
+    Example::
+
+        confusion_matrix(np.array([[8, 2], [1, 9]]), ["no", "yes"]).savefig("matrix.png")
     """
     size = min(3.0 + 0.35 * len(names), 20.0)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
@@ -61,16 +65,21 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def reliability(confidences: Mapping[str, np.ndarray], correct: np.ndarray) -> Figure:
-    """Draw accuracy against confidence in ten bins: name -> float (N,), and bool (N,)."""
+    """Draw accuracy against confidence in ten bins: name -> float (N,), and bool (N,).
+
+    Example::
+
+        reliability({"calibrated": scores.max(-1)}, right).savefig("reliability.png")
+    """
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
     for name, values in confidences.items():
-        place = np.minimum((values * 10).astype(int), 9)
-        bins = np.unique(place)
-        x = [values[place == b].mean() for b in bins]
-        y = [correct[place == b].mean() for b in bins]
-        sizes = [20 + 300 * (place == b).mean() for b in bins]
+        bin_of = np.minimum((values * 10).astype(int), 9)
+        bins = np.unique(bin_of)
+        x = [values[bin_of == b].mean() for b in bins]
+        y = [correct[bin_of == b].mean() for b in bins]
+        sizes = [20 + 300 * (bin_of == b).mean() for b in bins]
         line = axes.plot(x, y, label=name)
         axes.scatter(x, y, s=sizes, alpha=0.5, color=line[0].get_color())
     axes.set(xlabel="confidence", ylabel="share right", xlim=(0, 1), ylim=(0, 1.02))
@@ -80,7 +89,12 @@ def reliability(confidences: Mapping[str, np.ndarray], correct: np.ndarray) -> F
 
 
 def bars(quantity: str, names: Sequence[str], values: np.ndarray) -> Figure:
-    """Draw a bar a label, best first; of more than sixty labels the thirty best and worst."""
+    """Draw a bar for each label, best first; of more than sixty the thirty best and worst.
+
+    Example::
+
+        bars("F1", ["no", "yes"], np.array([0.8, 0.9])).savefig("f1.png")
+    """
     order = np.argsort(values)
     if len(order) > MOST_NAMES:
         order = np.concatenate([order[: MOST_NAMES // 2], order[-MOST_NAMES // 2 :]])
@@ -93,7 +107,12 @@ def bars(quantity: str, names: Sequence[str], values: np.ndarray) -> Figure:
 
 
 def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
-    """Draw answers against true numbers, float (N,) each."""
+    """Draw answers against true numbers, float (N,) each.
+
+    Example::
+
+        scatter(np.array([1.0, 2.0]), np.array([1.1, 1.8])).savefig("scatter.png")
+    """
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(truth, values, s=8, alpha=0.4)
@@ -107,6 +126,10 @@ def histograms(quantity: str, groups: Mapping[str, np.ndarray], bins: int = 50) 
     """Draw how values are spread, name -> (N,), each group's bars adding up to one.
 
     Of whole numbers every bar stands for as many, at most ``bins`` bars in all.
+
+    Example::
+
+        histograms("cosine", {"partners": near, "others": far}).savefig("cosines.png")
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -134,6 +157,10 @@ def attention(
         rows: the R tokens written.
         columns: the C tokens read.
         weights: float (R, C), each row adding up to one or less.
+
+    Example::
+
+        attention("attention", ["Hallo", "Welt"], ["Hello", "world"], weights).savefig("a.png")
 
     Source: Bahdanau et al. 2015, "Neural machine translation by jointly learning to align and
         translate", figure 3 (https://arxiv.org/abs/1409.0473).
@@ -166,7 +193,13 @@ def plane(
     y_label: str,
     curves: Mapping[str, Sequence[tuple[float, float, str]]],
 ) -> Figure:
-    """Draw named curves of points, (x, y, label) each, such as quality against diversity."""
+    """Draw named curves of points, (x, y, label) each, such as quality against diversity.
+
+    Example::
+
+        points = [(20.0, 30.0, "1.0"), (25.0, 34.0, "0.8")]
+        plane("curves", "self-BLEU", "BLEU", {"model": points}).savefig("plane.png")
+    """
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     for name, points in curves.items():
@@ -190,7 +223,12 @@ def plane(
 
 
 def shown(names: Sequence[str]) -> list[str]:
-    """Return names in one line each, long ones cut."""
+    r"""Return names on one line each, long ones cut.
+
+    Example:
+        >>> shown(["two\nlines"])
+        ['two lines']
+    """
     lines = [" ".join(name.split()) for name in names]
     return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]
 
@@ -200,6 +238,10 @@ def save(figure: Figure, path: Path | BinaryIO) -> None:
 
     For Chinese, Japanese and Korean label names install one of the fonts named above, such as
     Debian's ``fonts-noto-cjk``.
+
+    Example::
+
+        save(bars("F1", ["no", "yes"], np.array([0.8, 0.9])), Path("f1.png"))
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")

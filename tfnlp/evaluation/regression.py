@@ -17,10 +17,15 @@ from tfnlp.report import Report, Table
 
 
 def regression(targets: Sequence[float], values: np.ndarray) -> Report:
-    """Judge a number a row, N of each."""
+    """Return the report on a number a row, N of each.
+
+    Example:
+        >>> regression([1.0, 2.0], np.array([1.0, 4.0])).metrics["mae"]
+        1.0
+    """
     truth = np.asarray(targets, float)
     spread = len(truth) > 1 and truth.std() > 0 and values.std() > 0
-    found = {
+    measured = {
         "pearson": float(pearsonr(truth, values)[0]) if spread else float("nan"),
         "spearman": float(spearmanr(truth, values)[0]) if spread else float("nan"),
         "mae": float(metrics.mean_absolute_error(truth, values)),
@@ -29,28 +34,35 @@ def regression(targets: Sequence[float], values: np.ndarray) -> Report:
     }
     figures = {"predicted_against_true": lambda: plots.scatter(truth, values)}
     warnings = [] if spread else ["all targets or all answers are equal: no correlation exists"]
-    return Report(found, [], figures, warnings)
+    return Report(measured, [], figures, warnings)
 
 
 def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]) -> Report:
-    """Judge a grade a row, N of each; ``known`` are the grades of the scale, increasing."""
+    """Return the report on a grade a row, N of each.
+
+    ``known`` are the grades of the scale, increasing.
+
+    Example:
+        >>> ordinal([1, 2, 3], np.array([1, 2, 2]), [1, 2, 3]).metrics["quadratic_kappa"]
+        0.8
+    """
     scale = np.array(sorted({*known, *grades}), float)
     truth = np.searchsorted(scale, grades)
     # Answers are float32: nearly the grades.
-    given = np.abs(scale - np.asarray(answers, float)[:, None]).argmin(-1)
+    answered = np.abs(scale - np.asarray(answers, float)[:, None]).argmin(-1)
     names = [f"{grade:g}" for grade in scale]
-    spread = len(set(truth)) > 1 and len(set(given)) > 1
-    agreeing = len({*truth, *given}) == 1  # kappa asks how much of the disagreement is chance
+    spread = len(set(truth)) > 1 and len(set(answered)) > 1
+    agreeing = len({*truth, *answered}) == 1  # kappa asks how much of the disagreement is chance
     kappa = metrics.cohen_kappa_score
     values = {
-        "mae": float(metrics.mean_absolute_error(scale[truth], scale[given])),
-        "accuracy": float((truth == given).mean()),
+        "mae": float(metrics.mean_absolute_error(scale[truth], scale[answered])),
+        "accuracy": float((truth == answered).mean()),
         "quadratic_kappa": float("nan")
         if agreeing
-        else float(kappa(truth, given, weights="quadratic", labels=range(len(scale)))),
-        "spearman": float(spearmanr(truth, given)[0]) if spread else float("nan"),
+        else float(kappa(truth, answered, weights="quadratic", labels=range(len(scale)))),
+        "spearman": float(spearmanr(truth, answered)[0]) if spread else float("nan"),
     }
-    counts = metrics.confusion_matrix(truth, given, labels=range(len(scale)))
+    counts = metrics.confusion_matrix(truth, answered, labels=range(len(scale)))
     table = Table(
         "Rows by true grade (down) and answer (across)",
         ("grade", *names),

@@ -1,4 +1,4 @@
-"""What is told of vectors of texts: whether partners find each other, and how vectors are spread.
+"""Reports on vectors of texts: whether partners find each other, and how vectors are spread.
 
 Dimensions: N rows, U different second texts, H hidden.
 """
@@ -23,23 +23,30 @@ _WORD = r"[^\W\u3400-\u9fff]+|[\u3400-\u9fff]"
 def pairs(
     first: Sequence[str], second: Sequence[str], vectors_a: np.ndarray, vectors_b: np.ndarray
 ) -> Report:
-    """Judge N pairs: is the partner of each first text the nearest of all second texts?
+    """Return the report on N pairs: is each first text's partner the nearest of all second texts?
 
-    Beside it stands the same search by TF-IDF vectors of the words.
+    The same search by TF-IDF vectors of the words is the baseline.
 
     Args:
         first: N texts.
         second: their partners.
         vectors_a: unit vectors of the first texts, float (N, H).
         vectors_b: of the second texts.
+
+    Example:
+        >>> report = pairs(["cat", "dog"], ["Katze", "Hund"], np.eye(2), np.eye(2))
+        >>> report.metrics["accuracy_at_1"]
+        1.0
     """
-    found = ranks(first, second, lambda rows, unique: vectors_a[rows] @ vectors_b[unique].T)
+    better_and_equal = ranks(
+        first, second, lambda rows, unique: vectors_a[rows] @ vectors_b[unique].T
+    )
     tfidf = TfidfVectorizer(token_pattern=_WORD, sublinear_tf=True)
     words = tfidf.fit_transform([*first, *second]) if _has_words([*first, *second]) else None
     positive = (vectors_a * vectors_b).sum(-1)
     values = {
-        "accuracy_at_1": _accuracy(*found),
-        "mrr": _reciprocal(*found),
+        "accuracy_at_1": _accuracy(*better_and_equal),
+        "mrr": _reciprocal(*better_and_equal),
     }
     if words is not None:
         plain = ranks(
@@ -59,9 +66,15 @@ def pairs(
 
 
 def texts(given: Sequence[str], vectors: np.ndarray) -> Report:
-    """Judge N texts' unit vectors, float (N, H), by how they are spread."""
-    place = {text: i for i, text in enumerate(given)}  # equal texts once
-    unique = vectors[sorted(place.values())]
+    """Return the report on how N texts' unit vectors, float (N, H), are spread.
+
+    Example::
+
+        report = texts(["one", "two"], vectors)
+        report.metrics
+    """
+    row_of = {text: i for i, text in enumerate(given)}  # equal texts once
+    unique = vectors[sorted(row_of.values())]
     apart = (unique * np.roll(unique, 1, axis=0)).sum(-1)
     figures = {"cosines": lambda: plots.histograms("cosine", {"different texts": apart})}
     return Report(_spread(unique), [], figures)
@@ -72,7 +85,7 @@ def ranks(
     second: Sequence[str],
     compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find how many wrong second texts are nearer than the nearest right one, and how many as near.
+    """Return how many wrong texts are nearer than the nearest right one, and how many as near.
 
     Right are the partners of all first texts that are equal. Each different second text is a
     candidate once, the text that is asked for no candidate.
@@ -84,6 +97,12 @@ def ranks(
 
     Returns:
         int (N,) each.
+
+    Example:
+        >>> near = np.array([[0.9, 0.1], [0.8, 0.2]])
+        >>> nearer, _ = ranks(["a", "b"], ["c", "d"], lambda rows, of: near[np.ix_(rows, of)])
+        >>> nearer.tolist()
+        [0, 1]
     """
     places = _firsts(second)
     number = {text: i for i, text in enumerate(places)}
@@ -125,7 +144,7 @@ def _reciprocal(nearer: np.ndarray, equal: np.ndarray) -> float:
 
 
 def _has_words(given: Sequence[str]) -> bool:
-    """Say whether there is a word at all."""
+    """Return whether there is a word at all."""
     return any(re.search(_WORD, text) for text in given)
 
 

@@ -1,4 +1,4 @@
-"""Labelled spans of texts: judged as `seqeval` judges them, and a baseline that needs no model.
+"""Labelled spans of texts: scored as `seqeval` scores them, and a baseline that needs no model.
 
 A span is right if its start, end and type are. Sequences of BIO tags come to the same thing: the
 values equal seqeval's on the tags of the same words (Nakayama 2018,
@@ -30,11 +30,15 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u9fff
 
 
 def scores(gold: Sequence[Iterable[Span]], found: Sequence[Iterable[Span]]) -> dict[str, Any]:
-    """Compare the spans of R texts.
+    """Return precision, recall and F1 of the spans found in R texts.
 
     Returns:
         By type, in alphabetical order, (precision, recall, F1, spans expected), 0 where undefined;
         and under "" the same over all spans.
+
+    Example:
+        >>> scores([[(0, 4, "PER")]], [[(0, 4, "PER"), (5, 9, "ORG")]])["PER"]
+        (1.0, 1.0, 1.0, 1)
     """
     right, wanted, given = Counter[str](), Counter[str](), Counter[str]()
     for expected, answered in zip(map(set, gold), map(set, found), strict=True):
@@ -51,11 +55,15 @@ def scores(gold: Sequence[Iterable[Span]], found: Sequence[Iterable[Span]]) -> d
 
 
 def learn_baseline(texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> dict[str, list[str]]:
-    """Find the tag that each word has most often in training.
+    """Return the words by the tag that each has most often in training.
 
     Returns:
         By tag, B-X or I-X, its words: the 20,000 most frequent ones, without those that are mostly
         in no span.
+
+    Example:
+        >>> learn_baseline(["Ada sings"], [[(0, 3, "PER")]])
+        {'B-PER': ['Ada']}
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for text, labelled in zip(texts, spans, strict=True):
@@ -81,9 +89,14 @@ def _tagged(text: str, spans: Sequence[Span]) -> tuple[list[tuple[int, int]], li
 
 
 def baseline(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[list[Span]]:
-    """Give each word the tag that it had most often in training; an unknown word gets none."""
+    """Return the spans of the tags that words had most often in training; unknown words get none.
+
+    Example:
+        >>> baseline(["Ada sings"], {"B-PER": ["Ada"]})
+        [[(0, 3, 'PER')]]
+    """
     tag_of = {word: tag for tag, known in words.items() for word in known}
-    found = []
+    answers = []
     for text in texts:
         spans: list[Span] = []
         before = ""  # type of the word before
@@ -94,8 +107,8 @@ def baseline(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[l
             elif prefix != "O":
                 spans.append((*match.span(), label))
             before = label
-        found.append(spans)
-    return found
+        answers.append(spans)
+    return answers
 
 
 def report(
@@ -106,7 +119,7 @@ def report(
     names: Sequence[str],
     remembered: Mapping[str, Sequence[str]],
 ) -> Report:
-    """Judge the spans found in R texts.
+    """Return the report on the spans found in R texts.
 
     Args:
         texts: the texts.
@@ -115,6 +128,11 @@ def report(
         words: by text, where its words begin and end [characters].
         names: the K types the model knows.
         remembered: what `learn_baseline` returned.
+
+    Example::
+
+        gold, words = [[(0, 3, "PER")]], [[(0, 3), (4, 9)]]
+        report(["Ada sings"], gold, gold, words, ["PER"], learned).metrics
     """
     by_type = scores(gold, found)
     precision, recall, f1, _ = by_type.pop("")
@@ -174,12 +192,12 @@ def _confusion(
     gold: Sequence[Sequence[Span]], found: Sequence[Sequence[Span]], names: Sequence[str]
 ) -> np.ndarray:
     """Count spans by type expected and type found at the same place; the last is no span there."""
-    place = {name: i for i, name in enumerate([*names, NONE])}
-    counts = np.zeros((len(place), len(place)), int)
+    row_of = {name: i for i, name in enumerate([*names, NONE])}
+    counts = np.zeros((len(row_of), len(row_of)), int)
     for wanted, given in zip(gold, found, strict=True):
         a, b = ({span[:2]: span[2] for span in spans} for spans in (wanted, given))
         for where in a.keys() | b.keys():
-            counts[place[a.get(where, NONE)], place[b.get(where, NONE)]] += 1
+            counts[row_of[a.get(where, NONE)], row_of[b.get(where, NONE)]] += 1
     return counts
 
 

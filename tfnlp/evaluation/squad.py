@@ -1,4 +1,4 @@
-"""Answers to questions judged as SQuAD's own scripts judge them: exact match, F1, threshold.
+"""Answers to questions scored as SQuAD's own scripts score them: exact match, F1, threshold.
 
 Source: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, section 6.1,
 https://arxiv.org/abs/1606.05250; Rajpurkar, Jia, Liang 2018, https://arxiv.org/abs/1806.03822;
@@ -31,22 +31,39 @@ _LENGTHS = (("1 word", 1), ("2 to 3 words", 3), ("4 to 7 words", 7))
 
 
 def normalized(text: str) -> str:
-    """Lower-case, take out ASCII punctuation and English articles, and join words by one space."""
+    """Return a text in lower case without ASCII punctuation and English articles, single-spaced.
+
+    Example:
+        >>> normalized("The  Cat!")
+        'cat'
+    """
     bare = "".join(c for c in text.lower() if c not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
 
 
 def exact_match(answer: str, gold: Sequence[str]) -> float:
-    """Return 1.0 if the answer equals one of the gold answers, normalized; none means ""."""
-    return float(normalized(answer) in {normalized(text) for text in _judged(gold)})
+    """Return 1.0 if the answer equals one of the gold answers, normalized; none means "".
+
+    Example:
+        >>> exact_match("the cat", ["A cat."])
+        1.0
+    """
+    return float(normalized(answer) in {normalized(text) for text in _right_texts(gold)})
 
 
 def f1(answer: str, gold: Sequence[str]) -> float:
-    """Return the best F1 of the answer's words against those of a gold answer; none means ""."""
-    return max(_word_f1(normalized(answer).split(), normalized(g).split()) for g in _judged(gold))
+    """Return the best F1 of the answer's words against those of a gold answer; none means "".
+
+    Example:
+        >>> round(f1("black cat", ["cat", "dog"]), 3)
+        0.667
+    """
+    return max(
+        _word_f1(normalized(answer).split(), normalized(g).split()) for g in _right_texts(gold)
+    )
 
 
-def _judged(gold: Sequence[str]) -> Sequence[str]:
+def _right_texts(gold: Sequence[str]) -> Sequence[str]:
     """Leave out gold answers of which normalization leaves nothing; "" if there is no other."""
     return [text for text in gold if normalized(text)] or [""]
 
@@ -63,7 +80,7 @@ def _word_f1(given: list[str], wanted: list[str]) -> float:
 
 
 def best_threshold(margins: np.ndarray, answered: np.ndarray, silent: np.ndarray) -> float:
-    """Find the threshold above which not to answer, for the best mean F1.
+    """Return the threshold above which not to answer, for the best mean F1.
 
     Args:
         margins: float (N,), how much rather the model would not answer than answer.
@@ -73,6 +90,10 @@ def best_threshold(margins: np.ndarray, answered: np.ndarray, silent: np.ndarray
     Returns:
         A value between two margins, or beyond the first or last one; of equally good ones the
         lowest, as in the official script.
+
+    Example:
+        >>> best_threshold(np.array([-1.0, 1.0]), np.array([1.0, 0.0]), np.array([0.0, 1.0]))
+        0.0
 
     Source: SQuAD 2.0's evaluation script, ``find_best_thresh``, which sorts by the same rule.
     """
@@ -86,17 +107,26 @@ def best_threshold(margins: np.ndarray, answered: np.ndarray, silent: np.ndarray
 
 
 def asking_word(question: str) -> str:
-    """Return the first English question word of a question, or ``other``."""
-    found = re.search(ASKING, question.lower())
-    return found[1] if found else "other"
+    """Return the first English question word of a question, or ``other``.
+
+    Example:
+        >>> asking_word("In which year?")
+        'which'
+    """
+    match = re.search(ASKING, question.lower())
+    return match[1] if match else "other"
 
 
 def guess(question: str, context: str) -> str:
-    """Answer without learning: what a reader would take who only compares words.
+    """Return what a reader would take who only compares words.
 
     The sentence that shares most words with the question, and in it the longest run of words
     that are capitalised or have a digit and do not stand in the question, the last of equally
     long ones; without any, all of the sentence.
+
+    Example:
+        >>> guess("Who sang in Rome?", "It rained. Ada Lovelace sang in Rome.")
+        'Ada Lovelace'
     """
     asked = set(normalized(question).split())
     sentences = re.split(r"(?<=[.!?])\s+|(?<=[。！？])|\n+", context)
@@ -123,7 +153,7 @@ def report(
     answers: Sequence[str],
     scores: np.ndarray,
 ) -> Report:
-    """Judge an answer a row, "" being none.
+    """Return the report on an answer a row, "" being none.
 
     Args:
         questions: N questions.
@@ -131,11 +161,16 @@ def report(
         gold: N lists of right answers, empty where there is none.
         answers: N answers given.
         scores: float (N,), the model's confidence in them.
+
+    Example:
+        >>> questions, contexts = ["Who sang?"], ["Ada sang."]
+        >>> report(questions, contexts, [["Ada"]], ["Ada"], np.array([0.9])).metrics["f1"]
+        1.0
     """
     exact = _each(exact_match, answers, gold)
     overlap = _each(f1, answers, gold)
     guesses = [guess(q, c) for q, c in zip(questions, contexts, strict=True)]
-    has = np.array([_judged(texts) != [""] for texts in gold])
+    has = np.array([_right_texts(texts) != [""] for texts in gold])
     values = {"f1": overlap.mean(), "exact_match": exact.mean()}
     if not has.all():
         if has.any():
@@ -170,7 +205,7 @@ def _each(
 
 def _length(gold: Sequence[str]) -> str:
     """Name the length of the first right answer, in normalized words."""
-    words = len(normalized(_judged(gold)[0]).split())
+    words = len(normalized(_right_texts(gold)[0]).split())
     if not words:
         return "no answer"
     return next((name for name, most in _LENGTHS if words <= most), "8 words or more")
