@@ -1,6 +1,6 @@
 """Rows -> shuffled batches of similar length, the same for the same seed, epoch and place.
 
-The order of an epoch is a function of (seed, epoch) alone, so a run can be taken up at any batch
+The order of an epoch is a function of (seed, epoch) alone, so a run can be resumed at any batch
 of any epoch without replaying what came before. Batches are padded to one of a few fixed widths
 chosen from the data: little padding, and few shapes for which kernels are built.
 
@@ -20,17 +20,21 @@ from pipelines.columns import joined
 from pipelines.rows import Column, Rows
 
 BUCKETS = 16
-_MOST_LENGTHS = 1024  # distinct ones that are weighed against each other
+_MOST_LENGTHS = 1024  # distinct ones: `widths` takes their square in time and memory
 
 
 def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
-    """Hold rows as tensors with N rows.
+    """Return rows as tensors with N rows.
 
     Returns:
         By column: string (N,), float32 (N,) for numbers, ragged string (N, None) for ``labels``.
         ``turns`` become one string, one turn a line, as a request has them.
         ``spans`` and ``answers`` become ``NAME/start`` and ``NAME/end``, ragged int32 (N, None)
         [bytes of the text in UTF-8], and ``NAME/label`` or ``NAME/text``, ragged string.
+
+    Example::
+
+        tensors(rows, columns)["text"]  # string (N,)
     """
     held: dict[str, tf.Tensor] = {}
     for column in columns:
@@ -59,7 +63,12 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
 
 
 def specs(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.TypeSpec]:
-    """Return the types of raw columns with any number of rows: a graph made for them fits all."""
+    """Return the types of raw columns with any number of rows: a graph made for them fits all.
+
+    Example::
+
+        tf.function(encode, [specs(raw)])
+    """
 
     def spec(column: tf.Tensor) -> tf.TypeSpec:
         shape = [None, *column.shape[1:]]
@@ -124,6 +133,11 @@ class Plan:
             an epoch, fewer than this, are left out of it.
         budget: most tokens in a batch, each row as wide as the widest; of rows so long that
             fewer fit, fewer stand in a batch. None sets no limit.
+
+    Example::
+
+        plan = Plan(lengths, batch_size=32, widths=widths(lengths), seed=0)
+        batches, padded = plan.epoch(0)
     """
 
     lengths: np.ndarray
@@ -139,23 +153,26 @@ class Plan:
 
     def epoch(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray]:
         """Return the batches of an epoch: their rows, int64 (B,) each, and int64 widths."""
-        places = np.arange(len(self.lengths))
+        order = np.arange(len(self.lengths))
         random = None if self.seed is None else np.random.default_rng((self.seed, epoch))
         if random is not None:
-            random.shuffle(places)
-        bucket = np.searchsorted(self.widths, self.lengths[places])
+            random.shuffle(order)
+        bucket = np.searchsorted(self.widths, self.lengths[order])
         batches, left = [], []
         for i, width in enumerate(self.widths):
-            rows = places[bucket == i]
+            rows = order[bucket == i]
             size = self._rows_of(width)
             full = len(rows) // size * size
             batches += [rows[j : j + size] for j in range(0, full, size)]
             left.append(rows[full:])
-        over = np.concatenate(left)  # the longest last
+        # What fills no batch of its own width joins the next wider ones, so that an epoch still
+        # has every row but those that the divisor leaves over, the longest of them.
+        over = np.concatenate(left)
         over = over[: len(over) // self.divisor * self.divisor]
         batches += self._cut(over)
         if random is not None:
             batches = [batches[i] for i in random.permutation(len(batches))]
+        # Joined rows have several widths: a batch takes that of its longest row.
         longest = np.array([self.lengths[rows].max() for rows in batches], np.int64)
         return batches, self.widths[np.searchsorted(self.widths, longest)]
 
@@ -163,6 +180,7 @@ class Plan:
         """Count the rows of a width that may stand in a batch."""
         if self.budget is None:
             return self.batch_size
+        # Rounded down to a multiple of the replicas, but at least one row for each.
         fitting = int(self.budget // width) // self.divisor * self.divisor
         return max(min(self.batch_size, fitting), self.divisor)
 
@@ -170,6 +188,8 @@ class Plan:
         """Cut rows, in the order of their buckets, into batches as large as may be."""
         batches, start = [], 0
         widths = self.widths[np.searchsorted(self.widths, self.lengths[over])]
+        # Rows come in order of width, so a batch is as wide as its last row: it is cut as soon as
+        # one more share of rows would not fit at that width.
         for stop in range(self.divisor, len(over) + 1, self.divisor):
             if stop - start > self._rows_of(widths[stop - 1]):
                 batches.append(over[start : stop - self.divisor])
@@ -178,30 +198,41 @@ class Plan:
 
 
 def widths(lengths: np.ndarray, buckets: int = BUCKETS) -> np.ndarray:
-    """Choose the padded lengths that pad least, by dynamic programming over the distinct lengths.
+    """Return the padded lengths that pad least, by dynamic programming over the distinct lengths.
+
+    Example::
+
+        widths(np.array([3, 3, 4, 90]), 2)  # [4, 90]
 
     Source: one-dimensional clusters are found so by Wang and Song 2011, "Ckmeans.1d.dp", algorithm
         1 (https://doi.org/10.32614/RJ-2011-015); the cost here is the padding.
     """
     values, counts = np.unique(lengths, return_counts=True)
     if len(values) > _MOST_LENGTHS:
+        # Real lengths that split the rows evenly stand for all; "higher" keeps the longest.
         marks = np.quantile(lengths, np.linspace(0, 1, _MOST_LENGTHS), method="higher")
         values, counts = np.unique(marks, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
-    # [i, j]: the tokens of the rows after the i shortest lengths and up to length j, padded to it.
+    # cells[i, j]: the tokens of one bucket, from length i to length j, when padded to length j.
+    # Only its upper triangle means something: a bucket's first length is not above its last.
     cells = (below[1:] - below[:-1, None]) * values.astype(float)
     cells[np.tril_indices(len(values), -1)] = np.inf
+    # least[j]: the tokens of all lengths up to j with the buckets allowed so far, at first one.
+    # A further bucket that begins at length i and ends at j costs least[i - 1] + cells[i, j];
+    # `begins` keeps, for each number of buckets and each j, the i that costs least.
     least, begins = cells[0], []
     for _ in range(min(buckets, len(values)) - 1):
         total = np.concatenate([[0], least[:-1]])[:, None] + cells
         begins.append(total.argmin(0))
         least = total.min(0)
-    place, found = len(values), []
+    # Back from the longest: the last bucket ends there, the one before it ends where this begins,
+    # and the first one begins at 0. A bucket is left out where fewer are as good.
+    end, ends = len(values), []
     for begin in [*begins[::-1], np.zeros(len(values), int)]:
-        if place:
-            found.append(values[place - 1])
-            place = begin[place - 1]
-    return np.array(found[::-1], np.int64)
+        if end:
+            ends.append(values[end - 1])
+            end = begin[end - 1]
+    return np.array(ends[::-1], np.int64)
 
 
 def batches(
@@ -213,7 +244,7 @@ def batches(
     parts: range = range(1),
     of: int = 1,
 ) -> tf.data.Dataset:
-    """Build the batches of several epochs, one after the other.
+    """Return the batches of several epochs, one after the other.
 
     Args:
         raw: tensors with N rows, by name. To ``seed``, int64 (N,), a number is added that is
@@ -224,6 +255,11 @@ def batches(
         start: batches of the first epoch to leave out, because they were seen before.
         parts: the parts of a batch that are wanted, one after the other as elements of their own.
         of: parts into which each batch is dealt out, row by row.
+
+    Example::
+
+        for features, labels in batches(raw, plan, prepare, range(3)):
+            train(features, labels)
     """
 
     def order(epoch: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -233,6 +269,7 @@ def batches(
         return np.concatenate(dealt), sizes, np.repeat(wide, len(parts))
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        # Added to each row's seed: no two epochs share a number, nor two seeds of the plan.
         begin = epoch * len(plan.lengths) + ((plan.seed or 0) << 32)
         flat, sizes, wide = tf.numpy_function(order, [epoch], [tf.int64, tf.int64, tf.int64])
         for vector in (flat, sizes, wide):
@@ -251,7 +288,7 @@ def batches(
     count = (len(epochs) * len(plan) - start) * len(parts)
     data = data.skip(start * len(parts)).apply(tf.data.experimental.assert_cardinality(count))
     # Both are in ops already; to let AutoGraph find that out takes seconds of a run.
-    # One thread beside training's is fast enough.
+    # One thread next to training's is fast enough.
     data = data.map(tf.autograph.experimental.do_not_convert(load)).prefetch(4)
     # There is nothing to tune, and an iterator that is tuned sleeps up to a minute before it ends.
     options = tf.data.Options()
@@ -260,7 +297,12 @@ def batches(
 
 
 def pad(features: Mapping[str, tf.Tensor], width: tf.Tensor, pad_id: int) -> dict[str, tf.Tensor]:
-    """Pad the last axis of every feature to ``width``: token ids with the pad id, others with 0."""
+    """Return features with the last axis padded to ``width``: ids with the pad id, others with 0.
+
+    Example::
+
+        pad({"token_ids": ids, "padding_mask": mask}, width, tokenizer.pad_id)
+    """
     padded = {}
     for name, value in features.items():
         missing = tf.cast(width, tf.int32) - tf.shape(value)[-1]

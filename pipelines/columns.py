@@ -48,7 +48,7 @@ class Column:
             of the system are left out), as such a list in JSON, or as a text, one turn a line.
             Offsets count characters (Unicode code points) from 0; the end is exclusive.
         help: what it holds, in a few words.
-        aliases: other header names under which it is recognised, likeliest first.
+        aliases: other header names under which it is recognised, the most likely first.
         of: the name of the text column that the offsets of spans and answers point into; of a
             text that answers ``turns``, their name. Chat files have both in one field: the text
             is then the assistant's last message, and the turns are what precedes it.
@@ -74,6 +74,11 @@ def value_of(
 
     Raises:
         ValueError: it cannot be used; says what is wrong with it.
+
+    Example:
+        >>> column = Column("text", "text", "a review")
+        >>> value_of(column, {"review": "Good."}, {"text": "review"}, "|")
+        'Good.'
     """
     key = keys[column.name]
     value = fields.get(key)
@@ -174,7 +179,7 @@ def _first(item: Mapping[str, Any], names: Iterable[str]) -> Any:
 
 
 def _is_offset(value: Any) -> TypeGuard[int]:
-    """Say whether a JSON value is a whole number."""
+    """Return whether a JSON value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -226,7 +231,7 @@ def _check_span(start: int, end: int, text: str, what: str, of: str) -> None:
 
 
 def _remedy(told: str, text: str, start: int) -> str:
-    """Say where a string really stands, at the place nearest to what was told."""
+    """Return how to correct an offset: the nearest place at which the string really stands."""
     places = [place.start() for place in re.finditer(re.escape(told), text)] if told else []
     if not places:
         return "it stands nowhere in it: correct it"
@@ -302,15 +307,24 @@ def _with_markers(text: str, key: str, fields: Mapping[str, Any]) -> str:
 
 
 def joined(turns: Iterable[str]) -> str:
-    """Write the turns of a conversation as one string, as requests have them: one turn a line.
+    r"""Return the turns of a conversation as one string, as requests have them: one turn a line.
 
     Line ends inside a turn become spaces.
+
+    Example:
+        >>> joined(["Hi!", "Hello\nthere."])
+        'Hi!\nHello there.'
     """
     return TURN_END.join(re.sub(r"\r\n|\r|\n", " ", turn) for turn in turns)
 
 
 def as_request(value: Any) -> str:
-    """Write a checked value of an input column as the one string that a model is asked with."""
+    r"""Return a checked value of an input column as the one string that a request holds.
+
+    Example:
+        >>> as_request(["Hi!", "Hello."])
+        'Hi!\nHello.'
+    """
     return joined(value) if isinstance(value, list) else str(value)
 
 

@@ -19,15 +19,20 @@ Record = TypeVar("Record")
 
 
 def names(package: str) -> list[str]:
-    """List a registry's entries by file name, sorted; imports none of them."""
+    """Return the names of a registry's entries, sorted; imports none of them.
+
+    Example:
+        >>> "trec" in names("pipelines.datasets")
+        True
+    """
     spec = importlib.util.find_spec(package)
     locations = spec.submodule_search_locations if spec else None
-    found = pkgutil.iter_modules(locations or [])
-    return sorted(m.name for m in found if not m.name.startswith("_"))
+    modules = pkgutil.iter_modules(locations or [])
+    return sorted(m.name for m in modules if not m.name.startswith("_"))
 
 
 def load(package: str, name: str, what: str) -> ModuleType:
-    """Import an entry of a registry, or an outsider's module by its dotted name.
+    """Return the module of an entry, or of an outsider by its dotted name, imported.
 
     Args:
         package: the registry's package, such as ``tfnlp.tasks``.
@@ -36,6 +41,10 @@ def load(package: str, name: str, what: str) -> ModuleType:
 
     Raises:
         UserError: no entry and no module has that name.
+
+    Example:
+        >>> load("pipelines", "errors", "module").__name__
+        'pipelines.errors'
     """
     known = names(package)
     entry = name.replace("-", "_")
@@ -68,12 +77,16 @@ def entry(package: str, name: str, record: type[Record]) -> Record:
 
     Raises:
         UserError: there is no such entry, or its module does not define it.
+
+    Example::
+
+        entry("tfnlp.strategies", "gan", Strategy).summary
     """
     module = load(package, name, record.__name__.lower())
-    found = getattr(module, record.__name__.upper(), None)
-    if not isinstance(found, record):
+    defined = getattr(module, record.__name__.upper(), None)
+    if not isinstance(defined, record):
         raise UserError(
             f"the module {module.__name__} defines no {record.__name__.upper()} "
             f"(a {record.__module__}.{record.__name__})"
         )
-    return found
+    return defined

@@ -81,7 +81,7 @@ def read(
     quarantine: Path | None = None,
     label_separator: str = "|",
 ) -> Rows:
-    """Read a whole file, plain or gzipped, for training or evaluation.
+    """Return the rows of a whole file, plain or gzipped, for training or evaluation.
 
     A row whose text or label is empty is a bad row; blank lines of plain text are none.
 
@@ -94,7 +94,7 @@ def read(
             found by name, then by alias, upper or lower case.
         on_bad_row: ``error`` stops at the first, ``skip`` leaves bad rows out, ``quarantine``
             also writes them to ``<file>.bad.jsonl`` (number, line, reason, raw).
-        quarantine: the folder of that file; beside ``path`` if not given.
+        quarantine: the folder of that file; that of ``path`` if not given.
         label_separator: between the labels in one cell of a ``labels`` column.
 
     Returns:
@@ -102,6 +102,11 @@ def read(
 
     Raises:
         UserError: the file cannot be read, lacks a column, holds no usable row, or a row is bad.
+
+    Example::
+
+        rows = read("reviews.csv", [Column("text", "text", "a review")], names={"text": "review"})
+        rows.columns["text"]
     """
     bad: list[BadRow] = []
     rows = Rows(str(path), {column.name: [] for column in columns}, [], bad)
@@ -141,7 +146,7 @@ def stream(
     empty_text: bool = True,
     report: Callable[[BadRow], None] = lambda bad: None,
 ) -> Iterator[Record]:
-    """Yield a file's rows one by one, in order and in constant memory.
+    r"""Yield a file's rows one by one, in order and in constant memory.
 
     Args:
         file: bytes; gzipped if ``source`` ends in ``.gz``.
@@ -160,6 +165,13 @@ def stream(
 
     Raises:
         UserError: as in `read`, but for a file without rows.
+
+    Example:
+        >>> import io
+        >>> columns = [Column("text", "text", "a review")]
+        >>> records = stream(io.BytesIO(b"Good.\nBad.\n"), columns, source="<stdin>", form="text")
+        >>> [record.values for record in records]
+        [{'text': 'Good.'}, {'text': 'Bad.'}]
     """
     form = form or format_of(Path(source))
     header, raws = raw_rows(file, form, source, blank_lines=empty_text)
@@ -191,14 +203,19 @@ def stream(
             else:
                 yield Record(raw.number, values, raw.fields)
         if on_bad_row == "quarantine" and rejected is None:
-            # The file of an earlier run would speak of rows that have been mended since.
+            # The file of an earlier run would list rows that have been fixed since.
             quarantine_path(source, quarantine).unlink(missing_ok=True)
     if keys is None and header:
         find_columns(header, columns, names or {}, source, flag)
 
 
 def quarantine_path(source: str, folder: Path | None = None) -> Path:
-    """Return where the bad rows of a source are written."""
+    """Return where the bad rows of a source are written.
+
+    Example:
+        >>> quarantine_path("data/reviews.csv").as_posix()
+        'data/reviews.csv.bad.jsonl'
+    """
     path = Path(source.strip("<>"))
     return (folder or path.parent) / f"{path.name}.bad.jsonl"
 
@@ -217,7 +234,7 @@ def find_columns(
     source: str,
     flag: str = "--{option}-column",
 ) -> dict[str, str]:
-    """Find a file's columns.
+    """Return which of a file's columns hold what is looked for.
 
     Args:
         header: the file's column names.
@@ -231,6 +248,11 @@ def find_columns(
 
     Raises:
         UserError: a column is not there.
+
+    Example:
+        >>> column = Column("text", "text", "a review", ("sentence", "review"))
+        >>> find_columns(["id", "Review"], [column], {}, "reviews.csv")
+        {'text': 'Review'}
     """
     found: dict[str, str | None] = {
         column.name: _match(header, names.get(column.name, column.name)) for column in columns
@@ -276,7 +298,7 @@ def _refuse_empty(
 
 
 def duplicates(a: Rows, b: Rows, keys: Sequence[str]) -> list[tuple[int, int]]:
-    """Find rows of ``b`` whose inputs also stand in ``a``: leakage between train and test.
+    """Return rows of ``b`` whose inputs also stand in ``a``: leakage between train and test.
 
     Texts are the same if they differ in white space and case only.
 
@@ -287,6 +309,12 @@ def duplicates(a: Rows, b: Rows, keys: Sequence[str]) -> list[tuple[int, int]]:
 
     Returns:
         Row numbers (in ``a``, in ``b``), one pair for each such row of ``b``, in its order.
+
+    Example:
+        >>> train = Rows("train", {"text": ["Good.", "Bad."]}, [1, 2])
+        >>> test = Rows("test", {"text": ["bad."]}, [1])
+        >>> duplicates(train, test, ["text"])
+        [(2, 1)]
     """
     first: dict[tuple[str, ...], int] = {}
     for number, row in _normalised(a, keys):

@@ -26,15 +26,17 @@ _SPLIT_NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
 
 
 def dataset_names() -> list[str]:
-    """List the built-in data sets as users write them; imports none of them."""
+    """Return the names of the built-in data sets as users write them; imports none of them.
+
+    Example:
+        >>> "trec" in dataset_names()
+        True
+    """
     return [name.replace("_", "-") for name in discover.names(_FOLDER)]
 
 
 def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Rows]:
-    """Read a data set, which the first call fetches and prepares in the cache.
-
-    ``load_dataset("trec")["train"].columns`` is
-    ``{"text": ["How did serfdom develop ...", ...], "label": ["DESC", ...]}``.
+    """Return the rows of a data set, which the first call fetches and prepares in the cache.
 
     Args:
         name: a built-in data set, an outsider's module that holds a TFDS builder
@@ -50,6 +52,11 @@ def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Ro
 
     Raises:
         UserError: no such data set, or it cannot be fetched, prepared or written.
+
+    Example::
+
+        load_dataset("trec")["train"].columns
+        # {"text": ["How did serfdom develop ...", ...], "label": ["DESC", ...]}
     """
     builder = _from_tfds(name) if name.startswith(_TFDS) else _built_in(name)
     names = {_SPLIT_NAMES.get(own, own): own for own in builder.info.splits}

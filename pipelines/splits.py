@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, OnBadRow, Rows, duplicates, find_columns, read
 from pipelines.sources import load_dataset
 
-# Numbers of at most so many different values are divided like labels.
+# Numbers of at most this many different values are divided like labels.
 GRADES = 100
 
 
@@ -24,7 +24,7 @@ class Splits:
     Attributes:
         train: what the model learns from.
         validation: what decides when to stop, and calibrates.
-        test: what it is judged by once, at the end; None if there is none.
+        test: what it is evaluated on once, at the end; None if there is none.
         warnings: sentences the user should read.
     """
 
@@ -41,7 +41,12 @@ def from_files(
     on_bad_row: OnBadRow,
     label_separator: str,
 ) -> dict[str, Rows]:
-    """Read the files of some splits: split name -> path."""
+    """Return the rows of the files of some splits: split name -> path.
+
+    Example::
+
+        from_files({"train": "train.csv"}, columns, {}, "error", "|")["train"]
+    """
     return {
         split: read(
             path, columns, names=names, on_bad_row=on_bad_row, label_separator=label_separator
@@ -58,17 +63,21 @@ def from_dataset(
     label_separator: str,
     training: bool = True,
 ) -> dict[str, Rows]:
-    """Read the splits of a data set, with its features under the task's column names.
+    """Return the splits of a data set, with its features under the task's column names.
 
     Raises:
         UserError: it cannot be used; ``training`` says whether it must have a split to train with.
+
+    Example::
+
+        from_dataset("trec", columns, {}, "error", "|")["train"]
     """
     splits = load_dataset(name)
     if training and "train" not in splits:
-        there = ", ".join(splits)
+        others = ", ".join(splits)
         raise UserError(
-            f"the data set {name} has no split to train with, only {there} (judge a model on it: "
-            f"python -m tfnlp.evaluate MODEL --dataset {name})"
+            f"the data set {name} has no split to train with, only {others} (evaluate a model on "
+            f"it: python -m tfnlp.evaluate MODEL --dataset {name})"
             if splits
             else f"the data set {name} has no split named train, validation or test"
         )
@@ -119,6 +128,13 @@ def divide(
 
     Raises:
         UserError: there are too few rows to divide.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a", "b"] * 10}, list(range(1, 21)))
+        >>> column = Column("label", "label", "a label")
+        >>> train, validation = divide({"train": rows}, [column], 0.1, 0)
+        >>> len(train), len(validation)
+        (18, 2)
     """
     train = read_rows["train"]
     if "validation" in read_rows:
@@ -184,6 +200,11 @@ def limited(rows: Rows, targets: Sequence[Column], limit: int | None, seed: int)
     """Return at most ``limit`` rows, drawn by the seed, in their old order.
 
     Where a label would be missing, a row that has it is drawn first.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a"] * 9 + ["b"]}, list(range(1, 11)))
+        >>> limited(rows, [Column("label", "label", "a label")], 2, 0).columns["label"]
+        ['a', 'b']
     """
     if limit is None or limit >= len(rows):
         return rows
@@ -200,7 +221,13 @@ def limited(rows: Rows, targets: Sequence[Column], limit: int | None, seed: int)
 
 
 def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:
-    """Warn of rows of validation or test whose inputs also stand in train."""
+    """Return a warning for each split of which rows also stand in train.
+
+    Example:
+        >>> rows = Rows("a.csv", {"text": ["Good."]}, [1])
+        >>> leakage({"train": rows}, ["text"])
+        []
+    """
     warnings = []
     for split in ("validation", "test"):
         if split in found:
@@ -215,7 +242,12 @@ def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:
 
 
 def evenly(rows: int, wanted: int) -> list[int]:
-    """Return the places of so many of N rows, evenly spaced."""
+    """Return the indices of this many of N rows, evenly spaced.
+
+    Example:
+        >>> evenly(9, 3)
+        [0, 4, 8]
+    """
     last = rows - 1
     count = min(rows, wanted)
     return [round(i * last / max(count - 1, 1)) for i in range(count)]

@@ -20,7 +20,7 @@ _SPOKEN = ("Azure-1", "Bronze-2", "Coral-3", "Denim-4", "Ebony-5")  # in no temp
 
 
 def derive(template: str, **special_tokens: str) -> dict[str, Any]:
-    """Find the fixed strings that a chat template puts around turns.
+    """Return the fixed strings that a chat template puts around turns.
 
     Args:
         template: in Jinja, as Hugging Face's ``apply_chat_template`` renders it.
@@ -33,6 +33,12 @@ def derive(template: str, **special_tokens: str) -> dict[str, Any]:
 
     Raises:
         UserError: the template does more than that, or fails.
+
+    Example:
+        >>> template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+        >>> template += "{% if add_generation_prompt %}<assistant>{% endif %}"
+        >>> derive(template)["user"]
+        ['<user>', '</s>']
     """
     render = _renderer(template, special_tokens)
     first, answer, second = _SPOKEN[:3]
@@ -63,7 +69,13 @@ def derive(template: str, **special_tokens: str) -> dict[str, Any]:
 
 
 def concatenated(strings: dict[str, Any], turns: Sequence[str]) -> str:
-    """Write a conversation, the user's turn first, in the format that :func:`derive` found."""
+    """Return a conversation, the user's turn first, in the format that :func:`derive` found.
+
+    Example:
+        >>> strings = {"begin": "<s>", "user": ["Q: ", " "], "assistant": ["A: ", "</s>"]}
+        >>> concatenated(strings, ["Hi!", "Hello."])
+        '<s>Q: Hi! A: Hello.</s>'
+    """
     roles = (("user", "assistant")[i % 2] for i in range(len(turns)))
     spoken = (turn.join(strings[role]) for turn, role in zip(turns, roles, strict=False))
     begin: str = strings["begin"]
@@ -71,7 +83,7 @@ def concatenated(strings: dict[str, Any], turns: Sequence[str]) -> str:
 
 
 def load(folder: Path) -> dict[str, Any] | None:
-    """Load the strings of a model's chat template.
+    r"""Return the strings of a model's chat template.
 
     Args:
         folder: with chat.json, or in Hugging Face layout (chat_template.jinja, or chat_template
@@ -82,6 +94,10 @@ def load(folder: Path) -> dict[str, Any] | None:
 
     Raises:
         UserError: a file of these is no JSON.
+
+    Example::
+
+        load(Path("smollm2"))["assistant"]  # ["<|im_start|>assistant\n", "<|im_end|>\n"]
     """
     if (folder / STRINGS).exists():
         return _json(folder / STRINGS)
@@ -129,7 +145,7 @@ def _renderer(template: str, special_tokens: dict[str, str]) -> Callable[[Sequen
 
 
 def _around(text: str, inside: str) -> tuple[str, str]:
-    """Return what stands before and behind a text that is there once."""
+    """Return what stands before and after a text that is there once."""
     if text.count(inside) != 1:
         raise ValueError(f"it shows a turn {text.count(inside)} times")
     before, _, after = text.partition(inside)

@@ -4,7 +4,7 @@
 (Wu and He 2019, "Enriching pre-trained language model with entity information for relation
 classification", section 3.2, https://arxiv.org/abs/1905.08284; the input format is that of
 SemEval-2010 task 8). ``$`` and ``#`` stand in almost every vocabulary; those of the text itself
-mark nothing, as the arguments' tokens are told apart by a mask of their own.
+mark nothing, as the arguments' tokens are distinguished by a mask of their own.
 
 Dimensions: B batch, T tokens.
 """
@@ -20,7 +20,12 @@ _CUT = "\U0010ffff"  # no character; where the parts of a text meet
 
 
 def is_marked(texts: tf.Tensor) -> tf.Tensor:
-    """Say of strings (B,) whether each has both arguments, side by side: bool (B,)."""
+    """Return whether each of strings (B,) has both arguments, side by side: bool (B,).
+
+    Example::
+
+        is_marked(tf.constant(["<e1>Ada</e1> met <e2>Charles</e2>", "Ada"]))  # [True, False]
+    """
     one = tf.strings.regex_full_match(texts, "(?s).*<e1>.+</e1>.*<e2>.+</e2>.*")
     two = tf.strings.regex_full_match(texts, "(?s).*<e2>.+</e2>.*<e1>.+</e1>.*")
     return one | two
@@ -29,7 +34,7 @@ def is_marked(texts: tf.Tensor) -> tf.Tensor:
 def encode(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Tokenize texts with two marked arguments.
+    """Return the tokens of texts with two marked arguments.
 
     A text that is too long loses first what stands far from its arguments on the left and right,
     then the middle of what stands between them, and then the ends of the arguments.
@@ -44,6 +49,10 @@ def encode(
         ``token_ids``, ``segment_ids``, ``padding_mask``, and ``head`` and ``tail``, which are 1
         on the tokens of the first and of the second argument: int32 (B, T) each. And how many
         tokens were cut from each row, int64 (B,).
+
+    Example::
+
+        features, lost = encode(tokenizer, tf.constant(["<e1>Ada</e1> met <e2>Bob</e2>"]), 64)
     """
     turned = tf.strings.regex_full_match(texts, "(?s).*<e2>.*<e1>.*")
     parts = _parts(tokenizer, texts)
@@ -84,7 +93,7 @@ def encode(
 
 
 def _kept(whole: tf.Tensor, room: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Say what is kept of each part: the places from ``begin`` to ``near``, and from ``far`` on.
+    """Return what is kept of each part: the places from ``begin`` to ``near``, and from ``far`` on.
 
     Args:
         whole: tokens of each part, int64 (B, 5).

@@ -31,7 +31,12 @@ _IDEOGRAPHS = re.compile(
 
 @tf.autograph.experimental.do_not_convert  # plain Python, over all pieces
 def ordinary(tokenizer: Tokenizer) -> np.ndarray:
-    """Say of each piece whether it can be masked and guessed, bool (V,): special ones cannot."""
+    """Return whether each piece can be masked and guessed, bool (V,); special ones cannot.
+
+    Example::
+
+        ordinary(tokenizer)[tokenizer.pad_id]  # False
+    """
     pieces = tokenizer.pieces()
     special = {tokenizer.pad_id, tokenizer.start_id, tokenizer.end_id}
     special |= {tokenizer.unknown_id, tokenizer.mask_id}
@@ -46,10 +51,14 @@ def ordinary(tokenizer: Tokenizer) -> np.ndarray:
 
 @tf.autograph.experimental.do_not_convert  # plain Python, over all pieces
 def begins_word(tokenizer: Tokenizer) -> np.ndarray:
-    """Say of each piece whether it begins a word, bool (V,).
+    """Return whether each piece begins a word, bool (V,).
 
     In WordPiece those without ``##``; in SentencePiece those with ``▁``, and those with an
     ideograph, which stand for themselves.
+
+    Example::
+
+        begins_word(tokenizer)[tokenizer.pieces().index("##ing")]  # False
     """
     if tokenizer.kind == "wordpiece":
         return np.array([not piece.startswith("##") for piece in tokenizer.pieces()])
@@ -66,7 +75,7 @@ def mask(
     rate: float,
     whole_words: bool,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Choose tokens, hide them, and say what they were.
+    """Return blocks with some tokens hidden, and what the hidden ones were.
 
     Every block has as many chosen tokens as its share says, at least one; whole words are taken
     until there are enough, so a last one of several pieces may exceed it.
@@ -81,6 +90,10 @@ def mask(
     Returns:
         The blocks with what is hidden replaced, and the labels: the hidden pieces, NOTHING at
         all other places; int32 (B, T) each.
+
+    Example::
+
+        hidden, labels = mask(tokenizer, blocks, seeds, rate=0.15, whole_words=True)
     """
     random = _uniform(seed, tf.shape(token_ids)[1])
     can = ordinary(tokenizer)
@@ -92,18 +105,18 @@ def mask(
     chosen = _chosen(random[:, 0], maskable, heads, rate)
     pieces = tf.constant(np.flatnonzero(can), tf.int32)
     count = tf.cast(tf.shape(pieces)[0], tf.float32)
-    place = tf.minimum(tf.cast(random[:, 2] * count, tf.int32), tf.shape(pieces)[0] - 1)
+    which = tf.minimum(tf.cast(random[:, 2] * count, tf.int32), tf.shape(pieces)[0] - 1)
     kind = random[:, 1]
     hidden = tf.where(
         kind < MASKED,
         tokenizer.mask_id,
-        tf.where(kind < MASKED + RANDOM, tf.gather(pieces, place), token_ids),
+        tf.where(kind < MASKED + RANDOM, tf.gather(pieces, which), token_ids),
     )
     return tf.where(chosen, hidden, token_ids), tf.where(chosen, token_ids, NOTHING)
 
 
 def compact(values: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
-    """Keep what stands at the flagged places.
+    """Return what stands at the flagged positions, in rows as short as can be.
 
     Args:
         values: (B, T) or (B, T, H).
@@ -112,6 +125,10 @@ def compact(values: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
     Returns:
         (B, P) or (B, P, H) in the order of the places, P being the most that a row has; a row
         with fewer ends in values of other places.
+
+    Example::
+
+        compact(tf.constant([[5, 6, 7]]), tf.constant([[1, 0, 1]]))  # [[5, 7]]
     """
     most = tf.reduce_max(tf.reduce_sum(flags, 1))
     places = tf.argsort(1 - flags, stable=True)[:, :most]
@@ -119,7 +136,7 @@ def compact(values: tf.Tensor, flags: tf.Tensor) -> tf.Tensor:
 
 
 def tokenize_marked(tokenizer: Tokenizer, texts: tf.Tensor) -> tf.RaggedTensor:
-    """Tokenize texts in which ``[MASK]``, or the tokenizer's own mask, stands for a gap.
+    """Return the tokens of texts in which ``[MASK]``, or the tokenizer's own mask, marks gaps.
 
     Args:
         tokenizer: the vocabulary.
@@ -127,6 +144,10 @@ def tokenize_marked(tokenizer: Tokenizer, texts: tf.Tensor) -> tf.RaggedTensor:
 
     Returns:
         (B, tokens) int32, the mask's id in each gap.
+
+    Example::
+
+        tokenize_marked(tokenizer, tf.constant(["Paris is in [MASK]."]))
     """
     own = tokenizer.pieces()[tokenizer.mask_id]
     texts = tf.strings.regex_replace(texts, re.escape(own), "[MASK]")
@@ -146,7 +167,7 @@ def tokenize_marked(tokenizer: Tokenizer, texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def _is_control(piece: str) -> bool:
-    """Say whether a piece is a mark such as ``<s>``, which no text gives."""
+    """Return whether a piece is a mark such as ``<s>``, which no text gives."""
     return re.fullmatch(r"<[^<>\s]+>", piece) is not None
 
 

@@ -1,7 +1,7 @@
 """Texts -> blocks of token ids without padding, for training on plain text.
 
 Source: Liu et al. 2019, "RoBERTa", section 4.2, FULL-SENTENCES
-    (https://arxiv.org/abs/1907.11692): an input is filled with text that goes on across the ends
+    (https://arxiv.org/abs/1907.11692): an input is filled with text that continues across the ends
     of documents, which a separator marks.
 
 Dimensions: N blocks, T tokens.
@@ -21,7 +21,7 @@ _TEXTS = 1024  # tokenized at a time
 
 
 def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndarray:
-    """Join texts by separators and cut the result into blocks.
+    """Return texts joined by separators and cut into blocks.
 
     Args:
         tokenizer: the vocabulary.
@@ -32,6 +32,10 @@ def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndar
         int32 (N, T), each ``[CLS] tokens [SEP]``. A text that is longer than what is left of a
         block runs on in the next. The last block alone ends in padding, and there is none if no
         text has a token.
+
+    Example::
+
+        pack(tokenizer, ["One text.", "Another."], 128)  # int32 (N, 128)
     """
     stream = _joined(tokenizer, texts, [tokenizer.end_id])[:-1]
     room = max_length - 2
@@ -48,13 +52,13 @@ def pack(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> np.ndar
     return blocks
 
 
-def _joined(tokenizer: Tokenizer, texts: Sequence[str], behind: Sequence[int]) -> np.ndarray:
-    """Return the tokens of all texts, int32, fixed ones behind each that has any."""
+def _joined(tokenizer: Tokenizer, texts: Sequence[str], after: Sequence[int]) -> np.ndarray:
+    """Return the tokens of all texts, int32, fixed ones after each that has any."""
     parts = [np.empty(0, np.int32)]
     for start in range(0, len(texts), _TEXTS):
         ids = tokenizer.tokenize(tf.constant(texts[start : start + _TEXTS], tf.string))
         ids = tf.ragged.boolean_mask(tf.cast(ids, tf.int32), ids.row_lengths() > 0)
-        ends = tf.repeat(tf.constant([list(behind)], tf.int32), ids.nrows(), 0)
+        ends = tf.repeat(tf.constant([list(after)], tf.int32), ids.nrows(), 0)
         parts.append(tf.concat([ids, ends], 1).flat_values.numpy())
     return np.concatenate(parts)
 
@@ -62,18 +66,22 @@ def _joined(tokenizer: Tokenizer, texts: Sequence[str], behind: Sequence[int]) -
 def stream(
     tokenizer: Tokenizer, texts: Sequence[str], length: int, *, start: int, between: Sequence[int]
 ) -> np.ndarray:
-    """Join texts and cut them into blocks of which each token is to be predicted once.
+    """Return joined texts cut into blocks of which each token is to be predicted once.
 
     Args:
         tokenizer: the vocabulary.
         texts: in the order in which they are joined.
         length: T, tokens that a model reads at once.
         start: the token before the first text.
-        between: the tokens behind each text.
+        between: the tokens after each text.
 
     Returns:
         int32 (N, T + 1): the last token of a block is the first of the next; the last block is
         filled up with `masking.NOTHING`.
+
+    Example::
+
+        stream(tokenizer, texts, 128, start=tokenizer.end_id, between=[tokenizer.end_id])
     """
     joined = np.concatenate([np.array([start], np.int32), _joined(tokenizer, texts, between)])
     count = -(-(len(joined) - 1) // length)
@@ -87,7 +95,7 @@ def stream(
 def single(
     tokenizer: Tokenizer, pieces: tf.RaggedTensor, max_length: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Make a row of each text instead: ``[CLS] tokens [SEP]``, cut to a length, padded.
+    """Return a row for each text instead: ``[CLS] tokens [SEP]``, cut to a length, padded.
 
     Args:
         tokenizer: the vocabulary.
@@ -96,6 +104,10 @@ def single(
 
     Returns:
         Ids and padding mask, int32 (B, T), and how many tokens were cut, int64 (B,).
+
+    Example::
+
+        ids, mask, lost = single(tokenizer, tokenizer.tokenize(texts), 128)
     """
     kept = pieces[:, : max_length - 2]
     edge = [pieces.nrows(), 1]

@@ -37,7 +37,12 @@ class Template:
 
 
 def template(tokenizer: Tokenizer, chat: Mapping[str, Any] | None) -> Template:
-    """Turn a template's strings, as `pipelines.encoding.chat` gives them, into tokens."""
+    """Return a template's strings, as `pipelines.encoding.chat` gives them, as tokens.
+
+    Example::
+
+        form = template(tokenizer, chat.load(folder))  # None: one turn a line
+    """
     chat = chat or PLAIN
 
     def around(role: str) -> tuple[np.ndarray, np.ndarray]:
@@ -54,29 +59,44 @@ def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
     """Tokenize a string in which special tokens are meant, int32."""
     with tf.init_scope():
         pieces = tokenizer.pieces()
-        found: list[int] = []
+        ids: list[int] = []
         for part in re.split(r"(<[^<>\s]+>)", text):
             if re.fullmatch(r"<[^<>\s]+>", part) and part in pieces:
-                found.append(pieces.index(part))
+                ids.append(pieces.index(part))
             elif part:
-                found += tokenizer.tokenize(tf.constant([part]))[0].numpy().tolist()
-    return np.array(found, np.int32)
+                ids += tokenizer.tokenize(tf.constant([part]))[0].numpy().tolist()
+    return np.array(ids, np.int32)
 
 
 def document_id(tokenizer: Tokenizer) -> int:
-    """Return the token that stands between documents: GPT-2's, or else the end of a text."""
+    """Return the token between documents: GPT-2's, or else the end of a text.
+
+    Example::
+
+        document_id(tokenizer)  # that of "<|endoftext|>"
+    """
     pieces = tokenizer.pieces()
     return pieces.index(_DOCUMENT) if _DOCUMENT in pieces else tokenizer.end_id
 
 
 def line_ids(tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens of a line's end, or of a document's where there are none."""
+    """Return the tokens of a line's end, or of a document's where there are none.
+
+    Example::
+
+        line_ids(tokenizer)  # [198] of GPT-2
+    """
     ids: list[int] = _ids(tokenizer, "\n").tolist()
     return ids or [document_id(tokenizer)]
 
 
 def turns(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Split conversations, string (B,), one turn a line, into turns, ragged (B, N)."""
+    r"""Return the turns of conversations, string (B,), one turn a line: ragged (B, N).
+
+    Example::
+
+        turns(tf.constant(["Hi!\nHello."]))  # [["Hi!", "Hello."]]
+    """
     lines = tf.strings.split(texts, "\n")
     return tf.ragged.boolean_mask(lines, tf.strings.strip(lines) != "")
 
@@ -88,7 +108,7 @@ def ask(
     max_length: int,
     keep: Literal["first", "last"],
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Put turns between a template's tokens, ready for the model's answer.
+    """Return turns between a template's tokens, ready for the model's answer.
 
     Args:
         tokenizer: the vocabulary.
@@ -99,10 +119,14 @@ def ask(
 
     Returns:
         Ids, ragged int32 (B, None), and how many tokens were left out, int64 (B,).
+
+    Example::
+
+        ids, lost = ask(tokenizer, form, turns(texts), 256, "last")
     """
     counts = said.row_lengths()
-    place = tf.ragged.range(counts).flat_values
-    from_end = tf.gather(counts, said.value_rowids()) - 1 - place
+    turn = tf.ragged.range(counts).flat_values
+    from_end = tf.gather(counts, said.value_rowids()) - 1 - turn
     mine = from_end % 2 == 1
     ids = tf.cast(tokenizer.tokenize(said.flat_values), tf.int32)
 
@@ -118,16 +142,21 @@ def ask(
 def between(
     before: Sequence[int] | np.ndarray,
     ids: tf.RaggedTensor,
-    behind: Sequence[int] | np.ndarray,
+    after: Sequence[int] | np.ndarray,
     max_length: int,
     keep: Literal["first", "last"],
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Cut rows of ids and put fixed ones around them; the arguments are those of :func:`ask`."""
-    room = max(max_length - len(before) - len(behind), 0)
+    """Return rows of ids, cut, between fixed ones; the arguments are those of :func:`ask`.
+
+    Example::
+
+        between([1], tf.ragged.constant([[5, 6, 7]]), [2], 4, "first")  # [[1, 5, 6, 2]], [1]
+    """
+    room = max(max_length - len(before) - len(after), 0)
     kept = ids[:, :room] if keep == "first" else sequences.tail(ids, room)
     lost = tf.cast(ids.row_lengths() - kept.row_lengths(), tf.int64)
     edges = [
         tf.repeat(tf.constant(np.asarray(edge, np.int32))[None], ids.nrows(), 0)
-        for edge in (before, behind)
+        for edge in (before, after)
     ]
     return tf.concat([edges[0], kept, edges[1]], 1), lost

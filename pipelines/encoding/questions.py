@@ -1,4 +1,4 @@
-"""Questions beside windows of a text: tokens in, and parts of the text out.
+"""Questions joined with windows of a text: tokens in, and parts of the text out.
 
 A window is ``[CLS] question [SEP] part of the context [SEP]`` (Devlin et al. 2019, "BERT",
 section 4.2, https://arxiv.org/abs/1810.04805), with the separators and segments of the tokenizer.
@@ -32,7 +32,7 @@ def encode(
     max_question_length: int,
     overlap: int,
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Join each question with as many windows as its context needs.
+    """Return each question joined with as many windows as its context needs.
 
     Args:
         tokenizer: the vocabulary.
@@ -48,6 +48,12 @@ def encode(
         Offsets: ``places``, int32 (B, W, T), which token of its context stands there, -1 where
         none does; ``starts`` and ``ends``, int32 (B, L), of the context's tokens [bytes of the
         context as given]; ``lost``, int64 (B,), tokens cut from the question.
+
+    Example::
+
+        features, offsets = encode(
+            tokenizer, question, context, max_length=384, max_question_length=64, overlap=128
+        )
     """
     asked = tokenizer.tokenize(question)
     ids, starts, ends = tokenizer.tokenize_with_offsets(context)
@@ -85,7 +91,7 @@ def _places(inside: tf.Tensor, begin: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Make room for the question in a layout.
 
     Args:
-        inside: int32 (B, W, S), the token at each place behind the question, or -1.
+        inside: int32 (B, W, S), the token at each position after the question, or -1.
         begin: int32 (B, 1, 1), where that part of the window begins.
 
     Returns:
@@ -108,7 +114,7 @@ def positions(
     features: Mapping[str, tf.Tensor],
     offsets: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
-    """Find the first of a row's right answers that lies wholly in each window.
+    """Return the first of a row's right answers that lies wholly in each window.
 
     Args:
         begins: int32 (B, A), where the answers begin [bytes of the context].
@@ -119,6 +125,10 @@ def positions(
     Returns:
         int32 (B, W, 2), its first and last token's places in the window; 0, the place of [CLS],
         where there is none, and -1 in windows that the row does not need.
+
+    Example::
+
+        positions(raw["answers/start"], raw["answers/end"], features, offsets)
     """
     starts, ends = offsets["starts"][:, None, :], offsets["ends"][:, None, :]
     begin, finish = (
@@ -148,7 +158,7 @@ def answers(
     longest: int,
     threshold: float | None,
 ) -> dict[str, tf.Tensor]:
-    """Find each context's best part, or none.
+    """Return each context's best part, or none.
 
     Args:
         context: string (B,).
@@ -162,6 +172,10 @@ def answers(
     Returns:
         ``answer`` string (B,), ``start``, ``end`` int32 (B,) [characters], ``score``,
         ``no_answer``, ``null_margin`` float32 (B,), as tfnlp.tasks.extractive_qa describes.
+
+    Example::
+
+        answers(context, logits, offsets, longest=30, threshold=0.0)["answer"]
     """
     places, starts, ends = offsets["places"], offsets["starts"], offsets["ends"]
     parts, base = _parts(logits, places, longest)
@@ -199,7 +213,7 @@ def answers(
 def _parts(logits: tf.Tensor, places: tf.Tensor, longest: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Score all parts of the contexts of at most ``longest`` tokens.
 
-    Only windows with context are looked at, and tokens of all rows stand one behind the other:
+    Only windows with context are looked at, and tokens of all rows stand one after the other:
     one long text among short ones costs no more than its own length.
 
     Returns:

@@ -19,7 +19,12 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 
 
 def special_tokens(tokenizer: Tokenizer, texts: int) -> int:
-    """Count the special tokens around one or two texts [tokens]."""
+    """Return how many special tokens go around one or two texts.
+
+    Example::
+
+        special_tokens(tokenizer, 2)  # 3 of BERT: [CLS] a [SEP] b [SEP]
+    """
     return 2 + (tokenizer.pair_separators if texts == 2 else 0)
 
 
@@ -30,7 +35,7 @@ def encode(
     windows: int = 1,
     overlap: int = 0,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Tokenize one or two texts a row and join them with special tokens.
+    """Return one or two texts a row as tokens joined with special tokens.
 
     A first text of two keeps at most half of the room. What does not fit in ``windows`` windows
     of ``max_length`` tokens is cut from the end of the last text.
@@ -47,6 +52,10 @@ def encode(
         longest row; with ``windows`` above 1 each is (B, W, T), and a window that a row does
         not need has a padding mask of zeros. And how many tokens were cut from each row,
         int64 (B,).
+
+    Example::
+
+        features, lost = encode(tokenizer, [premise, hypothesis], 128)
     """
     pieces = [tf.cast(tokenizer.tokenize(text), tf.int32) for text in texts]
     last, rows = pieces[-1], pieces[-1].nrows()
@@ -66,7 +75,7 @@ def encode(
     for window in range(windows):
         begin = window * step
         body = tf.concat([head, _slice(last, begin, span), end], 1)
-        # A further window is needed where the text goes on past the one before.
+        # A further window is needed where the text continues past the one before.
         needed = (last.row_lengths() > begin - step + span) | (window == 0)
         parts.append(_slice(body, 0, tf.where(needed, body.row_lengths(), 0)))
     segment = tokenizer.segment_of_second if len(pieces) == 2 else 0

@@ -24,7 +24,7 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 def source(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Encode what is read, ``[CLS] tokens [SEP]``, cut at its end; T5 has no ``[CLS]``.
+    """Return what is read, ``[CLS] tokens [SEP]``, cut at its end; T5 has no ``[CLS]``.
 
     Args:
         tokenizer: the vocabulary.
@@ -34,6 +34,10 @@ def source(
     Returns:
         ``token_ids``, ``segment_ids``, ``padding_mask``, each int32 (B, T), padded to the longest
         row, and how many tokens were cut from each row, int64 (B,).
+
+    Example::
+
+        features, lost = source(tokenizer, texts, 128)
     """
     if _begin(tokenizer):
         return segments.encode(tokenizer, [texts], max_length)
@@ -46,7 +50,7 @@ def source(
 def history(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Encode conversations, ``[CLS] t1 [SEP] t2 [SEP] ... tn [SEP]``.
+    r"""Return conversations as ``[CLS] t1 [SEP] t2 [SEP] ... tn [SEP]``.
 
     What does not fit is cut from the beginning: an answer depends on the last turns most.
 
@@ -60,6 +64,10 @@ def history(
         ``token_ids``, ``segment_ids`` (all 0), ``padding_mask``, each int32 (B, T), padded to the
         longest row, and how many tokens were cut from each row, separators of turns among them,
         int64 (B,).
+
+    Example::
+
+        features, lost = history(tokenizer, tf.constant(["Hi!\nHello."]), 128)
     """
     lines = tf.strings.regex_replace(tf.strings.strip(texts), rf"\s*{TURN_END}\s*", TURN_END)
     turns = tf.strings.split(lines, TURN_END)
@@ -95,7 +103,7 @@ def _begin(tokenizer: Tokenizer) -> list[int]:
 def target(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Encode what is to be written, as the decoder reads it and as it must say it.
+    """Return what is to be written, as the decoder reads it and as it must predict it.
 
     Args:
         tokenizer: the vocabulary.
@@ -107,6 +115,10 @@ def target(
         Inputs, int32 (B, U), ``start y1 ... yn`` and padding; labels, int32 (B, U), ``y1 ... yn
         end``, and NOTHING (-1) where nothing is to be said; and how many tokens were cut from
         each row, int64 (B,).
+
+    Example::
+
+        decoder_ids, labels, lost = target(tokenizer, texts, 64)
     """
     pieces = tf.cast(tokenizer.tokenize(texts), tf.int32)
     kept = pieces[:, : max_length - 1]
@@ -121,6 +133,10 @@ def target(
 def start_id(tokenizer: Tokenizer) -> int:
     """Return the token that a target begins with: the tokenizer's start, or padding if none.
 
+    Example::
+
+        start_id(tokenizer)  # tokenizer.start_id, of T5 tokenizer.pad_id
+
     Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified
         Text-to-Text Transformer" (https://arxiv.org/abs/1910.10683), whose T5 has no start and
         begins with padding.
@@ -130,7 +146,7 @@ def start_id(tokenizer: Tokenizer) -> int:
 
 
 def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:
-    """Keep the last tokens of each row.
+    """Return the last tokens of each row.
 
     Args:
         ids: ragged (B, tokens).
@@ -138,6 +154,10 @@ def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:
 
     Returns:
         Ragged (B, tokens), of the same dtype.
+
+    Example::
+
+        tail(tf.ragged.constant([[5, 6, 7], [8]]), 2)  # [[6, 7], [8]]
     """
     lengths = ids.row_lengths()
     first = lengths - tf.cast(room, tf.int64)  # below 0 where all of a row is kept
@@ -149,7 +169,7 @@ def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:
 def rounded(
     features: Mapping[str, tf.Tensor], pad_id: int, multiple: int = 8
 ) -> dict[str, tf.Tensor]:
-    """Pad the last axis of every tensor to the next multiple, so that few shapes are met.
+    """Return tensors with the last axis padded to the next multiple, so that shapes are few.
 
     Sources and targets are rounded each by their own length: kernels are built for few pairs of
     lengths in place of one for every batch.
@@ -159,6 +179,10 @@ def rounded(
             end in ``_ids`` with the pad id (but ``segment_ids`` with 0), others with 0.
         pad_id: the tokenizer's.
         multiple: of which the new lengths are multiples [tokens].
+
+    Example::
+
+        rounded({"token_ids": ids, "labels": labels}, tokenizer.pad_id)
     """
     padded = {}
     for name, value in features.items():

@@ -17,7 +17,7 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 def rows(
     tokenizer: Tokenizer, texts: Sequence[str], length: int, *, start: int, end: int
 ) -> np.ndarray:
-    """Put each text between a start and an end.
+    """Return each text between a start and an end.
 
     Args:
         tokenizer: the vocabulary.
@@ -25,10 +25,14 @@ def rows(
         length: T, the most tokens of a text, its end among them [tokens]. Of a longer one the
             first are kept, without an end: a model must not learn to stop there.
         start: the token before each text.
-        end: the token behind it.
+        end: the token after it.
 
     Returns:
         int32 (N, T + 1), filled up with `masking.NOTHING`.
+
+    Example::
+
+        rows(tokenizer, texts, 32, start=tokenizer.start_id, end=tokenizer.end_id)
     """
     if not len(texts):
         return np.empty((0, length + 1), np.int32)
@@ -36,5 +40,5 @@ def rows(
     ids = tf.ragged.boolean_mask(ids, ids.row_lengths() > 0)
     edge = [ids.nrows(), 1]
     whole = tf.concat([tf.fill(edge, start), ids, tf.fill(edge, end)], 1)[:, : length + 1]
-    found: np.ndarray = whole.to_tensor(NOTHING, shape=[None, length + 1]).numpy()
-    return found
+    padded: np.ndarray = whole.to_tensor(NOTHING, shape=[None, length + 1]).numpy()
+    return padded

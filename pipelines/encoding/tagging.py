@@ -21,7 +21,7 @@ _BEYOND = 2**31 - 1
 def encode(
     tokenizer: Tokenizer, strings: tf.Tensor, max_length: int, overlap: int
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Lay texts out in as many windows as it takes; a word is read where it has most context.
+    """Return texts in as many windows as it takes; a word is read where it has most context.
 
     Args:
         tokenizer: the vocabulary.
@@ -34,22 +34,26 @@ def encode(
         ``count`` int32 (B,), ``starts`` and ``ends`` int32 (B, N) [bytes], the ``window`` and
         the ``place`` in it of their first piece, int32 (B, N), zeros beyond a row's count; and
         ``lost``, int64 (B,), zeros: nothing is cut. N is at least 1.
+
+    Example::
+
+        features, offsets = encode(tokenizer, texts, 128, 32)
     """
-    found = words.split(tokenizer, strings)
-    lengths = tf.cast(found.ids.row_lengths(), tf.int32)
+    split = words.split(tokenizer, strings)
+    lengths = tf.cast(split.ids.row_lengths(), tf.int32)
     span = max_length - 2
     places = windows.layout(lengths, span, overlap)
-    heads = _dense(found.heads)
+    heads = _dense(split.heads)
     window, place = _best_window(heads, lengths[:, None], span, windows.stride(span, overlap))
     offsets = {
-        "count": tf.cast(found.starts.row_lengths(), tf.int32),
-        "starts": _dense(found.starts),
-        "ends": _dense(found.ends),
+        "count": tf.cast(split.starts.row_lengths(), tf.int32),
+        "starts": _dense(split.starts),
+        "ends": _dense(split.ends),
         "window": window,
         "place": place,
         "lost": tf.zeros_like(lengths, tf.int64),
     }
-    return _features(tokenizer, found.ids, places), offsets
+    return _features(tokenizer, split.ids, places), offsets
 
 
 def _dense(values: tf.RaggedTensor) -> tf.Tensor:
@@ -69,9 +73,9 @@ def _best_window(
     last = (tf.maximum(lengths - span, 0) + step - 1) // step
     later = tf.minimum(heads // step, last)
     earlier = tf.maximum(later - 1, 0)
-    behind = heads - later * step  # tokens to the later one's left edge
-    before = earlier * step + span - 1 - heads  # to the earlier one's right edge
-    window = tf.where(behind >= before, later, earlier)
+    from_left = heads - later * step  # tokens to the later one's left edge
+    to_right = earlier * step + span - 1 - heads  # to the earlier one's right edge
+    window = tf.where(from_left >= to_right, later, earlier)
     return window, heads - window * step + 1
 
 
@@ -79,24 +83,24 @@ def _features(
     tokenizer: Tokenizer, ids: tf.RaggedTensor, places: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Put each window's tokens between [CLS] and [SEP]; a window not needed is all padding."""
-    there = places >= 0
-    sizes = tf.reduce_sum(tf.cast(there, tf.int32), -1, keepdims=True)
+    filled = places >= 0
+    sizes = tf.reduce_sum(tf.cast(filled, tf.int32), -1, keepdims=True)
     tokens = tf.gather(_dense(ids), tf.maximum(places, 0), batch_dims=1)
-    tokens = tf.where(there, tokens, tokenizer.pad_id)
+    tokens = tf.where(filled, tokens, tokenizer.pad_id)
     edges = [[0, 0], [0, 0], [1, 1]]
     tokens = tf.pad(tokens, edges, constant_values=tokenizer.pad_id)
-    place = tf.range(tf.shape(tokens)[2])[None, None, :]
+    position = tf.range(tf.shape(tokens)[2])[None, None, :]
     used = (sizes > 0) | (tf.range(tf.shape(places)[1])[None, :, None] == 0)
-    tokens = tf.where(used & (place == 0), tokenizer.start_id, tokens)
-    tokens = tf.where(used & (place == sizes + 1), tokenizer.end_id, tokens)
-    mask = tf.cast(used & (place <= sizes + 1), tf.int32)
+    tokens = tf.where(used & (position == 0), tokenizer.start_id, tokens)
+    tokens = tf.where(used & (position == sizes + 1), tokenizer.end_id, tokens)
+    mask = tf.cast(used & (position <= sizes + 1), tf.int32)
     return {"token_ids": tokens, "segment_ids": tf.zeros_like(tokens), "padding_mask": mask}
 
 
 def tags(
     spans: Mapping[str, tf.RaggedTensor], offsets: Mapping[str, tf.Tensor], labels: Sequence[str]
 ) -> tf.Tensor:
-    """Tag each word by the span that it begins in.
+    """Return a tag for each word by the span that it begins in.
 
     Args:
         spans: ``start`` and ``end``, int32 ragged (B, None) [bytes], by start, and ``label``,
@@ -106,6 +110,10 @@ def tags(
 
     Returns:
         int32 (B, N); -1 beyond a row's words.
+
+    Example::
+
+        tags({"start": starts, "end": ends, "label": labels}, offsets, ["LOC", "PER"])
     """
     known = spans["label"].values[:, None] == tf.constant(list(labels))
     kind = tf.where(tf.reduce_any(known, 1), tf.argmax(known, 1, tf.int32), -1)
@@ -116,10 +124,10 @@ def tags(
     begin = offsets["starts"]
     nearest = tf.searchsorted(starts, begin, side="right") - 1
     inside = begin < tf.gather(ends, nearest, batch_dims=1)
-    goes_on = (nearest[:, 1:] == nearest[:, :-1]) & inside[:, :-1]
-    goes_on = tf.pad(goes_on, [[0, 0], [1, 0]])
+    continues = (nearest[:, 1:] == nearest[:, :-1]) & inside[:, :-1]
+    continues = tf.pad(continues, [[0, 0], [1, 0]])
     kinds = tf.gather(kinds, nearest, batch_dims=1)
-    tag = tf.where(inside & (kinds >= 0), 1 + 2 * kinds + tf.cast(goes_on, tf.int32), 0)
+    tag = tf.where(inside & (kinds >= 0), 1 + 2 * kinds + tf.cast(continues, tf.int32), 0)
     return tf.where(tf.sequence_mask(offsets["count"], tf.shape(tag)[1]), tag, -1)
 
 
@@ -130,7 +138,7 @@ def entities(
     score: tf.Tensor,
     labels: Sequence[str],
 ) -> dict[str, tf.Tensor]:
-    """Turn tagged words into spans of the text.
+    """Return tagged words as spans of the text.
 
     Args:
         strings: (B,) string, as they were given.
@@ -143,6 +151,10 @@ def entities(
         ``entities`` int32 (B,), how many; and by start, padded, ``entities/text`` string, exactly
         ``text[start:end]``, ``entities/type`` string, ``entities/start`` and ``entities/end``
         int32 [characters], and ``entities/score`` float32, the mean of the words' scores.
+
+    Example::
+
+        entities(texts, offsets, tag, score, ["LOC", "PER"])["entities/text"]
     """
     tagged, begins = tag > 0, tag % 2 == 1
     counts = tf.reduce_sum(tf.cast(begins, tf.int64), 1)
@@ -155,14 +167,14 @@ def entities(
     ends = rows.with_values(tf.math.segment_max(tf.boolean_mask(offsets["ends"], tagged), entity))
     kinds = (tf.boolean_mask(tag, begins) - 1) // 2
     texts, start, end = _cut(strings, rows, ends)
-    found = {
+    spans = {
         "text": texts,
         "type": rows.with_values(tf.gather(tf.constant(list(labels)), kinds)),
         "start": start,
         "end": end,
         "score": rows.with_values(tf.math.segment_mean(tf.boolean_mask(score, tagged), entity)),
     }
-    answers = {f"entities/{name}": values.to_tensor() for name, values in found.items()}
+    answers = {f"entities/{name}": values.to_tensor() for name, values in spans.items()}
     return {"entities": tf.cast(counts, tf.int32), **answers}
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def layout(lengths: tf.Tensor, span: tf.Tensor | int, overlap: int) -> tf.Tensor:
-    """Lay each row's tokens out in windows.
+    """Return which token of each row stands where in its windows.
 
     Window w of a row begins at token ``w * step``, where step is ``span - overlap`` and at least
     half of the span, and a row has as many windows as it takes to reach its last token.
@@ -22,6 +22,10 @@ def layout(lengths: tf.Tensor, span: tf.Tensor | int, overlap: int) -> tf.Tensor
     Returns:
         int32 (B, W, S): the place in its row of the token that stands there, -1 where none
         does; W and S are the most that any row needs, and at least 1.
+
+    Example::
+
+        layout(tf.constant([5]), 3, 1)  # [[[0, 1, 2], [2, 3, 4]]]
     """
     lengths = tf.cast(lengths, tf.int32)[:, None, None]
     span = tf.cast(tf.broadcast_to(span, tf.shape(lengths)[:1]), tf.int32)[:, None, None]
@@ -32,10 +36,15 @@ def layout(lengths: tf.Tensor, span: tf.Tensor | int, overlap: int) -> tf.Tensor
     longest = tf.reduce_max(tf.minimum(lengths, span))
     inside = tf.range(tf.maximum(longest, 1))[None, None, :]
     places = windows * step + inside
-    there = (windows < count) & (inside < span) & (places < lengths)
-    return tf.where(there, places, -1)
+    filled = (windows < count) & (inside < span) & (places < lengths)
+    return tf.where(filled, places, -1)
 
 
 def stride(span: tf.Tensor, overlap: int) -> tf.Tensor:
-    """Return how far apart the windows of a span begin, int32 of the same shape [tokens]."""
+    """Return how far apart the windows of a span begin, int32 of the same shape [tokens].
+
+    Example::
+
+        stride(tf.constant(126), 32)  # 94
+    """
     return tf.maximum(span - overlap, (span + 1) // 2)

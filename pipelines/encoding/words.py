@@ -27,7 +27,7 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 _SPACE = r"[\s\p{Z}\p{Cc}\x{200B}\x{FEFF}\x{2581}]+"
 _MARKS = r"[!-/:-@\[-`{-~]|[\p{P}\p{Sc}]"
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\x{30FC}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*"
-# An emoji goes on with joiners, variation selectors, skin colours and further symbols.
+# An emoji continues with joiners, variation selectors, skin colours and further symbols.
 _SYMBOLS = r"\p{So}[\p{So}\x{200D}\x{FE0F}\x{20E3}\x{1F3FB}-\x{1F3FF}]*"
 _BATCH = 256  # texts split at once by `places`
 _ALONE = f"{_MARKS}|{_UNSPACED}|{_SYMBOLS}"
@@ -40,7 +40,7 @@ class Words(NamedTuple):
         ids: int32 ragged (B, T), the pieces, without special tokens.
         heads: int32 ragged (B, N), where in its row each word's first piece stands.
         starts: int32 ragged (B, N), the first byte of each word in the text as it was given.
-        ends: int32 ragged (B, N), the byte behind each word; words do not overlap.
+        ends: int32 ragged (B, N), the byte after each word; words do not overlap.
     """
 
     ids: tf.RaggedTensor
@@ -50,11 +50,15 @@ class Words(NamedTuple):
 
 
 def split(tokenizer: Tokenizer, strings: tf.Tensor) -> Words:
-    """Split texts into pieces and words.
+    """Return texts in pieces and words.
 
     Args:
         tokenizer: the vocabulary.
         strings: (B,) string, UTF-8.
+
+    Example::
+
+        split(tokenizer, tf.constant(["Ada sings!"])).starts  # [[0, 4, 9]]
     """
     if isinstance(tokenizer, SentencePiece):
         return _cut_by_word(tokenizer, strings)
@@ -66,8 +70,8 @@ def split(tokenizer: Tokenizer, strings: tf.Tensor) -> Words:
     places = tf.ragged.range(ids.row_lengths())
     heads = tf.ragged.boolean_mask(places.with_row_splits_dtype(tf.int64), mask)
     begins = tf.ragged.boolean_mask(starts, mask)
-    behind = begins.with_flat_values(tf.math.segment_max(ends.flat_values, word))
-    return Words(ids, tf.cast(heads, tf.int32), begins, behind)
+    stops = begins.with_flat_values(tf.math.segment_max(ends.flat_values, word))
+    return Words(ids, tf.cast(heads, tf.int32), begins, stops)
 
 
 def _cut_by_word(tokenizer: SentencePiece, strings: tf.Tensor) -> Words:
@@ -79,28 +83,33 @@ def _cut_by_word(tokenizer: SentencePiece, strings: tf.Tensor) -> Words:
     after_space = tf.concat([tf.fill([tf.minimum(tf.size(begin), 1)], True), ~joined], 0)
     pieces = tokenizer.tokenize_words(words.flat_values, after_space)
     counts = pieces.row_lengths()
-    there = starts.with_flat_values(counts > 0)
+    has_pieces = starts.with_flat_values(counts > 0)
     per_row = tf.reduce_sum(starts.with_flat_values(counts), 1)
     ids = tf.RaggedTensor.from_row_lengths(pieces.flat_values, per_row, validate=False)
     # Places run through the batch; a row's begin at its first token.
     places = tf.cumsum(counts, exclusive=True) - tf.gather(ids.row_starts(), row)
 
     def kept(flat: tf.Tensor) -> tf.RaggedTensor:
-        return tf.ragged.boolean_mask(starts.with_flat_values(tf.cast(flat, tf.int32)), there)
+        return tf.ragged.boolean_mask(starts.with_flat_values(tf.cast(flat, tf.int32)), has_pieces)
 
     return Words(ids, kept(places), kept(begin), kept(end))
 
 
 def places(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-    """Return where each text's words begin and end [characters]."""
-    found = []
+    """Return where each text's words begin and end [characters].
+
+    Example::
+
+        places(tokenizer, ["Ada sings!"])  # [[(0, 3), (4, 9), (9, 10)]]
+    """
+    by_text = []
     for first in range(0, len(texts), _BATCH):
         part = texts[first : first + _BATCH]
         _, _, starts, ends = split(tokenizer, tf.constant(part))
         for text, begins, stops in zip(part, starts.to_list(), ends.to_list(), strict=True):
             begun = np.frombuffer(text.encode(), np.uint8) & 0xC0 != 0x80
             passed = np.concatenate([[0], np.cumsum(begun)])  # characters before each byte
-            found.append(
+            by_text.append(
                 [(int(passed[a]), int(passed[b])) for a, b in zip(begins, stops, strict=True)]
             )
-    return found
+    return by_text

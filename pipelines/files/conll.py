@@ -48,15 +48,25 @@ class Sentence:
 
 
 def column_name(place: int, width: int) -> str:
-    """Name a file's column by its place from 0: text, column_2, ..., and the last entities."""
+    """Return the name of a file's column by its index: text, column_2, ..., the last entities.
+
+    Example:
+        >>> [column_name(i, 4) for i in range(4)]
+        ['text', 'column_2', 'column_3', 'entities']
+    """
     return "text" if place == 0 else "entities" if place == width - 1 else f"column_{place + 1}"
 
 
 def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
-    """Yield the sentences of CoNLL columns, which tabs or else white space separate.
+    r"""Yield the sentences of CoNLL columns, which tabs or else white space separate.
 
     Raises:
         UserError: there is none.
+
+    Example:
+        >>> import io
+        >>> [one.words for one in sentences(io.StringIO("Ada B-PER\nsings O\n"), "a.conll")]
+        [['Ada', 'sings']]
     """
     width, tabs, number = 0, False, 0
     for block in _blocks(lines):
@@ -103,7 +113,7 @@ def _cells(line: str, tabs: bool) -> list[str]:
 
 
 def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
-    """Yield the header as row 0, then each sentence: text, entities, and other columns as spans.
+    r"""Yield the header as row 0, then each sentence: text, entities, and other columns as spans.
 
     A column whose tags are of chunks, as most of its first 1,000 sentences say, becomes a span for
     each chunk; of another (parts of speech) each word becomes one. Words stand a space apart, but
@@ -111,6 +121,12 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
 
     Raises:
         UserError: there is no sentence.
+
+    Example:
+        >>> import io
+        >>> header, row = column_rows(io.StringIO("Ada B-PER\nsings O\n"), "a.conll")
+        >>> row.fields
+        {'text': 'Ada sings', 'entities': [{'start': 0, 'end': 3, 'label': 'PER'}]}
     """
     parts = sentences(lines, source)
     first = list(itertools.islice(parts, HEADER_ROWS))
@@ -137,12 +153,17 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
 
 
 def each(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return (place, place + 1, label) for each word that has a label."""
+    """Return (index, index + 1, label) for each word that has a label.
+
+    Example:
+        >>> each(["NOUN", "_", "VERB"])
+        [(0, 1, 'NOUN'), (2, 3, 'VERB')]
+    """
     return [(i, i + 1, label) for i, label in enumerate(labels) if label not in ("", "_")]
 
 
 def joined(words: Sequence[str], spaced: Sequence[bool]) -> tuple[str, list[tuple[int, int]]]:
-    """Join words to a text; no space stands between two letters of scripts without spaces.
+    """Return words as a text; no space stands between two letters of scripts without spaces.
 
     Args:
         words: W words.
@@ -150,6 +171,10 @@ def joined(words: Sequence[str], spaced: Sequence[bool]) -> tuple[str, list[tupl
 
     Returns:
         The text, and for each word where it starts and ends there [characters].
+
+    Example:
+        >>> joined(["Hi", "!"], [False, True])
+        ('Hi!', [(0, 2), (2, 3)])
     """
     pieces: list[str] = []
     places = []
@@ -165,7 +190,7 @@ def joined(words: Sequence[str], spaced: Sequence[bool]) -> tuple[str, list[tupl
 
 
 def _is_cjk(letter: str) -> bool:
-    """Say whether a character is of a script without spaces, or of its punctuation."""
+    """Return whether a character is of a script without spaces, or of its punctuation."""
     return letter >= "\u2e80" and _CJK.match(unicodedata.name(letter, "")) is not None
 
 
@@ -192,6 +217,11 @@ def conllu_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
 
     Raises:
         UserError: there is no sentence.
+
+    Example::
+
+        with open("en-ud-dev.conllu", encoding="utf-8") as file:
+            header, *rows = conllu_rows(file, "en-ud-dev.conllu")
 
     Source: https://universaldependencies.org/format.html.
     """
@@ -245,42 +275,42 @@ class _Token:
 
 def _conllu_fields(block: list[Line]) -> dict[str, Any]:
     """Return text, upos, xpos and, if there are any, entities; ValueError says what is wrong."""
-    told = ""
+    stated_text = ""
     tokens: list[_Token] = []
     for place, line in block:
         if line.startswith("#"):
             name, _, value = line[1:].partition("=")
-            told = value.strip() if name.strip() == "text" else told
+            stated_text = value.strip() if name.strip() == "text" else stated_text
             continue
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) != _WIDTH:
             raise ValueError(f"line {place} has {len(cells)} columns where CoNLL-U has {_WIDTH}")
-        found = re.fullmatch(r"(\d+)(?:-(\d+)|(\.\d+))?", cells[0])
-        if not found:
+        numbers = re.fullmatch(r"(\d+)(?:-(\d+)|(\.\d+))?", cells[0])
+        if not numbers:
             raise ValueError(f"line {place} begins with {cells[0][:20]!r}, which is no word number")
-        if found[3]:
+        if numbers[3]:
             continue
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
         entity = _MISC_TAG.search(cells[9])
         if not tokens or first > tokens[-1].last:
             spaced = "SpaceAfter=No" not in cells[9].split("|")
             tokens.append(_Token(cells[1], last, spaced, [], [], []))
-        if not found[2]:
+        if not numbers[2]:
             tokens[-1].upos.append(cells[3])
             tokens[-1].xpos.append(cells[4])
         if entity and tags.is_tag(entity[1]):
             tokens[-1].entity.append(entity[1])
     text, places = joined([one.form for one in tokens], [one.spaced for one in tokens])
-    if found_places := _placed([one.form for one in tokens], told):
-        text, places = told, found_places
+    if found_places := _placed([one.form for one in tokens], stated_text):
+        text, places = stated_text, found_places
     fields: dict[str, Any] = {
         "text": text,
         "upos": _spans(text, places, each([_label(one.upos) for one in tokens])),
         "xpos": _spans(text, places, each([_label(one.xpos) for one in tokens])),
     }
     if any(one.entity for one in tokens):
-        given = [next((tag for tag in one.entity if tag != "O"), "O") for one in tokens]
-        fields["entities"] = _spans(text, places, tags.chunks(given))
+        labels = [next((tag for tag in one.entity if tag != "O"), "O") for one in tokens]
+        fields["entities"] = _spans(text, places, tags.chunks(labels))
     return fields
 
 

@@ -38,7 +38,12 @@ LONGEST_FIELD = 10_000_000
 
 
 def format_of(path: Path) -> Format:
-    """Return a file's format by its suffix, before ``.gz`` if there is one."""
+    """Return a file's format by its suffix, before ``.gz`` if there is one.
+
+    Example:
+        >>> format_of(Path("reviews.csv.gz"))
+        'csv'
+    """
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(
@@ -50,10 +55,15 @@ def format_of(path: Path) -> Format:
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes.
+    """Open a file for reading bytes, within the block.
 
     Raises:
         UserError: there is no such file, or it cannot be read.
+
+    Example::
+
+        with opened(Path("reviews.csv")) as file:
+            names, rows = raw_rows(file, "csv", "reviews.csv")
     """
     try:
         file = path.open("rb")
@@ -70,7 +80,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 def raw_rows(
     file: BinaryIO, form: Format, source: str, blank_lines: bool = True
 ) -> tuple[list[str], Iterator[RawRow]]:
-    """Read a header and then, row by row and in constant memory, the rows.
+    r"""Return a header and an iterator over the rows, read in constant memory.
 
     Args:
         file: bytes, gzipped if ``source`` ends in ``.gz``.
@@ -83,6 +93,11 @@ def raw_rows(
 
     Raises:
         UserError: the file as a whole cannot be read; faults of single rows are in the rows.
+
+    Example:
+        >>> names, rows = raw_rows(io.BytesIO(b"text,label\nGood.,yes\n"), "csv", "reviews.csv")
+        >>> names, next(rows).fields
+        (['text', 'label'], {'text': 'Good.', 'label': 'yes'})
     """
     rows = _guarded(_read(file, form, source, blank_lines), source)
     header = next(rows).fields
@@ -109,10 +124,15 @@ def _read(file: BinaryIO, form: Format, source: str, blank_lines: bool) -> Itera
 
 @contextmanager
 def text_lines(file: BinaryIO, form: Format, source: str) -> Iterator[TextIO]:
-    """Decode a file, gunzipping it if its name says so; it is left open.
+    r"""Decode a file, gunzipping it if its name says so; it is left open.
 
     Raises:
         UserError: it is of another kind than its name says.
+
+    Example:
+        >>> with text_lines(io.BytesIO(b"one\ntwo\n"), "text", "a.txt") as lines:
+        ...     list(lines)
+        ['one\n', 'two\n']
     """
     binary = gzip.GzipFile(fileobj=file) if source.endswith(".gz") else file
     buffered = io.BufferedReader(binary)  # type: ignore[type-var]

@@ -32,14 +32,25 @@ class RawRow:
 
 
 def header_and_rows(rows: Iterator[RawRow]) -> Iterator[RawRow]:
-    """Yield the columns of the first rows as row 0, then all rows."""
+    """Yield the columns of the first rows as row 0, then all rows.
+
+    Example:
+        >>> rows = header_and_rows(iter([RawRow(1, 1, "", {"text": "Hi"})]))
+        >>> [list(row.fields) for row in rows]
+        [['text'], ['text']]
+    """
     first = list(itertools.islice(rows, HEADER_ROWS))
     yield RawRow(0, 0, "", dict.fromkeys(name for row in first for name in row.fields))
     yield from itertools.chain(first, rows)
 
 
 def undecodable(text: str) -> str:
-    """Return what is wrong with text whose bytes were not all UTF-8, or nothing."""
+    r"""Return what is wrong with text whose bytes were not all UTF-8, "" if they were.
+
+    Example:
+        >>> undecodable(b"a\xff".decode("utf-8", "surrogateescape"))
+        'not UTF-8: byte 0xff at character 2'
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -49,7 +60,12 @@ def undecodable(text: str) -> str:
 
 
 def encodable(value: Any) -> bool:
-    """Say whether all strings in a JSON value can be written as UTF-8."""
+    r"""Return whether all strings in a JSON value can be written as UTF-8.
+
+    Example:
+        >>> encodable(["a", "\ud800"])
+        False
+    """
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -58,5 +74,11 @@ def encodable(value: Any) -> bool:
 
 
 def refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's parser would let through."""
+    """Raise ValueError for NaN and Infinity, which Python's parser would let through.
+
+    Example:
+        >>> json.loads("NaN", parse_constant=refuse_constant)
+        Traceback (most recent call last):
+        ValueError: NaN is not a JSON value
+    """
     raise ValueError(f"{name} is not a JSON value")

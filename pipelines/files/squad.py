@@ -23,6 +23,12 @@ def rows(file: TextIO, source: str) -> Iterator[RawRow]:
 
     Raises:
         UserError: it is not whole JSON, or not of this shape.
+
+    Example::
+
+        with open("dev-v2.0.json", encoding="utf-8") as file:
+            for row in rows(file, "dev-v2.0.json"):
+                print(row.fields["question"])
     """
     text = file.read()
     if not text.strip():

@@ -26,6 +26,11 @@ def replacing(path: Path) -> Iterator[TextIO]:
 
     Raises:
         UserError: nothing can be written there.
+
+    Example::
+
+        with replacing(Path("answers.jsonl")) as file:
+            jsonl_writer(file)([{"label": "yes"}])
     """
     path = Path(os.path.realpath(path))  # a link stays a link
     direct = path.exists() and not path.is_file() and not path.is_dir()
@@ -107,7 +112,12 @@ def _unwritable(target: Path, error: OSError) -> UserError:
 
 
 def json_text(value: Any) -> str:
-    """Return a value as one line of JSON; NaN and infinities, which JSON lacks, become null."""
+    """Return a value as one line of JSON; NaN and infinities, which JSON lacks, become null.
+
+    Example:
+        >>> json_text({"score": float("nan")})
+        '{"score": null}'
+    """
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
@@ -115,7 +125,13 @@ def json_text(value: Any) -> str:
 
 
 def jsonl_writer(file: TextIO) -> Writer:
-    """Return a function that appends rows to ``file``, one JSON object a line."""
+    """Return a function that appends rows to ``file``, one JSON object a line.
+
+    Example:
+        >>> import sys
+        >>> jsonl_writer(sys.stdout)([{"label": "yes"}])
+        {"label": "yes"}
+    """
 
     def write(rows: Sequence[Mapping[str, Any]]) -> None:
         file.writelines(f"{json_text(row)}\n" for row in rows)
@@ -128,6 +144,13 @@ def csv_writer(file: TextIO, delimiter: str = ",") -> Writer:
 
     The header is the columns of the first rows that are written. As the file is written while
     rows still arrive, a column that appears only later is an error.
+
+    Example:
+        >>> import io
+        >>> out = io.StringIO()
+        >>> csv_writer(out)([{"label": "yes", "tags": ["a"]}])
+        >>> out.getvalue().splitlines()
+        ['label,tags', 'yes,"[""a""]"']
     """
     header: list[str] = []
     out = csv.writer(file, delimiter=delimiter)
@@ -156,7 +179,12 @@ def _cell(value: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """Return the value with None for each float that JSON cannot hold."""
+    """Return the value with None for each float that JSON cannot hold.
+
+    Example:
+        >>> finite([1.5, float("inf")])
+        [1.5, None]
+    """
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -165,12 +193,21 @@ def finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and rename it into place; what is no number becomes null."""
+    """Write JSON aside and rename it into place; NaN and infinities become null.
+
+    Example::
+
+        write_json(Path("metrics.json"), {"f1": 0.91})
+    """
     aside = path.with_name(path.name + ".new")
     aside.write_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n", "utf-8")
     os.replace(aside, path)
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; None if there is no such file."""
+    """Return the JSON in a file; None if there is no such file.
+
+    Example:
+        >>> read_json(Path("missing.json"))
+    """
     return json.loads(path.read_text("utf-8")) if path.exists() else None

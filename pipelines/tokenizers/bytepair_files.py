@@ -12,7 +12,7 @@ from pipelines.tokenizers.bytepair import CONFIG, MERGES, VOCABULARY, BytePair
 
 
 def load(folder: Path) -> BytePair | None:
-    """Load a byte-level BPE tokenizer.
+    """Return a byte-level BPE tokenizer read from a folder.
 
     Args:
         folder: as :meth:`BytePair.save` writes it, in Hugging Face layout (tokenizer.json, or
@@ -23,6 +23,10 @@ def load(folder: Path) -> BytePair | None:
 
     Raises:
         UserError: it has one whose pieces are not bytes, or that splits text by other rules.
+
+    Example::
+
+        load(Path("gpt2")).vocabulary_size  # 50257
     """
     if (folder / CONFIG).exists():
         config = _json(folder / CONFIG)
@@ -72,7 +76,7 @@ def _single_digits(config: dict[str, Any], where: Path) -> bool:
     if "ByteLevel" not in names or config["model"].get("byte_fallback"):
         raise UserError(
             f"{where} has a byte-pair vocabulary (BPE) whose pieces are not bytes, which cannot be "
-            "used here: put the model's own SentencePiece file beside it, or take a model with "
+            "used here: put the model's own SentencePiece file next to it, or take a model with "
             "byte-level BPE, WordPiece or SentencePiece"
         )
     plain = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}

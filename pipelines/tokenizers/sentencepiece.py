@@ -2,7 +2,7 @@
 
 The vocabulary is one ModelProto whose pieces stand at the ids that the weights know, special
 tokens included. What other layouts leave to Python (XLM-R's shift by one, DeBERTa's appended
-mask) is put into the proto when it is loaded, so that the graph needs no mending.
+mask) is put into the proto when it is loaded, so that the graph needs no correction.
 
 Ids equal those of the SentencePiece library, and those of Hugging Face's `tokenizers` but for
 - white space at the end of a text: it gives no piece here, as in pretraining, and a lone "▁" there;
@@ -39,6 +39,11 @@ class SentencePiece:
 
     Attributes:
         proto: a serialized ModelProto; a piece's place in it is its id.
+
+    Example::
+
+        tokenizer = load(Path("xlm-roberta-base/sentencepiece.bpe.model"))
+        tokenizer.tokenize(tf.constant(["Hello world"]))  # ragged int32 (1, None)
     """
 
     proto: bytes
@@ -104,7 +109,7 @@ class SentencePiece:
         Returns:
             (B, tokens) int32, without special tokens.
 
-        Source: Kudo 2018, Subword Regularization, section 3.2 (the likeliest segmentation).
+        Source: Kudo 2018, Subword Regularization, section 3.2 (the most likely segmentation).
         """
         return self._tokenizer.tokenize(strings)
 
@@ -190,7 +195,7 @@ class SentencePiece:
 
 
 def load(file: Path) -> SentencePiece:
-    """Load a SentencePiece file of an encoder.
+    """Return the tokenizer of an encoder's SentencePiece file.
 
     Args:
         file: as ALBERT (spiece.model), DeBERTa-v3 (spm.model), XLM-R (sentencepiece.bpe.model) or
@@ -198,6 +203,10 @@ def load(file: Path) -> SentencePiece:
 
     Raises:
         UserError: it is no SentencePiece file.
+
+    Example::
+
+        load(Path("albert-base-v2/spiece.model")).vocabulary_size  # 30000
     """
     try:
         model = schema.ModelProto.FromString(file.read_bytes())
@@ -212,7 +221,7 @@ def load(file: Path) -> SentencePiece:
 
 
 def from_unigram(config: dict[str, Any], where: Path) -> SentencePiece:
-    """Build the SentencePiece model that a tokenizer.json of Hugging Face's describes.
+    """Return the SentencePiece model that a tokenizer.json of Hugging Face's describes.
 
     Args:
         config: the parsed tokenizer.json, whose model is of type Unigram.
@@ -220,13 +229,17 @@ def from_unigram(config: dict[str, Any], where: Path) -> SentencePiece:
 
     Raises:
         UserError: it has a step that SentencePiece does not know.
+
+    Example::
+
+        from_unigram(json.loads(path.read_text("utf-8")), path)
     """
     steps = _steps(config.get("normalizer"))
     unknown = {step["type"] for step in steps} - _NORMALIZERS
     if unknown:
         raise UserError(
             f"{where} normalizes text by {', '.join(sorted(unknown))}, which SentencePiece cannot "
-            "(put the model's own spiece.model or sentencepiece.bpe.model beside it)"
+            "(put the model's own spiece.model or sentencepiece.bpe.model next to it)"
         )
     special = {token["content"] for token in config.get("added_tokens", []) if token["special"]}
     unk = config["model"]["unk_id"]

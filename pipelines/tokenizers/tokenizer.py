@@ -77,7 +77,7 @@ class Tokenizer(Protocol):
 
 
 def load(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a model's folder.
+    """Return the tokenizer of a model's folder.
 
     Args:
         folder: as a tokenizer's ``save`` writes it, in Hugging Face layout (vocab.txt,
@@ -86,6 +86,10 @@ def load(folder: Path) -> Tokenizer:
 
     Raises:
         UserError: the folder has no vocabulary of a kind that can be used.
+
+    Example::
+
+        load(Path("bert-base-uncased")).kind  # "wordpiece"
     """
     for name in ("vocab.txt", "assets/tokenizer/vocabulary.txt"):
         if (folder / name).exists():

@@ -17,7 +17,7 @@ _HAN = re.compile(r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
 
 
 def learn(texts: Sequence[str], size: int, *, seed: int) -> SentencePiece:
-    """Learn a SentencePiece vocabulary (unigram) from texts.
+    """Return a SentencePiece vocabulary (unigram) learned from texts.
 
     Args:
         texts: N texts, of which at most a million, drawn at random, are read.
@@ -29,6 +29,10 @@ def learn(texts: Sequence[str], size: int, *, seed: int) -> SentencePiece:
 
     Raises:
         UserError: there is no text, or `size` is less than the texts' characters need.
+
+    Example::
+
+        learn(["A text.", "Another one."] * 100, 300, seed=0).pieces()[:4]
 
     Source: Kudo 2018, Subword Regularization, section 3.2.
     """

@@ -48,6 +48,11 @@ class WordPiece:
         vocabulary: V pieces in the order of their ids.
         lowercase: whether text is lower-cased.
         strip_accents: whether accents are taken off.
+
+    Example::
+
+        tokenizer = WordPiece((*SPECIAL, "sing", "##s"), lowercase=True, strip_accents=True)
+        tokenizer.tokenize(tf.constant(["Sings"]))  # [[5, 6]]
     """
 
     vocabulary: tuple[str, ...]
@@ -128,7 +133,7 @@ class WordPiece:
 
         Returns:
             Ids, starts and ends, each (B, tokens) int32. Starts and ends are bytes of the text as
-            it was given; a piece covers the combining marks and invisible characters behind it.
+            it was given; a piece covers the combining marks and invisible characters after it.
         """
         characters, places = tf.strings.unicode_split_with_offsets(strings, "UTF-8")
         cleaned = self._clean(characters.flat_values)
@@ -177,7 +182,7 @@ class WordPiece:
 
     @cached_property
     def _written(self) -> list[str]:
-        """What each piece adds to a text, and behind them what an id beyond the vocabulary does."""
+        """What each piece adds to a text, and after them what an id beyond the vocabulary adds."""
         return [
             "" if p in SPECIAL else p[2:] if p.startswith("##") else f" {p}"
             for p in (*self.vocabulary, SPECIAL[0])
@@ -263,9 +268,9 @@ def _original_places(
         base = tf.gather(of_cleaned, row)
         start = tf.cast(starts.flat_values, tf.int32) + base
         end = tf.cast(ends.flat_values, tf.int32) + base
-        behind = tf.maximum(search(end - 1) + 1, search(end))  # the next character that stayed
+        following = tf.maximum(search(end - 1) + 1, search(end))  # the next character that stayed
         first = tf.gather(begins, search(start)) - tf.gather(given, row)
-        last = tf.gather(begins, behind) - tf.gather(given, row)
+        last = tf.gather(begins, following) - tf.gather(given, row)
         last = tf.minimum(last, tf.gather(sizes, row))
         return starts.with_flat_values(first), ends.with_flat_values(last)
 
