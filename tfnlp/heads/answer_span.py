@@ -90,7 +90,7 @@ class InChunks(keras.layers.Layer):
 
 
 def head(backbone: keras.Model, *, dropout: float) -> keras.Model:
-    """Put two logits on every token: to be the first and to be the last one of the answer.
+    """Return a network with two logits on every token: to be the answer's first, and its last.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -101,11 +101,15 @@ def head(backbone: keras.Model, *, dropout: float) -> keras.Model:
         (B, W, T): 1 where an answer may begin or end. Outputs are float32 (B, W, T, 2), NEVER
         where ``candidates`` is 0.
 
+    Example::
+
+        network = head(backbone, dropout=0.1)
+
     Source: Devlin et al. 2019, "BERT", section 4.2 (https://arxiv.org/abs/1810.04805).
     """
-    given = {tensor.name: tensor for tensor in backbone.inputs}
-    names = list(given)
-    network = keras.Model(given, backbone.output["tokens"], name="window")
+    window_inputs = {tensor.name: tensor for tensor in backbone.inputs}
+    names = list(window_inputs)
+    network = keras.Model(window_inputs, backbone.output["tokens"], name="window")
     inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in (*names, "candidates")}
     used = ops.max(inputs["padding_mask"], axis=-1) > 0
     taken = {name: TakeWindows(name=f"take_{name}")(inputs[name], used) for name in names}
@@ -146,7 +150,12 @@ class SpanCrossEntropy(keras.losses.Loss):
 
 
 def exact(y_true: Any, y_pred: Any) -> Any:
-    """Return (B,) numbers whose mean is the share of windows with start and end both right."""
+    """Return (B,) numbers whose mean is the share of windows with start and end both right.
+
+    Example::
+
+        network.compile(loss=SpanCrossEntropy(), metrics=[exact])
+    """
     targets, logits, real = _split(y_true, y_pred)
     right = ops.all(ops.cast(ops.argmax(logits, axis=-1), "int32") == targets, axis=-1)
     return _mean_over_windows(ops.cast(right, "float32"), real)

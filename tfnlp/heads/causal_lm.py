@@ -14,7 +14,7 @@ from tfnlp.backbones import families
 
 
 def head(backbone: keras.Model) -> keras.Model:
-    """Put KerasHub's output layer, mostly the embedding's own matrix, on a causal backbone.
+    """Return a causal backbone with KerasHub's output layer, mostly the embedding's own matrix.
 
     Args:
         backbone: one of KerasHub's.
@@ -22,6 +22,10 @@ def head(backbone: keras.Model) -> keras.Model:
     Returns:
         A functional model from ``token_ids`` and ``padding_mask``, int32 (B, T), to logits
         (B, T, V) of the token that follows each one.
+
+    Example::
+
+        logits = head(backbone)({"token_ids": ids, "padding_mask": mask})
     """
     model = families.writer(backbone)
     inputs = {n: keras.Input((None,), dtype="int32", name=n) for n in model.input}
@@ -30,10 +34,14 @@ def head(backbone: keras.Model) -> keras.Model:
 
 
 class Cached:
-    """A causal model as `tfnlp.generation.sampling` asks for it, over KerasHub's cached attention.
+    """A causal model as `tfnlp.generation.sampling` needs it, over KerasHub's cached attention.
 
     Args:
         network: made by :func:`head`, or loaded.
+
+    Example::
+
+        Sampler(Cached(network), stop).write(features, settings)
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -53,5 +61,10 @@ class Cached:
 
 
 def longer(cache: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
-    """Make room for more tokens in KerasHub's cache, (B, layers, 2, T, heads, size)."""
+    """Return KerasHub's cache, (B, layers, 2, T, heads, size), with room for more tokens.
+
+    Example::
+
+        longer(cache, tf.constant(20))  # (B, layers, 2, T + 20, heads, size)
+    """
     return tf.pad(cache, [[0, 0], [0, 0], [0, 0], [0, room], [0, 0], [0, 0]])

@@ -19,7 +19,7 @@ ILLEGAL = -1e4  # added to a score, it leaves no probability in float32
 
 
 def legal_moves(tags: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Say which tag may stand first and which may follow which.
+    """Return which tag may stand first and which may follow which.
 
     Tag 0 is O; 2k + 1 is B and 2k + 2 is I of type k. I follows only B or I of its own type.
 
@@ -28,6 +28,10 @@ def legal_moves(tags: int) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
         float32 (C,) and (C, C) [before, after]: 0 where legal, else ``ILLEGAL``.
+
+    Example::
+
+        start, moves = legal_moves(3)  # O, B-X, I-X: start is 0, 0, ILLEGAL
     """
     tag = tf.range(tags)
     inside = (tag > 0) & (tag % 2 == 0)
@@ -55,6 +59,10 @@ def log_likelihood(
 
     Returns:
         float32 (B,); 0 for a row without words.
+
+    Example::
+
+        loss = -log_likelihood(emissions, tags, lengths, *legal)
     """
     count = tf.shape(emissions)[2]
     chosen = tf.one_hot(tags, count, dtype=emissions.dtype)  # zeros for a tag of -1
@@ -106,6 +114,10 @@ def marginals(
 
     Returns:
         float32 (B, N, C).
+
+    Example::
+
+        confidence = tf.reduce_max(marginals(emissions, lengths, start, transitions), -1)
     """
     alphas, _ = _forward(emissions, lengths, start, transitions)
     betas = _backward(emissions, lengths, transitions)
@@ -113,7 +125,7 @@ def marginals(
 
 
 def _backward(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
-    """Sum over all paths behind each word: logarithms, up to a constant a word, (N, B, C)."""
+    """Return the log-sum over all paths after each word, up to a constant a word, (N, B, C)."""
 
     def step(beta: tf.Tensor, after: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         emission, inside = after
@@ -128,12 +140,16 @@ def _backward(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) 
 def viterbi(
     emissions: tf.Tensor, lengths: tf.Tensor, start: tf.Tensor, transitions: tf.Tensor
 ) -> tf.Tensor:
-    """Return the likeliest tags of each text.
+    """Return the most likely tags of each text.
 
     Args: as in `log_likelihood`.
 
     Returns:
         int32 (B, N); 0 from a row's length on.
+
+    Example::
+
+        tags = viterbi(emissions, lengths, start, transitions)
     """
     times, inside, following = _time_major(emissions, lengths)
 

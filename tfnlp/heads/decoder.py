@@ -36,7 +36,7 @@ def head(
     positions: int,
     dropout: float = _DROPOUT,
 ) -> keras.Model:
-    """Put a decoder on an encoder, or take KerasHub's encoder-decoder as it is.
+    """Return an encoder with a decoder put on it, or KerasHub's encoder-decoder as it is.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H); or an
@@ -51,6 +51,10 @@ def head(
         A functional model with the inputs ``token_ids``, ``segment_ids``, ``padding_mask``, int32
         (B, T), and ``decoder_ids``, int32 (B, U), the target shifted right; outputs are logits,
         (B, U, V). The output layer is the decoder's embedding.
+
+    Example::
+
+        network = head(backbone, vocabulary_size=8000, shared=False, layers=2, positions=65)
     """
     target = keras.Input((None,), dtype="int32", name="decoder_ids")
     if isinstance(backbone, keras_hub.models.Backbone):
@@ -146,15 +150,24 @@ def _warm_start(
 
 
 def decoder_layers(network: keras.Model) -> list[Any]:
-    """Return the decoder's layers, from the bottom up."""
+    """Return the decoder's layers, from the bottom up.
+
+    Example::
+
+        len(decoder_layers(network))  # 2
+    """
     return [x for x in network.layers if isinstance(x, keras_hub.layers.TransformerDecoder)]
 
 
 class Cached:
-    """An encoder with :func:`head`'s own decoder, as `tfnlp.generation.sampling` asks for it.
+    """An encoder with :func:`head`'s own decoder, as `tfnlp.generation.sampling` needs it.
 
     Args:
         network: made by :func:`head`, or loaded.
+
+    Example::
+
+        BeamSearch(Cached(network), stop).write(features, settings)
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -210,10 +223,14 @@ class Cached:
 
 
 class CachedHub:
-    """An encoder-decoder of KerasHub's (BART, T5), as `tfnlp.generation.sampling` asks for it.
+    """An encoder-decoder of KerasHub's (BART, T5), as `tfnlp.generation.sampling` needs it.
 
     Args:
         network: made by :func:`head`, or loaded.
+
+    Example::
+
+        BeamSearch(CachedHub(network), stop).write(features, settings)
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -244,7 +261,7 @@ class CachedHub:
 
 
 def attention(network: keras.Model, features: dict[str, tf.Tensor]) -> tf.Tensor:
-    """Say how much each target token looks at each source token.
+    """Return how much each target token attends to each source token.
 
     Args:
         network: an encoder with :func:`head`'s own decoder.
@@ -252,6 +269,10 @@ def attention(network: keras.Model, features: dict[str, tf.Tensor]) -> tf.Tensor
 
     Returns:
         float32 (B, U, T), the mean over heads of the last layer; a row adds up to 1.
+
+    Example::
+
+        attention(network, features)[0]  # float32 (U, T)
     """
     layers = decoder_layers(network)
     below = keras.Model(network.input, [layers[-1].input, network.get_layer(_SOURCE).output])

@@ -11,7 +11,7 @@ from tfnlp.heads.pooled import masked_mean
 
 
 def head(backbone: keras.Model, output: keras.layers.Layer, *, dropout: float) -> keras.Model:
-    """Put an output layer on the first token's state beside the arguments' mean states.
+    """Return a network of the first token's state and the arguments' mean states.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -21,6 +21,10 @@ def head(backbone: keras.Model, output: keras.layers.Layer, *, dropout: float) -
     Returns:
         A functional model with the further inputs ``head`` and ``tail``, int32 (B, T), 1 on the
         tokens of an argument.
+
+    Example::
+
+        network = head(backbone, keras.layers.Dense(19), dropout=0.1)
 
     Source: Wu and He 2019, "Enriching pre-trained language model with entity information for
         relation classification" (R-BERT), section 3.2, equations 1 to 4: one dense layer for the

@@ -68,7 +68,7 @@ class ReversibleTokensAndPositions(keras_hub.layers.TokenAndPositionEmbedding):
 
 
 def head(backbone: keras.Model) -> keras.Model:
-    """Let a backbone guess hidden pieces.
+    """Return a backbone with an output layer that predicts hidden pieces.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -76,6 +76,10 @@ def head(backbone: keras.Model) -> keras.Model:
     Returns:
         A functional model with the same inputs and ``hidden``, int32 (B, T), 1 at the places to
         guess; outputs are logits, float32 (B, P, V). Only those places go through the vocabulary.
+
+    Example::
+
+        network = head(backbone)
     """
     embedding, size = _embedding(backbone)
     inputs = {tensor.name: tensor for tensor in backbone.inputs}
@@ -101,7 +105,7 @@ def _embedding(backbone: keras.Model) -> tuple[Any, int]:
 
 
 def likelihood(targets: Any, logits: Any) -> tuple[Any, Any]:
-    """Measure each guess.
+    """Return how unlikely each prediction was, and which count.
 
     Args:
         targets: (B, P), the hidden pieces, ``masking.NOTHING`` where a row has fewer than P.
@@ -110,13 +114,17 @@ def likelihood(targets: Any, logits: Any) -> tuple[Any, Any]:
     Returns:
         Negative log-likelihood [nats], 0 where there is nothing, and whether there is something:
         float32 (B, P) each.
+
+    Example::
+
+        loss, counted = likelihood(labels, logits)
     """
-    there = ops.not_equal(targets, masking.NOTHING)
-    labels = ops.where(there, ops.cast(targets, "int32"), 0)
+    counted = ops.not_equal(targets, masking.NOTHING)
+    labels = ops.where(counted, ops.cast(targets, "int32"), 0)
     logits = ops.cast(logits, "float32")
     loss = ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-    there = ops.cast(there, "float32")
-    return loss * there, there
+    counted = ops.cast(counted, "float32")
+    return loss * counted, counted
 
 
 class Crossentropy(keras.losses.Loss):
@@ -134,12 +142,12 @@ class Crossentropy(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return a scalar: every such piece of the batch counts the same."""
-        loss, there = likelihood(y_true, y_pred)
+        loss, counted = likelihood(y_true, y_pred)
         if self.smoothing:
             logits = ops.cast(y_pred, "float32")
             even = ops.logsumexp(logits, -1) - ops.mean(logits, -1)
-            loss = (1 - self.smoothing) * loss + self.smoothing * even * there
-        return ops.sum(loss) / ops.maximum(ops.sum(there), 1.0)
+            loss = (1 - self.smoothing) * loss + self.smoothing * even * counted
+        return ops.sum(loss) / ops.maximum(ops.sum(counted), 1.0)
 
 
 class Perplexity(keras.metrics.Mean):
@@ -155,7 +163,7 @@ class Perplexity(keras.metrics.Mean):
 
 
 class Accuracy(keras.metrics.Mean):
-    """The share of the hidden pieces whose likeliest guess is right."""
+    """The share of the hidden pieces whose most likely prediction is right."""
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch: pieces (B, P) and logits (B, P, V)."""

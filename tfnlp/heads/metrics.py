@@ -34,9 +34,9 @@ class MicroF1(keras.metrics.Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch: one-hot targets and logits, float (B, C)."""
-        truth, given = keras.ops.argmax(y_true, -1), keras.ops.argmax(y_pred, -1)
-        marked = [keras.ops.cast(labels != self.none, "float32") for labels in (truth, given)]
-        equal = keras.ops.cast(truth == given, "float32")
+        truth, answers = keras.ops.argmax(y_true, -1), keras.ops.argmax(y_pred, -1)
+        marked = [keras.ops.cast(labels != self.none, "float32") for labels in (truth, answers)]
+        equal = keras.ops.cast(truth == answers, "float32")
         self.right.assign_add(keras.ops.sum(equal * marked[0]))
         self.marked.assign_add(keras.ops.sum(marked[0]) + keras.ops.sum(marked[1]))
 

@@ -26,7 +26,7 @@ class MergeWindows(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfnlp")
 class SplitWindows(keras.layers.Layer):
-    """(B * W, ...) and a tensor (B, W, T) that tells B and W -> (B, W, ...)."""
+    """(B * W, ...) and a tensor (B, W, T) whose shape gives B and W -> (B, W, ...)."""
 
     def call(self, inputs: Any, like: Any) -> Any:
         """Reshape float (B * W, H) or (B * W, T, H)."""
@@ -46,7 +46,7 @@ def head(
     dropout: float,
     windows: bool = False,
 ) -> keras.Model:
-    """Pool a backbone's states and put an output layer on them.
+    """Return a network that pools a backbone's states, with an output layer.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -57,6 +57,10 @@ def head(
 
     Returns:
         A functional model with the same inputs (or (B, W, T) ones); outputs in float32.
+
+    Example::
+
+        network = head(backbone, keras.layers.Dense(2), pooling="mean", dropout=0.1)
     """
     states = backbone.output["tokens"]
     inputs = {tensor.name: tensor for tensor in backbone.inputs}
@@ -70,13 +74,17 @@ def head(
 
 
 def in_windows(network: keras.Model) -> tuple[dict[str, Any], Any]:
-    """Let a network of (B, T) inputs see every window of (B, W, T) inputs as a row.
+    """Return inputs (B, W, T) and what a network of (B, T) inputs gives for every window.
 
     Args:
         network: int32 (B, T) inputs by name -> float (B, ...).
 
     Returns:
         Inputs (B, W, T) by the same names, and the network's outputs (B, W, ...).
+
+    Example::
+
+        inputs, vectors = in_windows(keras.Model(inputs, vector))
     """
     names = [tensor.name for tensor in network.inputs]
     inputs = {n: keras.Input((None, None), dtype="int32", name=n) for n in names}
@@ -85,6 +93,11 @@ def in_windows(network: keras.Model) -> tuple[dict[str, Any], Any]:
 
 
 def masked_mean(states: Any, mask: Any) -> Any:
-    """Average (B, T, H) over the places where ``mask`` (B, T) is 1; zeros where none is."""
+    """Return the mean of (B, T, H) where ``mask`` (B, T) is 1; zeros where it is nowhere.
+
+    Example::
+
+        vector = masked_mean(backbone.output["tokens"], mask)  # (B, H)
+    """
     weights = ops.expand_dims(ops.cast(mask, states.dtype), -1)
     return ops.sum(states * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1)

@@ -19,7 +19,7 @@ from tfnlp.heads import pooled
 
 
 def head(backbone: keras.Model, *, pooling: Literal["mean", "cls"]) -> keras.Model:
-    """Pool a backbone's states into unit vectors.
+    """Return a network that pools a backbone's states into unit vectors.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -28,6 +28,10 @@ def head(backbone: keras.Model, *, pooling: Literal["mean", "cls"]) -> keras.Mod
     Returns:
         A functional model with inputs of the same names (B, W, T): every text of a row is read by
         itself. Outputs are unit vectors, float32 (B, W, H).
+
+    Example::
+
+        network = head(backbone, pooling="mean")
     """
     states = backbone.output["tokens"]
     inputs = {tensor.name: tensor for tensor in backbone.inputs}
@@ -84,6 +88,10 @@ def candidates(numbers: Any, vectors: Any) -> Any:
     Returns:
         float32 (B, B). Off the diagonal, what is no true negative is far below any cosine: a row
         with one of the two texts in common, and the first text itself among the second ones.
+
+    Example::
+
+        candidates(numbers, vectors) / temperature  # logits, float32 (B, B)
     """
     first, second = numbers[:, 0], numbers[:, 1]
     equal = ops.equal(first[:, None], first[None, :])

@@ -57,7 +57,7 @@ class Transitions(keras.layers.Layer):
 
 
 def head(backbone: keras.Model, tags: int, *, dropout: float, with_crf: bool) -> keras.Model:
-    """Put a tag's logits on every token.
+    """Return a network with a tag's logits on every token.
 
     Args:
         backbone: token_ids, segment_ids, padding_mask, int32 (B, T) -> ``tokens`` (B, T, H).
@@ -68,13 +68,17 @@ def head(backbone: keras.Model, tags: int, *, dropout: float, with_crf: bool) ->
     Returns:
         A functional model with the same inputs, but (B, W, T). Outputs are float32 (B, W, T, C),
         or (B, W, T + C, C) with the transitions below.
+
+    Example::
+
+        network = head(backbone, 9, dropout=0.1, with_crf=True)
     """
-    given = {tensor.name: tensor for tensor in backbone.inputs}
+    window_inputs = {tensor.name: tensor for tensor in backbone.inputs}
     states = backbone.output["tokens"]
-    window = keras.Model(given, states, name="window")
-    inputs = {name: keras.Input((None, None), dtype="int32", name=name) for name in given}
+    window = keras.Model(window_inputs, states, name="window")
+    inputs = {name: keras.Input((None, None), dtype="int32", name=name) for name in window_inputs}
     used = ops.max(inputs["padding_mask"], axis=-1) > 0
-    taken = {name: TakeWindows(name=f"take_{name}")(inputs[name], used) for name in given}
+    taken = {name: TakeWindows(name=f"take_{name}")(inputs[name], used) for name in window_inputs}
     vectors = keras.layers.Dropout(dropout, name="head_dropout")(window(taken))
     logits = keras.layers.Dense(tags, dtype="float32", name="emissions")(vectors)
     logits = PutWindows(name="put", dtype="float32")(logits, used)
@@ -86,7 +90,7 @@ def head(backbone: keras.Model, tags: int, *, dropout: float, with_crf: bool) ->
 def scores_of(
     outputs: tf.Tensor, window: tf.Tensor, place: tf.Tensor, with_crf: bool
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Take from a model's outputs what a CRF over the words is made of.
+    """Return what a CRF over the words is made of, taken from a model's outputs.
 
     Args:
         outputs: float32 (B, W, T, C) or, with transitions, (B, W, T + C, C).
@@ -97,6 +101,11 @@ def scores_of(
     Returns:
         Emissions float32 (B, N, C), what is added to a text's first word, (C,), and transitions
         (B, C, C), in which the moves that BIO forbids have no probability.
+
+    Example::
+
+        emissions, start, moves = scores_of(network(features), window, place, with_crf=True)
+        tags = crf.viterbi(emissions, lengths, start, moves)
     """
     rows, windows, height, tags = tf.unstack(tf.shape(outputs))
     tags = outputs.shape[-1] or tags
@@ -140,7 +149,7 @@ class TagLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable("tfnlp")
 class SpanF1(keras.metrics.Metric):
-    """F1 of the spans that the likeliest legal tags give: right only if wholly right."""
+    """F1 of the spans that the most likely legal tags give: right only if wholly right."""
 
     def __init__(self, with_crf: bool, name: str = "f1", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
@@ -154,8 +163,8 @@ class SpanF1(keras.metrics.Metric):
         tag, window, place = tf.unstack(tf.cast(y_true, tf.int32), axis=-1)
         scores = scores_of(tf.cast(y_pred, tf.float32), window, place, self.with_crf)
         lengths = tf.reduce_sum(tf.cast(tag >= 0, tf.int32), 1)
-        found = crf.viterbi(scores[0], lengths, *scores[1:])
-        counts = span_counts(tf.maximum(tag, 0), found)
+        predicted = crf.viterbi(scores[0], lengths, *scores[1:])
+        counts = span_counts(tf.maximum(tag, 0), predicted)
         for variable, count in zip((self.right, self.given, self.wanted), counts, strict=True):
             variable.assign_add(tf.cast(count, variable.dtype))
 
@@ -165,13 +174,17 @@ class SpanF1(keras.metrics.Metric):
 
 
 def span_counts(wanted: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Count the spans of legal tags that are equal, found and wanted.
+    """Return how many spans of legal tags are equal, found and wanted.
 
     Args:
         wanted: int32 (B, N), 0 beyond a row's words.
         found: the same.
+
+    Example::
+
+        span_counts(tf.constant([[1, 2, 0]]), tf.constant([[1, 0, 0]]))  # 0, 1, 1
     """
-    edge = [[0, 0], [0, 1]]  # an O behind each row
+    edge = [[0, 0], [0, 1]]  # an O after each row
     wanted, found = (tf.reshape(tf.pad(tags, edge), [-1]) for tags in (wanted, found))
 
     def begins(tags: tf.Tensor) -> tf.Tensor:
@@ -180,12 +193,12 @@ def span_counts(wanted: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     def inside(tags: tf.Tensor) -> tf.Tensor:
         return (tags > 0) & (tags % 2 == 0)
 
-    # A wanted span is missed if one of its words has another tag or the word behind it goes on.
+    # A wanted span is missed if one of its words has another tag or the word after it continues it.
     segment = tf.cumsum(tf.cast(~inside(wanted), tf.int32)) - 1
     wrong = tf.math.segment_sum(tf.cast(wanted != found, tf.int32), segment)
     too_long = tf.cast(inside(found)[1:] & ~inside(wanted)[1:], tf.int32)
     wrong += tf.math.unsorted_segment_sum(too_long, segment[:-1], tf.size(wrong))
     heads = tf.boolean_mask(wanted, ~inside(wanted))
     right = tf.reduce_sum(tf.cast(begins(heads) & (wrong == 0), tf.int32))
-    given, there = (tf.reduce_sum(tf.cast(begins(tags), tf.int32)) for tags in (found, wanted))
-    return right, given, there
+    counts = [tf.reduce_sum(tf.cast(begins(tags), tf.int32)) for tags in (found, wanted)]
+    return right, counts[0], counts[1]
