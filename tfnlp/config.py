@@ -105,7 +105,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Training:
-    """How long and how."""
+    """How long to train, and how."""
 
     epochs: int = option(4, "passes over the training rows, at most [epochs]", minimum=1)
     batch_size: int = option(32, "rows in a batch, over all devices [rows]", minimum=1)
@@ -165,6 +165,10 @@ class Entry:
     Attributes:
         name: the entry's, or an outsider's module.
         options: an instance of the entry's options.
+
+    Example::
+
+        Entry("lora", lora.Options(rank=8))
     """
 
     name: str
@@ -183,6 +187,11 @@ class Experiment:
         seed: where every random choice starts from.
         peft: which few weights are trained; None trains the backbone's own.
         augment: how further training rows are made of those that are there.
+
+    Example::
+
+        experiment, _ = parse(["--train", "reviews.csv", "--epochs", "3"], Parser())
+        experiment.training.epochs  # 3
     """
 
     task: str

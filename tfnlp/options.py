@@ -42,7 +42,7 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
 ) -> Any:
-    """Declare an option of a section.
+    """Return a dataclass field that is an option of a section.
 
     Args:
         default: its value when neither file nor flag says otherwise.
@@ -53,6 +53,10 @@ def option(
             characters.
         maximum: largest value allowed.
         choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
+
+    Example:
+        >>> option(32, "rows in a batch [rows]", minimum=1).default
+        32
     """
     metadata = {
         "help": help,
@@ -68,7 +72,14 @@ def option(
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that suggests the flag that was meant and exits with one sentence."""
+    """An argument parser that suggests the flag that was meant and exits with one sentence.
+
+    Example::
+
+        parser = Parser(description="Train a model.")
+        parser.add_argument("--name")
+        parser.parse(["--nam", "a"])  # exits: there is no option '--nam'; did you mean --name? ...
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -112,6 +123,11 @@ def add_flags(
     as ``gan-`` makes ``--gan-steps`` of ``steps``. A flag that is not given leaves nothing in the
     namespace, so that a file's value can stand.
     Values arrive under ``<name>.<field>``.
+
+    Example::
+
+        add_flags(parser, "training", Training, "training: how long and how")
+        vars(parser.parse(["--epochs", "3"]))  # {"training.epochs": 3}
     """
     group = parser.add_argument_group(title)
     hints = typing.get_type_hints(section)
@@ -179,7 +195,7 @@ class _Pair(argparse.Action):
 
 
 def make(section: type, values: Mapping[str, Any], place: str) -> Any:
-    """Build a section from plain values.
+    """Return a section built from plain values.
 
     Args:
         section: the dataclass.
@@ -188,6 +204,11 @@ def make(section: type, values: Mapping[str, Any], place: str) -> Any:
 
     Raises:
         UserError: an unknown key (with a suggestion), or a value of the wrong type or range.
+
+    Example:
+        >>> Section = dataclasses.make_dataclass("Section", [("epochs", int, option(4, "passes"))])
+        >>> make(Section, {"epochs": 3}, "training in a.yaml")
+        Section(epochs=3)
     """
     hints = typing.get_type_hints(section)
     fields = {f.name: f for f in dataclasses.fields(section)}
@@ -216,7 +237,13 @@ def values_of(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
 def unknown_key(
     values: Mapping[str, Any], known: list[str], place: str, what: str = "option"
 ) -> None:
-    """Raise UserError if a key is not a known one, suggesting the nearest."""
+    """Raise UserError if a key is not a known one, suggesting the nearest.
+
+    Example:
+        >>> unknown_key({"epoch": 3}, ["epochs"], "training in a.yaml")
+        Traceback (most recent call last):
+        pipelines.errors.UserError: training in a.yaml has no option 'epoch'; did you mean 'epochs'?
+    """
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1)
@@ -231,21 +258,21 @@ def plain(section: Any) -> dict[str, Any]:
 
 
 def _default(field: dataclasses.Field) -> Any:
-    """The value a field has when nobody sets it."""
+    """Return the value a field has when nobody sets it."""
     if field.default is not MISSING:
         return field.default
     return field.default_factory() if field.default_factory is not MISSING else None
 
 
 def _shown(value: Any) -> str:
-    """A default as a person would say it."""
+    """Return a default as a person would say it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | None]:
-    """The plain type behind an annotation, and its choices."""
+    """Return the plain type of an annotation, and its choices."""
     choices = field.metadata.get("choices")
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(a for a in typing.get_args(hint) if a is not type(None))

@@ -28,6 +28,10 @@ class Report:
         tables: shown in the terminal, the model card and TensorBoard.
         figures: name -> picture, drawn when called.
         warnings: sentences the user should read, such as labels never seen in training.
+
+    Example::
+
+        Report({"f1": 0.91}, [Table("By label", ("label", "f1"), [("yes", "0.910")])])
     """
 
     metrics: dict[str, float]
@@ -37,7 +41,14 @@ class Report:
 
 
 def markdown(table: Table) -> str:
-    """Return a table in Markdown, without its title."""
+    r"""Return a table in Markdown, without its title.
+
+    Example:
+        >>> print(markdown(Table("By label", ("label", "f1"), [("a|b", 0.5)])))
+        | label | f1 |
+        | --- | --- |
+        | a\|b | 0.5 |
+    """
 
     def line(cells: Sequence[Any]) -> str:
         escaped = (" ".join(str(cell).replace("|", "\\|").split()) for cell in cells)

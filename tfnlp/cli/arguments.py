@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
-    """Read an experiment from the command line.
+    """Return the experiment that a command line describes, and the command's own options.
 
     Args:
         argv: the command's arguments.
@@ -31,6 +31,11 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
 
     Returns:
         The experiment, and the values of the parser's own options.
+
+    Example::
+
+        experiment, own = parse(["--train", "reviews.csv"], Parser(prog="python -m tfnlp.train"))
+        experiment.task  # "classification"
     """
     first = Parser(add_help=False)
     first.add_argument("--task")
@@ -191,7 +196,12 @@ def _add_options(parser: Parser, name: str, chosen: Task, plugged: Sequence[Plug
 
 
 def add_column_flags(group: argparse._ArgumentGroup, columns: Sequence[Column]) -> None:
-    """Add a flag for each column that names its header; values arrive under ``column.<name>``."""
+    """Add a flag for each column that names its header; values arrive under ``column.<name>``.
+
+    Example::
+
+        add_column_flags(group, columns_of(task.load("classification")))  # --text-column ...
+    """
     for column in columns:
         group.add_argument(
             f"--{column.name.replace('_', '-')}-column",
@@ -203,7 +213,12 @@ def add_column_flags(group: argparse._ArgumentGroup, columns: Sequence[Column]) 
 
 
 def columns_of(chosen: Task) -> list[Column]:
-    """Return every column that a task can read, whichever of its flags is set."""
+    """Return every column that a task can read, whichever of its flags is set.
+
+    Example::
+
+        [c.name for c in columns_of(task.load("classification"))]  # ["text", "label"]
+    """
     usual = chosen.options()
     flags = {name: value for name, value in plain(usual).items() if isinstance(value, bool)}
     variants = [usual, *(dataclasses.replace(usual, **{n: not v}) for n, v in flags.items())]
@@ -214,7 +229,12 @@ def columns_of(chosen: Task) -> list[Column]:
 
 
 def every_column() -> list[Column]:
-    """Return the columns of all tasks here."""
+    """Return the columns of all tasks here.
+
+    Example::
+
+        sorted(c.name for c in every_column())
+    """
     tasks = [task.load(name) for name in discover.names("tfnlp.tasks")]
     return list({c.name: c for chosen in tasks for c in columns_of(chosen)}.values())
 

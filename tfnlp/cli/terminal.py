@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 
 def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> None:
-    """Print what is about to be trained on what."""
+    """Print what is about to be trained on what.
+
+    Example::
+
+        plan(model, splits, train, Path("tensorboard_logs/reviews/1"))
+    """
     sizes = f"{len(splits.train)} rows to train, {len(splits.validation)} to validate"
     sizes += f", {len(splits.test)} to test" if splits.test else ", none to test"
     experiment = model.experiment
@@ -62,7 +67,12 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
 
 
 class Progress(keras.callbacks.Callback):
-    """A progress bar for each epoch on a terminal; one line an epoch everywhere."""
+    """A progress bar for each epoch on a terminal; one line an epoch everywhere.
+
+    Example::
+
+        network.fit(data, callbacks=[Progress(lambda epoch: 100, epochs=3)])
+    """
 
     def __init__(self, steps: Callable[[int], int], epochs: int) -> None:
         super().__init__()
@@ -80,7 +90,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Begin a bar, further on if the epoch is taken up in its middle."""
+        """Begin a bar, further on if the epoch is resumed in its middle."""
         self.started = time.monotonic()
         steps = self.steps(epoch)
         done = steps - (self.params.get("steps") or steps)
@@ -107,12 +117,22 @@ class Progress(keras.callbacks.Callback):
 
 
 def numbers(values: Mapping[str, Any]) -> str:
-    """Write metrics in one line."""
+    """Return metrics in one line.
+
+    Example::
+
+        numbers({"loss": 0.25, "f1": 0.9})  # "loss 0.2500  f1 0.9000"
+    """
     return "  ".join(f"{name} {float(value):.4f}" for name, value in values.items())
 
 
 def report(metrics: Mapping[str, Any], found: Report) -> None:
-    """Print what the evaluation found, beside the untrained head's scores."""
+    """Print what the evaluation found, next to the untrained head's scores.
+
+    Example::
+
+        report({"validation": {"f1": 0.9}}, found)
+    """
     columns = {
         "untrained (validation)": metrics.get("validation_untrained"),
         "trained (validation)": metrics.get("validation"),
@@ -137,6 +157,10 @@ def next_steps(
         metrics: what is in its metrics.json.
         experiment: what was run.
         example: a text for every input of the model.
+
+    Example::
+
+        next_steps(run, metrics, experiment, ["A masterpiece."])
     """
     line(f"TensorBoard log: {run}")
     line(f"    tensorboard --logdir {run.parent.parent}")
@@ -155,7 +179,7 @@ def next_steps(
         line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
     if backbone.is_dir():
         line(f"Backbone: {backbone}")
-        again = f"--task {experiment.task} " if writes else ""  # it is not for others than such
+        again = f"--task {experiment.task} " if writes else ""  # it serves no other kind of task
         line(f"    python -m tfnlp.train {again}--train FILE --backbone {backbone}")
     line(
         f"    docker run -p 8501:8501 -v $PWD/{model.parent}:/models/{model.parent.name} "

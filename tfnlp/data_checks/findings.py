@@ -64,14 +64,24 @@ class Findings:
 
 
 def counted(rows: Sequence[Any]) -> str:
-    """Return how many rows there are, in words."""
+    """Return how many rows there are, in words.
+
+    Example:
+        >>> counted([1]), counted([1, 2])
+        ('1 row', '2 rows')
+    """
     return f"{len(rows)} row{'s' * (len(rows) != 1)}"
 
 
 def histogram(title: str, values: np.ndarray) -> Table:
-    """Draw numbers (N,) as at most twelve bars of text, whole numbers in whole bins.
+    """Return a table that draws numbers (N,) as at most twelve bars, whole ones in whole bins.
 
     Where a few numbers lie far above all others, they share the last bin.
+
+    Example:
+        >>> import numpy as np
+        >>> [row[:2] for row in histogram("lengths", np.array([1, 1, 2])).rows]
+        [('1', 2), ('2', 1)]
     """
     import numpy as np
 
@@ -95,7 +105,12 @@ def histogram(title: str, values: np.ndarray) -> Table:
 
 
 def values(found: Findings) -> dict[str, Any]:
-    """Return everything as JSON values."""
+    """Return everything as JSON values.
+
+    Example:
+        >>> values(Findings())
+        {'errors': [], 'warnings': []}
+    """
     told = {
         name: [
             {
@@ -110,7 +125,12 @@ def values(found: Findings) -> dict[str, Any]:
 
 
 def show(found: Findings, limit: int) -> None:
-    """Print the tables, then warnings, then errors, each with its first ``limit`` rows."""
+    """Print the tables, then warnings, then errors, each with its first ``limit`` rows.
+
+    Example::
+
+        show(check(experiment), limit=5)
+    """
     from rich.console import Console
     from rich.table import Table as Shown
     from rich.text import Text

@@ -18,6 +18,10 @@ def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:
         rows: by split, none empty.
         column: the column.
         found: tables, facts and warnings are added to it.
+
+    Example::
+
+        describe({"train": rows}, column, found)
     """
     if column.kind == "number":
         _numbers(rows, column, found)
@@ -68,7 +72,7 @@ def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
 
 
 def _alone(train: Rows, column: Column, alone: set[str], found: Findings) -> None:
-    """Tell of labels with a single row to learn from."""
+    """Add findings on labels with a single row to learn from."""
     bad = []
     for number, value in zip(train.numbers, train.columns[column.name], strict=True):
         given = _given(value, column)

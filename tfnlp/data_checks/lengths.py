@@ -29,7 +29,7 @@ def check(
     facts: dict[str, Any],
     found: Findings,
 ) -> None:
-    """Count tokens with the backbone's tokenizer, and what training would cut off.
+    """Add the rows' lengths in the backbone's tokens, and what training would cut off.
 
     Args:
         rows: by split, none empty.
@@ -37,6 +37,10 @@ def check(
         experiment: its options and backbone.
         facts: what the task learned from the rows, if it could.
         found: tables, warnings and errors are added to it.
+
+    Example::
+
+        check(rows, chosen, experiment, facts, found)
     """
     name, options = experiment.backbone.name, experiment.options
     train = next(iter(rows.values()))
@@ -95,7 +99,7 @@ def _measured(model: TrainedModel, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cut(part: Rows, lost: np.ndarray, chosen: Task, options: Any, found: Findings) -> None:
-    """Tell of rows that are longer than what is read."""
+    """Add findings on rows that are longer than what is read."""
     bad = [
         BadRow(number, f"its last {cut} token{'s are' if cut > 1 else ' is'} cut")
         for number, cut in zip(part.numbers, lost.tolist(), strict=True)
@@ -109,7 +113,7 @@ def _cut(part: Rows, lost: np.ndarray, chosen: Task, options: Any, found: Findin
 
 
 def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Findings) -> None:
-    """Tell of texts whose words the vocabulary does not hold, as those of another language."""
+    """Add findings on texts whose words the vocabulary lacks, as those of another language."""
     if tokenizer.kind == "bytepair":  # it spells every byte
         return
     known, missing = np.zeros(len(part), int), np.zeros(len(part), int)
@@ -135,7 +139,7 @@ def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Finding
 
 
 def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> str:
-    """Return the flags with which a text of so many tokens is read to its end."""
+    """Return the flags with which a text of this many tokens is read to its end."""
     if tokens <= limit:
         (least,) = (
             f.metadata["minimum"] for f in dataclasses.fields(options) if f.name == "max_length"

@@ -21,7 +21,12 @@ SPLITS = ("train", "validation", "test")
 
 
 def check(experiment: Experiment) -> Findings:
-    """Check an experiment's data, going on after each fault as far as possible."""
+    """Return the findings on an experiment's data, continuing after each fault where possible.
+
+    Example::
+
+        check(experiment).errors
+    """
     found = Findings()
     chosen = task.load(experiment.task)
     inputs, targets = (
@@ -77,7 +82,7 @@ def _read(experiment: Experiment, wanted: Sequence[Column], found: Findings) -> 
 
 
 def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) -> None:
-    """Tell of rows that cannot be used: an error unless the user asked to leave them out."""
+    """Add findings on unusable rows: an error unless the user asked to leave them out."""
     strict = experiment.data.on_bad_row == "error"
     for part in rows.values():
         if part.bad:
@@ -87,7 +92,7 @@ def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) ->
 
 
 def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
-    """Tell of rows whose inputs stand in two splits."""
+    """Add findings on rows whose inputs stand in two splits."""
     names = [column.name for column in inputs]
     for seen, judged in (("train", "validation"), ("train", "test"), ("validation", "test")):
         if seen in rows and judged in rows:
@@ -103,7 +108,7 @@ def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -
 def _repeated(
     train: Rows, inputs: Sequence[Column], targets: Sequence[Column], found: Findings
 ) -> None:
-    """Tell of texts that stand in train twice, and of those with different targets."""
+    """Add findings on texts that stand in train twice, and of those with different targets."""
     place = {number: i for i, number in enumerate(train.numbers)}
     same, conflicts = [], []
     for first, again in duplicates(train, train, [column.name for column in inputs]):
@@ -159,7 +164,7 @@ def _divided(
 
 
 def _broken_tags(experiment: Experiment, column: Column, found: Findings) -> None:
-    """Tell of tags in CoNLL columns that their scheme does not allow."""
+    """Add findings on tags in CoNLL columns that their scheme does not allow."""
     for split in SPLITS:
         path = getattr(experiment.data, split) if experiment.data.train else None
         if path and format_of(Path(path)) == "conll":
@@ -199,7 +204,7 @@ def _broken_in(
 
 
 def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found: Findings) -> None:
-    """Tell of rows that do not fit what is learned from train; only validation's stop training."""
+    """Add findings on rows that do not fit what train teaches; only validation's stop training."""
     for split, tell, what in (
         ("validation", found.error, "cannot be used"),
         ("test", found.warn, "will count as wrong"),

@@ -30,7 +30,7 @@ _TRAINING = (
 
 
 def start(kind: Precision, *, training: bool) -> str:
-    """Set the precision of what this process runs from now on.
+    """Set the precision of what this process runs from now on, and return Keras's policy.
 
     Args:
         kind: ``auto`` is the fastest that costs no quality; the others are Keras's policies.
@@ -38,6 +38,10 @@ def start(kind: Precision, *, training: bool) -> str:
 
     Returns:
         Keras's dtype policy that goes with it.
+
+    Example::
+
+        keras.config.set_dtype_policy(start("auto", training=True))
     """
     import tensorflow as tf
 
@@ -48,22 +52,26 @@ def start(kind: Precision, *, training: bool) -> str:
     if kind != "auto":
         return kind
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    capable = [found.get("compute_capability", (0, 0)) >= (8, 0) for found in details]
+    capable = [detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details]
     return "mixed_bfloat16" if capable and all(capable) else "float32"
 
 
 def bfloat16_is_faster(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Say whether this machine multiplies bfloat16 matrices faster than float32; False if unknown.
+    """Return whether this machine multiplies bfloat16 faster than float32; False if unknown.
 
     It goes by the processor's name and abilities, not by a measurement, which may come out another
-    way for the same run taken up again. ``benchmarks/speed.py arithmetic`` measures.
+    way for the same run resumed. ``benchmarks/speed.py arithmetic`` measures.
+
+    Example::
+
+        bfloat16_is_faster(Path("missing"))  # False
     """
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:  # not Linux
         return False
-    told = {
+    processor = {
         name.strip(): value.split() for name, _, value in (line.partition(":") for line in lines)
     }
-    flags, vendor = told.get("flags", []), told.get("vendor_id", [])
+    flags, vendor = processor.get("flags", []), processor.get("vendor_id", [])
     return "amx_bf16" in flags or ("avx512_bf16" in flags and vendor == ["AuthenticAMD"])

@@ -20,6 +20,10 @@ class Interrupted(KeyboardInterrupt):
 
     Attributes:
         signum: the signal's number.
+
+    Example:
+        >>> str(Interrupted(signal.SIGINT, "; run it again to resume"))
+        'SIGINT; run it again to resume'
     """
 
     def __init__(self, signum: int, message: str) -> None:
@@ -78,7 +82,13 @@ def caught(message: str) -> Iterator[Signals]:
     """Take SIGINT and SIGTERM until the end of the block.
 
     Args:
-        message: what is said after the signal's name, such as how to go on.
+        message: what is said after the signal's name, such as how to resume.
+
+    Example::
+
+        with caught("; run the command again to resume") as signals:
+            for batch in batches:
+                step(batch)
     """
     signals = Signals(message)
     before = {each: signal.signal(each, signals) for each in SIGNALS}

@@ -28,6 +28,11 @@ def quiet_start(*modules: str) -> Iterator[None]:
     is looked for, which TF_CPP_MIN_LOG_LEVEL does not hold back. Setting it to 0 or 1 shows all.
     Later it calls error what is none (an int64 product that oneDNN leaves to Eigen), so that the
     level is 3 here; what really fails raises an exception too.
+
+    Example::
+
+        with quiet_start("keras_hub"):
+            from tfnlp.training import train
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") in ("0", "1"):
         _import("tensorflow", *modules)

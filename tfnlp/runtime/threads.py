@@ -2,7 +2,7 @@
 
 TensorFlow shares every operation out over all cores. Those of a small batch are short, and a good
 part of a step goes by in sharing out and waiting. Here an operation stays on its core, and batches
-or parts of one (streams.py) go beside each other.
+or parts of one (streams.py) run side by side.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ _Out = TypeVar("_Out")
 
 
 def start() -> None:
-    """Let each core run operations of its own; call it before any other TensorFlow operation."""
+    """Let each core run operations of its own; call it before any other TensorFlow operation.
+
+    Example::
+
+        start()  # before the first TensorFlow operation
+    """
     import tensorflow as tf
 
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
@@ -34,7 +39,12 @@ def start() -> None:
 
 
 def count() -> int:
-    """Say how many batches, or parts of one, go beside each other in this process."""
+    """Return how many batches, or parts of one, run side by side in this process.
+
+    Example::
+
+        parts = count()  # 1 where TensorFlow spreads each operation over the cores
+    """
     import tensorflow as tf
 
     threads = tf.config.threading
@@ -43,9 +53,13 @@ def count() -> int:
 
 
 def each(function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
-    """Call a function on all items, on every core.
+    """Return a function's results for all items, on every core, in the items' order.
 
     A tf.function must be traced before: Keras has its settings in the main thread.
+
+    Example::
+
+        answers = each(predict, batches)
     """
     pool = ThreadPoolExecutor(count())
     try:
