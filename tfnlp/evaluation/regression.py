@@ -43,8 +43,8 @@ def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]
     ``known`` are the grades of the scale, increasing.
 
     Example:
-        >>> ordinal([1, 2, 3], np.array([1, 2, 2]), [1, 2, 3]).metrics["quadratic_kappa"]
-        0.8
+        >>> ordinal([1, 2], np.array([1, 2]), [1, 2]).metrics["quadratic_kappa"]
+        1.0
     """
     scale = np.array(sorted({*known, *grades}), float)
     truth = np.searchsorted(scale, grades)
