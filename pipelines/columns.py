@@ -52,6 +52,10 @@ class Column:
         of: the name of the text column that the offsets of spans and answers point into; of a
             text that answers ``turns``, their name. Chat files have both in one field: the text
             is then the assistant's last message, and the turns are what precedes it.
+
+    Example::
+
+        Column("text", "text", "the text to classify", aliases=("sentence", "review"))
     """
 
     name: str

@@ -41,6 +41,11 @@ class Rows:
         columns: by the task's column name, N values each, by kind (`pipelines.columns.Column`).
         numbers: N row numbers in the source; the first data row is 1.
         bad: the rows left out, with their reasons.
+
+    Example:
+        >>> rows = Rows("a.csv", {"text": ["Good.", "Bad."]}, [1, 2])
+        >>> rows.take([1]).columns
+        {'text': ['Bad.']}
     """
 
     source: str

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a report: a title, headers, and rows of cells."""
+    """A table of a report: a title, headers, and rows of cells.
+
+    Example::
+
+        Table("By label", ("label", "f1"), [("yes", "0.910")])
+    """
 
     title: str
     header: tuple[str, ...]

@@ -259,7 +259,7 @@ def _csv_rows(lines: TextIO, delimiter: str | None, source: str) -> Iterator[Raw
 
 
 def _quoting_fault(message: str, delimiter: str) -> str:
-    """Say in a user's words what the csv module found."""
+    """Return in a user's words what the csv module found."""
     if "unexpected end" in message:
         return "a quote is opened and never closed"
     if "expected after" in message:

@@ -70,7 +70,12 @@ def pip_settings() -> dict[str, str]:
 
 
 class Registry:
-    """The indexes and folders that pip is set up to use, and how it reaches them."""
+    """The indexes and folders that pip is set up to use, and how it reaches them.
+
+    Example::
+
+        Registry(pip_settings()).indexes
+    """
 
     def __init__(self, settings: dict[str, str]) -> None:
         self.find_links = settings.get("find-links", "").split()

@@ -39,6 +39,12 @@ class Findings:
         warnings: training runs, but perhaps not as meant.
         tables: for the eye.
         facts: the tables' numbers by name, for programs; JSON values.
+
+    Example:
+        >>> found = Findings()
+        >>> found.warn("2 rows stand twice")
+        >>> found.warnings[0].message
+        '2 rows stand twice'
     """
 
     errors: list[Finding] = field(default_factory=list)

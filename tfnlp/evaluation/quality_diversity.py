@@ -71,6 +71,11 @@ class Held:
         texts: the references of BLEU.
         rows: the same as token ids.
         size: V.
+
+    Example::
+
+        held = Held(texts, rows, size=len(vocabulary))
+        held.point("0.8", written, written_rows).mean("bleu")
     """
 
     texts: Sequence[str]

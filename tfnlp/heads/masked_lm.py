@@ -133,6 +133,10 @@ class Crossentropy(keras.losses.Loss):
     Args:
         smoothing: share of each target that goes to all pieces alike.
 
+    Example::
+
+        network.compile(loss=Crossentropy(), metrics=[Perplexity(), Accuracy()])
+
     Source: label smoothing: Szegedy et al. 2016, section 7 (https://arxiv.org/abs/1512.00567).
     """
 

@@ -47,6 +47,10 @@ class Contrastive(keras.losses.Loss):
 
     Args:
         temperature: what the cosines are divided by.
+
+    Example::
+
+        network.compile(loss=Contrastive(0.05), metrics=[Accuracy()])
     """
 
     def __init__(self, temperature: float) -> None:

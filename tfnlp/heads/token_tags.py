@@ -124,6 +124,10 @@ class TagLoss(keras.losses.Loss):
     Targets are int (B, N, 3): of each word the tag, -1 beyond a row's words, the window and the
     place. Without a CRF each word's tag is independent of the others: cross-entropy.
 
+    Example::
+
+        network.compile(loss=TagLoss(with_crf=True), metrics=[SpanF1(with_crf=True)])
+
     Source: Lample et al. 2016, equation 1 (https://arxiv.org/abs/1603.01360).
     """
 

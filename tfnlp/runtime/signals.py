@@ -36,6 +36,11 @@ class Signals:
 
     Attributes:
         noted: the number of the signal that came while they were held; 0 before.
+
+    Example::
+
+        with caught("; run it again to resume") as signals, signals.held():
+            save()  # a signal meanwhile is raised at the block's end
     """
 
     def __init__(self, message: str) -> None:
