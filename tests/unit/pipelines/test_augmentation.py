@@ -1,0 +1,110 @@
+"""Edits are applied, and targets follow their texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.augmentation import Edit, augmented
+from pipelines.columns import Column
+from pipelines.rows import BadRow, Rows
+
+TEXT = Column("text", "text", "the text")
+LABEL = Column("label", "label", "the label")
+ENTITIES = Column("entities", "spans", "the entities")
+ANSWERS = Column("answers", "answers", "the answers", of="context")
+
+
+def longer(text, spans, random):
+    """Replace each x by three, as an editor does."""
+    return [Edit(i, i + 1, "xxx") for i, c in enumerate(text) if c == "x"]
+
+
+def drawn(text, spans, random):
+    return [Edit(len(text), len(text), str(random.random()))]
+
+
+def made(columns, inputs, targets, editors, times=1, seed=(1, 0)):
+    count = len(next(iter(columns.values())))
+    rows = Rows("file", columns, list(range(1, count + 1)), [BadRow(9, "bad")])
+    return augmented(rows, inputs, targets, editors, times, seed)
+
+
+def test_originals_come_first_and_rows_that_cannot_be_changed_are_left_out():
+    columns = {"text": ["ax", "b", "x"], "label": ["A", "B", "C"]}
+    found = made(columns, [TEXT], [LABEL], [longer, drawn], times=2)
+    assert found.columns["text"][:7] == ["ax", "b", "x", "axxx", "xxx", "axxx", "xxx"]
+    assert found.columns["label"] == [*"ABC", *"ACAC", *"ABCABC"]
+    assert found.numbers == [1, 2, 3, 1, 3, 1, 3, 1, 2, 3, 1, 2, 3]
+    assert (found.source, found.bad) == ("file", [BadRow(9, "bad")])
+    assert columns == {"text": ["ax", "b", "x"], "label": ["A", "B", "C"]}
+
+
+def test_rows_are_a_function_of_seed_and_epoch():
+    def texts(seed):
+        return made({"text": ["a", "b"]}, [TEXT], [], [drawn], seed=seed).columns["text"]
+
+    assert texts((1, 0)) == texts((1, 0))
+    assert len({*texts((1, 0)), *texts((1, 1)), *texts((2, 0))}) == 8  # and two originals
+
+
+def test_spans_move_with_their_text():
+    columns = {"text": ["xaxbx"], "entities": [[(1, 2, "A"), (3, 4, "B")]]}
+    found = made(columns, [TEXT], [ENTITIES], [longer])
+    assert found.columns["text"][1] == "xxxaxxxbxxx"
+    assert found.columns["entities"][1] == [(3, 4, "A"), (7, 8, "B")]
+
+
+def test_what_is_inserted_right_before_a_span_moves_it_and_right_after_does_not():
+    columns = {"text": ["ab"], "entities": [[(0, 1, "A"), (1, 2, "B")]]}
+    between = lambda text, spans, random: [Edit(1, 1, "--")]  # noqa: E731
+    found = made(columns, [TEXT], [ENTITIES], [between])
+    assert found.columns["entities"][1] == [(0, 1, "A"), (3, 4, "B")]
+
+
+def test_answers_follow_the_text_that_they_are_of():
+    question, context = (Column(name, "text", "a text") for name in ("question", "context"))
+    columns = {"question": ["x"], "context": ["x abc"], "answers": [[(2, "abc"), (3, "b")]]}
+    found = made(columns, [question, context], [ANSWERS], [longer])
+    assert found.columns["question"][1] == "xxx"
+    assert found.columns["context"][1] == "xxx abc"
+    assert found.columns["answers"][1] == [(4, "abc"), (5, "b")]
+
+
+def test_marks_stay_and_texts_that_are_targets_too():
+    marked = Column("text", "marked", "the text")
+    summary = Column("summary", "text", "the short one")
+    columns = {"text": ["x <e2>a</e2> x <e1>b</e1>"], "summary": ["x"]}
+    found = made(columns, [marked], [summary], [longer])
+    assert found.columns["text"][1] == "xxx <e2>a</e2> xxx <e1>b</e1>"
+    assert found.columns["summary"] == ["x", "x"]
+    columns = {"text": ["<e1>x</e1> <e2>b</e2>"], "summary": ["x"]}
+    with pytest.raises(ValueError, match="touches"):
+        made(columns, [marked], [summary], [longer])
+
+
+def test_each_turn_is_edited():
+    turns = Column("history", "turns", "what was said")
+    found = made({"history": [["x", "b", "x"], ["b"]]}, [turns], [], [longer])
+    assert found.columns["history"][2:] == [["xxx", "b", "xxx"]]
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        ([Edit(0, 2, ""), Edit(1, 3, "")], "overlap"),
+        ([Edit(4, 6, "")], "touches"),
+        ([Edit(6, 6, "!")], "touches"),
+    ],
+)
+def test_edits_that_overlap_or_touch_a_span_are_an_error(edits, message):
+    columns = {"text": ["abcdefgh"], "entities": [[(5, 7, "A")]]}
+    with pytest.raises(ValueError, match=message):
+        made(columns, [TEXT], [ENTITIES], [lambda text, spans, random: edits])
+
+
+def test_the_edges_of_a_span_are_no_part_of_it():
+    columns = {"text": ["abcdefgh"], "entities": [[(5, 7, "A")]]}
+    edits = [Edit(5, 5, "!"), Edit(7, 8, "?")]
+    found = made(columns, [TEXT], [ENTITIES], [lambda text, spans, random: edits])
+    assert found.columns["text"][1] == "abcde!fg?"
+    assert found.columns["entities"][1] == [(6, 8, "A")]
