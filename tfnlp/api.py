@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines import augmentation
+from pipelines.augmentation import Editor
 from pipelines.columns import as_request
 from pipelines.files.writers import read_json, write_json
 from pipelines.rows import Rows
@@ -20,7 +22,7 @@ from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.cli import terminal
-from tfnlp.config import Experiment
+from tfnlp.config import Entry, Experiment
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
@@ -103,19 +105,24 @@ def _strategy(experiment: Experiment) -> Strategy:
     return extensions.load(Strategy, experiment.strategy.name)
 
 
-def _augmented(experiment: Experiment, rows: Rows) -> Any:
+def _augmented(experiment: Experiment, rows: Rows) -> Callable[[int], Rows] | None:
     """Return what gives the training rows of an epoch, None if all epochs have the same."""
     if not experiment.augment:
         return None
-    edits = [
-        partial(extensions.load(Augmenter, entry.name).edit, options=entry.options)
-        for entry in experiment.augment
-    ]
-    from pipelines import augmentation
-
-    wanted = columns(experiment, tasks.load(experiment.task))
+    task = tasks.load(experiment.task)
+    inputs = columns(experiment, task, targets=False)
+    targets = task.target_columns(experiment.options)
+    editors = [_editor(entry) for entry in experiment.augment]
     times, seed = experiment.data.augment_times, experiment.seed
-    return lambda epoch: augmentation.augmented(rows, wanted, edits, times, (seed, epoch))
+    return lambda epoch: augmentation.augmented(
+        rows, inputs, targets, editors, times, (seed, epoch)
+    )
+
+
+def _editor(entry: Entry) -> Editor:
+    """Return how an augmenter edits a text with the options that it was given."""
+    edit = extensions.load(Augmenter, entry.name).edit
+    return lambda text, spans, random: edit(text, spans, random, entry.options)
 
 
 def _ended(run: Path, experiment: Experiment) -> Path:

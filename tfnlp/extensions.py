@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pipelines import discover
+from pipelines.augmentation import Edit as Edit
+from pipelines.augmentation import Span as Span
 from pipelines.errors import UserError
 from pipelines.rows import Column, Record, Rows
 from tfnlp.config import Experiment
@@ -279,9 +281,14 @@ class Adaptable(Protocol):
     """A backbone as peft methods see it (`tfnlp.backbones.loading.Backbone`).
 
     Attributes:
+        name: as it was asked for.
         model: the functional Keras model.
         blocks: its layers, the embeddings' first, then each transformer layer's.
     """
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
 
     @property
     def model(self) -> keras.Model:
@@ -301,7 +308,8 @@ class Peft:
         options: dataclass; each field is a flag that bears the method's name.
         adapt: (backbone, options) -> None; adds weights and sets which are trainable, after the
             backbone was loaded and before a head is put on it. It is called when a model is loaded
-            again, too: what is trainable then is read from the file.
+            again, too: the file of a run holds only what was trained, and weights that are not
+            must come out the same each time.
         defaults: section -> option -> the default with this method, such as its learning rate.
     """
 
@@ -315,31 +323,14 @@ class Peft:
 
 
 @dataclass(frozen=True)
-class Span:
-    """Characters [start, end) of a text that a target refers to."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Characters [start, end) of a text replaced; it lies outside of all spans."""
-
-    start: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Augmenter:
     """How texts are changed so that their labels stay right.
 
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the augmenter's name.
-        edit: (text, its spans, random, options) -> edits, none where the text cannot be changed.
-            The caller applies them and moves the targets.
+        edit: (text, its spans, random, options) -> edits outside of the spans, none where the text
+            cannot be changed; `pipelines.augmentation` applies them and moves the targets.
     """
 
     summary: str

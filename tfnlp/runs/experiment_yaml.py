@@ -56,10 +56,22 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
         augment=tuple(_entry(Augmenter, one, place) for one in values.get("augment") or ()),
         **sections,
     )
-    strategy = experiment.strategy
-    fits = extensions.load(Strategy, strategy.name).fits
-    fits(tasks.load(name), experiment, strategy.options)
+    _check_fits(experiment)
     return experiment
+
+
+def _check_fits(experiment: Experiment) -> None:
+    """Raise UserError if what is plugged in is not for this task."""
+    task, strategy = tasks.load(experiment.task), experiment.strategy
+    extensions.load(Strategy, strategy.name).fits(task, experiment, strategy.options)
+    if experiment.augment and not task.target_columns(experiment.options):
+        # Texts that are joined into blocks, or told apart from one another, as similarity does: a
+        # changed copy would be one more text that a text must differ from.
+        raise UserError(
+            f"--augment {experiment.augment[0].name} makes texts for the targets that rows have, "
+            f"and those of --task {experiment.task} have none with these options (leave out "
+            "--augment)"
+        )
 
 
 def _entry(record: type, given: Mapping[str, Any], place: str) -> Entry:
