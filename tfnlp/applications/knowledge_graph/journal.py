@@ -24,7 +24,7 @@ class Journal:
         UserError: the file holds something else.
     """
 
-    def __init__(self, path: Path, replay: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, path: Path, replay: Callable[[dict[str, Any]], object]) -> None:
         self._file = path.open("a+b", buffering=0)
         whole = 0
         with path.open("rb") as file:
