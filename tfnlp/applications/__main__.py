@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -31,24 +30,24 @@ def main(argv: list[str]) -> int:
     name = argv[0] if argv and not argv[0].startswith("-") else None
     application = load(name) if name else None
     parser = _parser(name, application)
-    given = parser.parse(argv)
+    args = parser.parse(argv)
     if name is None or application is None:
         if argv:
             raise UserError(f"the application's name comes first ({parser.prog} lists them)")
         parser.print_help()
         return 0
-    _check(given)
-    places = _places(given.model, name, application.models)
-    flags = {key.removeprefix("own."): v for key, v in vars(given).items() if key[:4] == "own."}
+    _check(args)
+    sources = _sources(args.model, name, application.models)
+    flags = {key.removeprefix("own."): v for key, v in vars(args).items() if key[:4] == "own."}
     options = make(application.options, flags, "the command line")
-    with caught("") as signals, _kept(given.state or _state(name)) as folder:
-        models = {role: _model(role, place, application) for role, place in places.items()}
+    with caught("") as signals, _locked(args.state or _state(name)) as folder:
+        models = {role: _model(role, source, application) for role, source in sources.items()}
         with closing(application.open(options, models, folder)) as conversation:
-            if given.serve:
+            if args.serve:
                 from tfnlp.applications import _web
 
                 app = _web.application(conversation, application.routes(conversation))
-                _web.serve(app, given.host or HOST, PORT if given.port is None else given.port)
+                _web.serve(app, args.host or HOST, PORT if args.port is None else args.port)
             else:
                 _answer_lines(conversation, signals)
     return 0
@@ -100,28 +99,28 @@ def _parser(name: str | None, application: Application | None) -> Parser:
 
 
 def _pair(text: str) -> tuple[str, str]:
-    role, sign, place = text.partition("=")
-    if not (role and sign and place):
+    role, sign, source = text.partition("=")
+    if not (role and sign and source):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form ROLE=MODEL")
-    return role, place
+    return role, source
 
 
-def _check(given: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> None:
     """Raise UserError for an address that cannot be served; warn of one that others can reach."""
-    for flag, value in (("--host", given.host), ("--port", given.port)):
-        if value is not None and not given.serve:
+    for flag, value in (("--host", args.host), ("--port", args.port)):
+        if value is not None and not args.serve:
             raise UserError(f"{flag} {value} is given without --serve (add it)")
-    if not 0 <= (given.port or 0) < 2**16:
-        raise UserError(f"--port {given.port} is not a port (0 to 65535)")
-    if given.host not in (None, HOST, "localhost", "::1"):
+    if not 0 <= (args.port or 0) < 2**16:
+        raise UserError(f"--port {args.port} is not a port (0 to 65535)")
+    if args.host not in (None, HOST, "localhost", "::1"):
         print(
-            f"warning: {given.host} can be reached from other machines, and anyone may ask and "
+            f"warning: {args.host} can be reached from other machines, and anyone may ask and "
             "add (put a proxy that asks who they are before it)",
             file=sys.stderr,
         )
 
 
-def _places(
+def _sources(
     pairs: Sequence[tuple[str, str]], name: str, roles: Mapping[str, str]
 ) -> dict[str, str]:
     """Return where the model of each role is: a SavedModel's folder, or a server's address.
@@ -129,19 +128,19 @@ def _places(
     Raises:
         UserError: a role is unknown, is given twice, or has no model; or a model is not there.
     """
-    places = dict(pairs)
-    unknown_key(places, list(roles), f"the application {name}", "role")
+    sources = dict(pairs)
+    unknown_key(sources, list(roles), f"the application {name}", "role")
     for role, answer in roles.items():
-        if role not in places:
+        if role not in sources:
             raise UserError(
                 f"{name} asks a model that answers with {answer}; give it as --model "
                 f"{role}=SAVEDMODEL"
             )
-    if len(pairs) > len(places):
+    if len(pairs) > len(sources):
         raise UserError("--model names a role twice (give one model for each role)")
     return {
-        role: place if remote.is_address(place) else str(saved_model.find_model(place))
-        for role, place in places.items()
+        role: source if remote.is_address(source) else str(saved_model.find_model(source))
+        for role, source in sources.items()
     }
 
 
@@ -151,8 +150,8 @@ def _state(name: str) -> Path:
 
 
 @contextmanager
-def _kept(folder: Path) -> Iterator[Path]:
-    """Keep a folder of state to this process.
+def _locked(folder: Path) -> Iterator[Path]:
+    """Make a folder and lock it for this process; yields the folder.
 
     Raises:
         UserError: another process has it.
@@ -171,19 +170,19 @@ def _kept(folder: Path) -> Iterator[Path]:
         lock.release()
 
 
-def _model(role: str, place: str, application: Application) -> ServedModel:
-    """Return the model at a place, after it has answered once as its role wants.
+def _model(role: str, source: str, application: Application) -> ServedModel:
+    """Return a model that is ready, after it has answered once as its role wants.
 
     Raises:
         UserError: it cannot be loaded or reached, or gives other answers.
     """
-    at_server = remote.is_address(place)
-    saved = remote.opened(place) if at_server else saved_model.opened(Path(place))
+    on_server = remote.is_address(source)
+    saved = remote.opened(source) if on_server else saved_model.opened(Path(source))
     model, wanted = saved.model(), application.models[role]
     (answer,) = model.answer({name: ["A text."] for name in model.inputs})
     if wanted not in answer:
         raise UserError(
-            f"--model {role}={place}: that model answers with {', '.join(answer)}, not with "
+            f"--model {role}={source}: that model answers with {', '.join(answer)}, not with "
             f"{wanted} (give one that does)"
         )
     return model
@@ -197,12 +196,8 @@ def _answer_lines(conversation: Conversation, signals: Signals) -> None:
         for number, line in enumerate(sys.stdin.buffer, 1):
             with signals.held():  # the event in hand is answered
                 for answer in _events.answers(conversation, number, line):
-                    _write(out, answer)
-
-
-def _write(out: Any, answer: Mapping[str, Any]) -> None:
-    out.write(f"{json_text(answer)}\n")
-    out.flush()
+                    out.write(f"{json_text(answer)}\n")
+                    out.flush()
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ class Options:
 
 
 def _open(options: Options, models: Mapping[str, ServedModel], folder: Path) -> Conversation:
-    from tfnlp.applications.knowledge_graph.conversation import Graph
+    from tfnlp.applications.knowledge_graph.conversation import GraphConversation
 
-    return Graph(models["triples"], folder, options.min_score)
+    return GraphConversation(models["triples"], folder, options.min_score)
 
 
 def _routes(conversation: Any) -> Sequence[BaseRoute]:

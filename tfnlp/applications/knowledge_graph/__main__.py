@@ -51,8 +51,8 @@ def main(argv: list[str]) -> int:
     if given.batch_size < 1:
         raise UserError(f"--batch-size {given.batch_size} is not above 0")
     check_libraries()
-    found = _triples(find_model(given.model), given.input, given.text_column, given.batch_size)
-    knowledge = collect(found, given.min_score)
+    rows = _triples(find_model(given.model), given.input, given.text_column, given.batch_size)
+    knowledge = collect(rows, given.min_score)
     folder = Path(given.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)

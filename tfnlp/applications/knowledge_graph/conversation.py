@@ -21,7 +21,7 @@ from tfnlp.inference.saved_model import ServedModel
 FACTS = "facts.jsonl"  # in the folder, a line a text: its number, the text, its triples
 
 
-class Graph:
+class GraphConversation:
     """The facts in all texts so far.
 
     Args:
@@ -145,20 +145,20 @@ def _checked(triples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [triple for triple in triples if math.isfinite(triple["score"])]
 
 
-def routes(found: Graph) -> Sequence[Route]:
+def routes(conversation: GraphConversation) -> Sequence[Route]:
     """Return ``GET /graph``, ``/graph.svg`` and ``/facts?entity=...``."""
 
     def nodes_and_edges(request: Request) -> Response:
-        return JSONResponse(found.as_json())
+        return JSONResponse(conversation.as_json())
 
     def picture(request: Request) -> Response:
-        return Response(found.svg(), media_type="image/svg+xml")
+        return Response(conversation.svg(), media_type="image/svg+xml")
 
     def facts(request: Request) -> Response:
         entity = request.query_params.get("entity")
         if entity is None:
             raise HTTPException(400, "name the entity: /facts?entity=NAME")
-        return JSONResponse({"entity": entity, "facts": found.facts(entity)})
+        return JSONResponse({"entity": entity, "facts": conversation.facts(entity)})
 
     return [
         Route("/graph", nodes_and_edges),

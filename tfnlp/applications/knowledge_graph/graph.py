@@ -108,15 +108,15 @@ def check_libraries() -> None:
         ) from error
 
 
-def collect(found: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: float) -> Knowledge:
+def collect(rows: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: float) -> Knowledge:
     """Return the facts among triples.
 
     Args:
-        found: numbers of rows in their order, each with the row's triples as a model gives them.
+        rows: numbers of rows in their order, each with the row's triples as a model gives them.
         minimum: least score of a triple that is kept.
     """
     knowledge = Knowledge()
-    for row, triples in found:
+    for row, triples in rows:
         for triple in triples:
             if triple["score"] >= minimum:
                 knowledge.add(row, triple)
