@@ -6,6 +6,8 @@ Dimensions: B batch, T tokens, N heads, D size of a head, H = N * D hidden, I in
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -81,12 +83,9 @@ def _dense(layer: Any, x: Any, units: int) -> Any:
     return _product(x, tf.reshape(kernel, [-1, units]), tf.reshape(bias, [units]))
 
 
-@tf.custom_gradient
 def _swap(x: Any) -> Any:
-    """Exchange axes 1 and 2, as whole numbers: for oneDNN is slow to begin with floats."""
-    kind = {2: tf.int16, 4: tf.int32, 8: tf.int64}[x.dtype.size]
-    moved = tf.bitcast(tf.transpose(tf.bitcast(x, kind), [0, 2, 1, 3]), x.dtype)
-    return moved, _swap
+    """Exchange axes 1 and 2."""
+    return tf.transpose(x, [0, 2, 1, 3])
 
 
 def _product(x: Any, kernel: Any, bias: Any) -> Any:
@@ -108,3 +107,27 @@ def _normalize(layer: Any, x: Any) -> Any:
     centred = x - tf.reduce_mean(x, -1, keepdims=True)
     variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
     return beta + centred * (tf.math.rsqrt(variance + layer.epsilon) * gamma)
+
+
+def adopt(network: keras.Model) -> None:
+    """Make KerasHub's layers in a model, at any depth, ours; their weights stay as they are."""
+    _turn(network, keras_hub.layers.TransformerEncoder, Encoder)
+
+
+@contextmanager
+def as_kerashub(network: keras.Model) -> Iterator[None]:
+    """Make our layers KerasHub's for a while, so that what is saved loads without tfnlp."""
+    ours = _turn(network, Encoder, keras_hub.layers.TransformerEncoder)
+    try:
+        yield
+    finally:
+        for layer in ours:
+            layer.__class__ = Encoder
+
+
+def _turn(network: keras.Model, one: type, other: type) -> list[keras.layers.Layer]:
+    """Give the layers that are of exactly one class another; returns them."""
+    found = [each for each in network._flatten_layers(include_self=False) if type(each) is one]
+    for layer in found:
+        layer.__class__ = other
+    return found

@@ -18,8 +18,7 @@ from pipelines.encoding import chat
 from pipelines.errors import UserError
 from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
-from tfnlp.backbones import entry, families
-from tfnlp.backbones.encoder import Encoder
+from tfnlp.backbones import encoder, entry, families
 from tfnlp.backbones.families import ENCODERS
 from tfnlp.backbones.undrawn import undrawn
 from tfnlp.task import Kind
@@ -196,9 +195,8 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
     """
     activation = config.get("hidden_act", config.get("activation"))
     epsilon = config.get("layer_norm_eps")
+    encoder.adopt(network)
     for layer in network._flatten_layers(include_self=False):
-        if type(layer) is keras_hub.layers.TransformerEncoder:
-            layer.__class__ = Encoder
         if activation == "gelu" and isinstance(layer, keras_hub.layers.TransformerEncoder):
             layer.activation = keras.activations.gelu
             layer._feedforward_intermediate_dense.activation = keras.activations.gelu

@@ -11,10 +11,9 @@ import keras
 import keras_hub
 import numpy as np
 
-from pipelines import discover
 from pipelines.errors import UserError, reason
 from tfnlp import task as tasks
-from tfnlp.backbones import families, saving
+from tfnlp.backbones import encoder, families, saving
 from tfnlp.backbones.undrawn import undrawn
 from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
 from tfnlp.training.model import TrainedModel
@@ -52,7 +51,9 @@ def _write(model: TrainedModel, aside: Path) -> None:
     _ask_for_room(aside, copies * sum(4 * int(np.prod(w.shape)) for w in network.weights))
     if context.kind == "encoder":
         # saved anew, it leaves its optimizer behind
-        keras.Model(network.input, network.output, name=network.name).save(aside / "model.keras")
+        bare = keras.Model(network.input, network.output, name=network.name)
+        with encoder.as_kerashub(bare):
+            bare.save(aside / "model.keras")
     else:
         saving.write_hub(
             families.inside(network).backbone,
@@ -105,10 +106,9 @@ def load(run: Path) -> TrainedModel:
         return TrainedModel(
             experiment, task, context, task.build(context, backbone), lengths=lengths
         )
-    import tfnlp.heads  # the heads' layers must be known by name
+    import tfnlp.heads  # noqa: F401  (the heads' layers must be known by name)
 
-    for name in discover.names(tfnlp.heads.__name__):
-        discover.load(tfnlp.heads.__name__, name, "head")
     with undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
+    encoder.adopt(network)
     return TrainedModel(experiment, task, context, network, lengths=lengths)

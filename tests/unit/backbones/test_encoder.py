@@ -116,3 +116,12 @@ def test_a_model_with_it_is_saved_and_loaded(tmp_path):
     given = {"x": x, "mask": mask}
     assert any(type(each) is Encoder for each in again.layers)
     np.testing.assert_array_equal(again(given), model(given))
+
+
+def test_a_graph_with_it_names_no_gradients():
+    _, ours = pair(activation=keras.activations.gelu)
+    x, mask = inputs()
+    graph = tf.function(ours).get_concrete_function(x, padding_mask=mask).graph
+    nodes = graph.as_graph_def().node
+    assert nodes
+    assert not [node.name for node in nodes if "_gradient_op_type" in node.attr]

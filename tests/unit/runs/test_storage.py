@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
+import zipfile
 from types import SimpleNamespace
 
 import keras
@@ -15,8 +19,14 @@ from safetensors.numpy import load_file, save_file
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.errors import UserError
+from pipelines.rows import Rows
+from tfnlp import task as tasks
 from tfnlp.backbones import entry, loading, saving
+from tfnlp.backbones.encoder import Encoder
 from tfnlp.runs import storage
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.training import answering
+from tfnlp.training.model import prepare
 
 IDS = np.array([[2, 5, 6, 3, 0], [2, 7, 1, 4, 3]], "int32")
 MASK = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "int32")
@@ -131,3 +141,91 @@ def test_a_full_disk_keeps_the_old_model(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot keep .*: No space left on device .*--resume"):
         storage.save(model, tmp_path)
     assert [f.name for f in tmp_path.iterdir()] == ["model"]
+
+
+_LOADED = """
+import sys
+import numpy as np
+import keras
+import keras_hub
+model = keras.models.load_model(sys.argv[1])
+assert not [name for name in sys.modules if name.startswith(("tfnlp", "pipelines"))]
+ids = np.array({ids}, "int32")
+mask = np.array({mask}, "int32")
+features = {{"token_ids": ids, "segment_ids": ids * 0, "padding_mask": mask}}
+np.save(sys.argv[2], model(features))
+import tfnlp.heads
+model = keras.models.load_model(sys.argv[3])
+np.save(sys.argv[4], model({{name: value[:, None] for name, value in features.items()}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A run for each of two tasks over a BERT of random weights, of which ner has own layers."""
+    source = tmp_path_factory.mktemp("source")
+    keras_hub.models.BertBackbone(8, **SIZES).save_to_preset(str(source))
+    keras_hub.models.BertTokenizer(vocabulary=SPECIAL, lowercase=True).save_to_preset(str(source))
+    runs = {}
+    for name in ("classification", "ner"):
+        task = tasks.load(name)
+        values = {"task": {"name": name}, "data": {"train": "rows.csv"}}
+        made = from_values(values | {"backbone": {"name": str(source)}}, task.options, "")
+        sample = task.sample(made.options)
+        columns = {column: [row[column] for row in sample] for column in sample[0]}
+        model = prepare(made, Rows("rows.csv", columns, [*range(1, len(sample) + 1)]))
+        for weight in model.network.weights:  # heads begin at zero
+            weight.assign(weight + np.random.default_rng(0).normal(0, 0.1, weight.shape))
+        folder = tmp_path_factory.mktemp(name)
+        storage.save(model, folder)
+        runs[name] = model, folder
+    return runs
+
+
+def features_of(name):
+    """Return inputs of a task's network: ner reads windows, of which there is one here."""
+    given = FEATURES.items()
+    return {key: value[:, None] if name == "ner" else value for key, value in given}
+
+
+def layers_in(file):
+    stored = zipfile.ZipFile(file).read("config.json").decode()
+    return {name for name in ("tfnlp>Encoder", "keras_hub>TransformerEncoder") if name in stored}
+
+
+def check_quick(network, model, name):
+    kind = keras_hub.layers.TransformerEncoder
+    layers = [type(each) for each in network._flatten_layers() if isinstance(each, kind)]
+    assert layers == [Encoder] * SIZES["num_layers"]
+    given = features_of(name)
+    np.testing.assert_array_equal(network(given), model.network(given))
+
+
+def test_kept_models_load_without_tfnlp(kept, tmp_path):
+    arguments = []
+    for name in ("classification", "ner"):
+        file = kept[name][1] / "model" / "model.keras"
+        assert layers_in(file) == {"keras_hub>TransformerEncoder"}
+        arguments += [str(file), str(tmp_path / f"{name}.npy")]
+    code = _LOADED.format(ids=IDS.tolist(), mask=MASK.tolist())
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+    for name, (model, _) in kept.items():
+        told = np.load(tmp_path / f"{name}.npy")
+        np.testing.assert_allclose(told, model.network(features_of(name)), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["classification", "ner"])
+def test_layers_are_quick_after_keeping_and_loading(kept, name):
+    model, folder = kept[name]
+    check_quick(model.network, model, name)
+    check_quick(storage.load(folder).network, model, name)
+
+
+@pytest.mark.parametrize("name", ["classification", "ner"])
+def test_runs_whose_file_names_our_layer_load(kept, name, tmp_path):
+    model, folder = kept[name]
+    shutil.copytree(folder, tmp_path / "run")
+    file = tmp_path / "run" / "model" / "model.keras"
+    keras.Model(model.network.input, model.network.output).save(file)
+    assert layers_in(file) == {"tfnlp>Encoder"}
+    check_quick(storage.load(tmp_path / "run").network, model, name)
