@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ import json, sys
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
+tf.constant("")
+print("started", file=sys.stderr, flush=True)
 def feature(value):
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 def plain(tensor):
@@ -79,6 +82,7 @@ def fresh(tmp_path_factory):
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         )
 
     def ask(model: Path, rows: dict[str, list[str]]) -> dict[str, Any]:
@@ -88,6 +92,7 @@ def fresh(tmp_path_factory):
         process.stdin.flush()
         answers = process.stdout.readline()
         assert answers, errors.read_text()[-2000:]
+        assert errors.read_text().rpartition("started\n")[2] == ""
         return json.loads(answers)
 
     with process:
@@ -250,6 +255,13 @@ def test_methods_are_named_as_tf_serving_asks(trained):
     assert ("classify" in methods) == (trained.task.classify is not None)
     assert methods.get("classify", "tensorflow/serving/classify") == "tensorflow/serving/classify"
     assert methods.get("regress", "tensorflow/serving/regress") == "tensorflow/serving/regress"
+
+
+def test_saved_model_names_no_gradients(trained):
+    graph = serving_ops.read(trained.saved).meta_graphs[0]
+    assert not graph.graph_def.library.registered_gradients
+    nodes = serving_ops.every_node(graph)
+    assert not [node.name for node in nodes if "_gradient_op_type" in node.attr]
 
 
 @ONE_FOR_ALL

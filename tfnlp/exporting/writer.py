@@ -71,8 +71,9 @@ def write(
     aside = parent / f".new-{os.getpid()}"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(aside), signatures)
-        _name_methods(aside)
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(aside), signatures, options)
+        _prepare(aside)
         serving_ops.check(aside, SERVING_VERSION)
         beside(aside)
         return _place(aside, parent)
@@ -186,14 +187,20 @@ def _from_examples(
     return from_examples, [tf.TensorSpec([None], tf.string, "inputs")]
 
 
-def _name_methods(folder: Path) -> None:
-    """Give classify and regress the method names that TF Serving asks for."""
+def _prepare(folder: Path) -> None:
+    """Name the methods that TF Serving asks for, and no gradients, for a served graph has none.
+
+    An operation with a gradient written in Python, such as ``tf.nn.silu`` in Llama's layers, names
+    it, and TensorFlow warns of each name whenever the graph is loaded.
+    """
     path = folder / "saved_model.pb"
     saved = serving_ops.read(folder)
-    signatures = saved.meta_graphs[0].signature_def
+    graph = saved.meta_graphs[0]
     for key in ("classify", "regress"):
-        if key in signatures:
-            signatures[key].method_name = f"tensorflow/serving/{key}"
+        if key in graph.signature_def:
+            graph.signature_def[key].method_name = f"tensorflow/serving/{key}"
+    for node in serving_ops.every_node(graph):
+        node.attr.pop("_gradient_op_type", None)
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from tensorflow.core.framework import node_def_pb2
     from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 
@@ -34,10 +35,14 @@ def known(version: str) -> set[str]:
 
 def nodes(graph: meta_graph_pb2.MetaGraphDef) -> list[Node]:
     """Return the nodes of a graph and of its functions, without calls of these functions."""
+    functions = {function.signature.name for function in graph.graph_def.library.function}
+    return [Node(each.op, each.name) for each in every_node(graph) if each.op not in functions]
+
+
+def every_node(graph: meta_graph_pb2.MetaGraphDef) -> list[node_def_pb2.NodeDef]:
+    """Return the nodes of a graph and of its functions, to be read or changed."""
     library = graph.graph_def.library.function
-    functions = {function.signature.name for function in library}
-    every = [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
-    return [Node(node.op, node.name) for node in every if node.op not in functions]
+    return [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
 
 
 def missing(graph: meta_graph_pb2.MetaGraphDef, version: str) -> list[Node]:
@@ -55,10 +60,8 @@ def missing(graph: meta_graph_pb2.MetaGraphDef, version: str) -> list[Node]:
 
 def compiled(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
     """Return the names of what asks for XLA's compiler: nodes and functions."""
-    library = graph.graph_def.library.function
-    every = [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
-    named = [(node.name, node) for node in every]
-    named += [(function.signature.name, function) for function in library]
+    named = [(node.name, node) for node in every_node(graph)]
+    named += [(each.signature.name, each) for each in graph.graph_def.library.function]
     return [name for name, each in named if each.attr["_XlaMustCompile"].b]
 
 
