@@ -25,7 +25,6 @@ from tfnlp.backbones import entry, loading, saving
 from tfnlp.backbones.encoder import Encoder
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
-from tfnlp.training import answering
 from tfnlp.training.model import prepare
 
 IDS = np.array([[2, 5, 6, 3, 0], [2, 7, 1, 4, 3]], "int32")
