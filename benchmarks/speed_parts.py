@@ -137,9 +137,9 @@ def first_step() -> dict[str, Any]:
     run = train._run
 
     def patched(*arguments: Any) -> None:
-        from tfnlp.training import loop
+        from tfnlp.training import callbacks
 
-        loop.Saver.on_train_batch_end = stop  # type: ignore[method-assign]
+        callbacks.Saver.on_train_batch_end = stop  # type: ignore[method-assign]
         run(*arguments)
 
     train._run = patched

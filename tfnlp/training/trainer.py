@@ -24,6 +24,7 @@ from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, in_parts
 from tfnlp.training.sources import Drawn, joined
+from tfnlp.training.state import Feed, Watch
 
 FIRST = "fit"  # the name of a fit that is given none
 
@@ -171,7 +172,7 @@ def _prepare(
     held: Examples,
     score: Callable[[], Mapping[str, float]] | None,
     name: str,
-) -> loop.Watch:
+) -> Watch:
     """Compile the network for a fit; returns what its best epoch is chosen by."""
     network, training = model.network, model.experiment.training
     objective = model.task.objective(model.context)
@@ -195,8 +196,8 @@ def _prepare(
         network.optimizer.build([*network.trainable_variables, *step.trainable])
     _make_metrics(model, held)
     if score is None:
-        return loop.Watch(objective.monitor, objective.mode)
-    return loop.Watch("score", "max", score)
+        return Watch(objective.monitor, objective.mode)
+    return Watch("score", "max", score)
 
 
 def _make_metrics(model: TrainedModel, data: Examples) -> None:
@@ -207,9 +208,7 @@ def _make_metrics(model: TrainedModel, data: Examples) -> None:
     model.network.reset_metrics()
 
 
-def _feed(
-    model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples
-) -> loop.Feed:
+def _feed(model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples) -> Feed:
     """Return what the loop is fed with."""
     strategy = model.network.distribute_strategy
 
@@ -233,7 +232,7 @@ def _feed(
         data = drawn.of(epoch)
         return [data.rows.numbers[i] for i in data.plan.epoch(epoch)[0][batch]]
 
-    return loop.Feed(
+    return Feed(
         training,
         drawn.steps,
         drawn.before,

@@ -15,7 +15,8 @@ from pipelines.errors import UserError
 from tfnlp import config
 from tfnlp.runtime.signals import Interrupted, Signals
 from tfnlp.task import Objective
-from tfnlp.training import checkpoints, loop, optimizers
+from tfnlp.training import callbacks, checkpoints, loop, optimizers
+from tfnlp.training.state import Feed, State, Watch
 
 ROWS, SIZE, EPOCHS = 40, 8, 4
 STEPS = ROWS // SIZE
@@ -63,7 +64,7 @@ def data(epoch: int, steps: int = STEPS, poison: float | None = None) -> tf.data
     return tf.data.Dataset.from_tensor_slices((x[order], y[order])).batch(SIZE).take(steps)
 
 
-def feed(poison: float | None = None) -> loop.Feed:
+def feed(poison: float | None = None) -> Feed:
     def batches(epochs: range, start: int) -> tf.data.Dataset:
         whole = data(epochs.start, poison=poison)
         for epoch in epochs[1:]:
@@ -75,13 +76,13 @@ def feed(poison: float | None = None) -> loop.Feed:
         return [int(i) + 1 for i in order[batch * SIZE : (batch + 1) * SIZE]]
 
     held = tf.data.Dataset.from_tensor_slices(rows(16, 2)).batch(8)
-    return loop.Feed(batches, lambda epoch: STEPS, lambda epoch: epoch * STEPS, numbers, held, 2)
+    return Feed(batches, lambda epoch: STEPS, lambda epoch: epoch * STEPS, numbers, held, 2)
 
 
 def train(folder, model, objective, *, resume=False, patience=3, minutes=0.0, poison=None, by=()):
     return loop.fit(
         model,
-        loop.Watch(objective.monitor, objective.mode),
+        Watch(objective.monitor, objective.mode),
         feed(poison),
         epochs=EPOCHS,
         patience=patience,
@@ -229,9 +230,9 @@ def test_dropout_goes_on_where_it_was(tmp_path):
     seeds = [v.numpy() for v in model.variables if "seed_generator" in v.path]
     resumed, _ = made()
     fresh = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
-    state = loop.State()
+    state = State()
     signals = Signals("")
-    loop.Saver(tmp_path, state, feed(), 1.0, signals).load(resumed)
+    callbacks.Saver(tmp_path, state, feed(), 1.0, signals).load(resumed)
     found = [v.numpy() for v in resumed.variables if "seed_generator" in v.path]
     assert state.step > 1
     np.testing.assert_array_equal(found, seeds)

@@ -1,0 +1,231 @@
+"""Callbacks that count, keep and check: the best weights, the state, the loss."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from tfnlp.runtime.signals import Interrupted, Signals
+from tfnlp.training import checkpoints, distribution
+from tfnlp.training.state import GO_ON, Feed, State, Watch
+
+log = logging.getLogger(__name__)
+
+
+class Score(keras.callbacks.Callback):
+    """Adds what a score finds to the logs of an epoch."""
+
+    def __init__(self, score: Callable[[], Mapping[str, float]]) -> None:
+        super().__init__()
+        self.score = score
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Add to the logs, which the callbacks after this one are given too."""
+        if logs is not None:
+            logs.update(self.score())
+
+
+class EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's early stopping, with its counters in the state and the best weights on disk."""
+
+    def __init__(
+        self, watch: Watch, patience: int, state: State, folder: Path, extra: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(monitor=watch.monitor, mode=watch.mode, patience=patience)
+        self.state = state
+        self.folder = folder
+        self.extra = extra
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Take the counters up where the state has them."""
+        super().on_train_begin(logs)
+        self.wait, self.best = self.state.wait, self.state.best
+        self.best_epoch = self.state.best_epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Count; keep the weights of a new best epoch."""
+        if self.best is not None and math.isnan(self.best):
+            self.best = None  # nothing is better than NaN, to Keras
+        super().on_epoch_end(epoch, logs)
+        # Of equally good epochs the last is kept: it was trained at a lower learning rate.
+        equal = self.wait > 0 and (logs or {}).get(self.monitor) == self.best
+        if equal:
+            self.best_epoch = epoch
+        if (equal or self.wait == 0) and distribution.chief(self.model.distribute_strategy):
+            _check_finite(self.model, self.extra, self.state, self.folder)
+            values = values_of([*self.model.variables, *self.extra])
+            checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
+        self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
+        self.state.best = None if self.best is None else float(self.best)
+        self.state.stopped = self.model.stop_training
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Stops a run whose loss is no number any more, naming the batch's rows."""
+
+    def __init__(self, feed: Feed, state: State, folder: Path, remedy: str) -> None:
+        super().__init__()
+        self.remedy = remedy
+        self.feed = feed
+        self.state = state
+        self.folder = folder
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Look at the loss so far, in which one bad batch shows."""
+        loss = float((logs or {})["loss"])
+        if math.isfinite(loss):
+            return
+        numbers = ", ".join(map(str, self.feed.rows(self.state.epoch, self.state.step)))
+        raise UserError(
+            f"the loss became {loss} in epoch {self.state.epoch + 1}, batch {self.state.step + 1} "
+            f"(rows {numbers}); {_kept(self.folder)} ({self.remedy})"
+        )
+
+
+class Saver(keras.callbacks.Callback):
+    """Keeps the state: on disk, and between calls of fit. It must be the last callback."""
+
+    def __init__(
+        self,
+        folder: Path,
+        state: State,
+        feed: Feed,
+        minutes: float,
+        signals: Signals,
+        extra: Sequence[Any] = (),
+    ) -> None:
+        super().__init__()
+        self.folder = folder
+        self.state = state
+        self.feed = feed
+        self.extra = extra
+        self.seconds = 60 * minutes
+        self.signals = signals
+        self.saved_at = time.monotonic()
+        self.metrics: list[np.ndarray] | None = None
+
+    def load(self, model: keras.Model) -> None:
+        """Set model, optimizer, metrics and state from the newest whole checkpoint, if any."""
+        strategy = model.distribute_strategy
+        found = self._newest() if distribution.chief(strategy) else None
+        if found is not None:
+            checkpoints.restore(found, self._variables(model))
+        state = distribution.agree(strategy, checkpoints.read_state(found) if found else None)
+        if state is None:
+            return
+        distribution.broadcast(strategy, self._variables(model))
+        for name, value in state.items():
+            setattr(self.state, name, value)
+        # fit resets the metrics when an epoch begins; this one has begun already.
+        self.metrics = _numbers(model.metrics_variables) if self.state.step else None
+
+    def _newest(self) -> Path | None:
+        """The newest checkpoint that is whole, its best weights too; later ones are dropped."""
+        steps = checkpoints.listed(self.folder, "step-")
+        for found in reversed(steps):
+            if checkpoints.whole(found):
+                state = checkpoints.read_state(found)
+                best = self.folder / f"best-{state['best_epoch']}"
+                if not state["history"] or checkpoints.whole(best):
+                    return found
+            log.warning("the checkpoint %s is damaged; the one before it is taken", found)
+            checkpoints.drop(self.folder, {f.name for f in self.folder.iterdir()} - {found.name})
+        return None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Give the metrics of an epoch taken up in its middle what they had counted."""
+        self._set_metrics()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Count the batch; save if it is time or a signal came."""
+        self.state.step += 1
+        # The validation will count in the same metrics.
+        if self.state.step == self.feed.steps(self.state.epoch):
+            self.metrics = _numbers(self.model.metrics_variables)
+        if self.signals.noted:
+            self.save()
+            place = f"epoch {self.state.epoch + 1}, batch {self.state.step}"
+            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
+        if time.monotonic() - self.saved_at >= self.seconds:
+            self.save()
+
+    def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Obey a signal: the trained epoch is saved, the validation will be done again."""
+        if self.signals.noted:
+            self._set_metrics()
+            self.save()
+            place = f"the validation after epoch {self.state.epoch + 1}"
+            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Note the epoch's metrics and save."""
+        self.state.history.append({name: float(value) for name, value in (logs or {}).items()})
+        self.state.epoch, self.state.step, self.metrics = epoch + 1, 0, None
+        self.save()
+        if self.signals.noted:
+            raise Interrupted(self.signals.noted, f" after epoch {epoch + 1}; {GO_ON}")
+
+    def _set_metrics(self) -> None:
+        """Put back what the training metrics had counted."""
+        if self.metrics is not None:
+            for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
+                variable.assign(value)
+
+    def _variables(self, model: keras.Model) -> list[tf.Variable]:
+        """Everything that decides how training goes on."""
+        own = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+        return values_of([*own, *self.extra])
+
+    def save(self) -> None:
+        """Write a checkpoint, then drop those before the last two, and best weights not named."""
+        self.saved_at = time.monotonic()
+        if not distribution.chief(self.model.distribute_strategy):
+            return
+        _check_finite(self.model, self.extra, self.state, self.folder)
+        # An epoch has one more place than batches: before and after its validation.
+        number = self.feed.before(self.state.epoch) + self.state.epoch + self.state.step
+        checkpoints.write(
+            self.folder / f"step-{number}", self._variables(self.model), asdict(self.state)
+        )
+        kept = checkpoints.listed(self.folder, "step-")[-2:]
+        bests = {checkpoints.read_state(f)["best_epoch"] for f in kept}
+        checkpoints.drop(self.folder, {f.name for f in kept} | {f"best-{b}" for b in bests})
+        self.saved_at = time.monotonic()
+
+
+def _check_finite(model: keras.Model, extra: Sequence[Any], state: State, folder: Path) -> None:
+    """Raise UserError rather than let weights that are no numbers replace good ones."""
+    for variable in [*model.trainable_variables, *extra]:
+        values = np.asarray(variable.numpy())
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise UserError(
+                f"the weights {variable.path} became NaN or infinite in epoch {state.epoch + 1}; "
+                f"{_kept(folder)} (lower --learning-rate)"
+            )
+
+
+def _kept(folder: Path) -> str:
+    """Say which checkpoint is there to go back to."""
+    newest = checkpoints.newest(folder, "step-")
+    return f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
+
+
+def values_of(variables: Sequence[Any]) -> list[tf.Variable]:
+    """The TensorFlow variables behind Keras's, each once, in order."""
+    plain = [v.value if isinstance(v, keras.Variable) else v for v in variables]
+    return list({id(v): v for v in plain}.values())
+
+
+def _numbers(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    """Copy the variables' values."""
+    return [np.array(variable.numpy()) for variable in variables]

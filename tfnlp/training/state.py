@@ -1,0 +1,70 @@
+"""Where a fit stands, what it is fed with, and what decides which of its epochs was best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+GO_ON = "the same command with --resume goes on"
+
+
+@dataclass
+class State:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the epoch being trained, the first being 0.
+        step: its batches already trained; all of them when only its validation is to be done.
+        history: metrics of each finished epoch.
+        wait: epochs since the best one.
+        best: the best value of the monitored metric.
+        best_epoch: the epoch it was reached in; its weights are in ``best-<epoch>``.
+        stopped: whether early stopping has ended the run.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    wait: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What fit is fed with.
+
+    Attributes:
+        batches: (epochs, batches of the first one to leave out) -> training batches.
+        steps: epoch -> its batches.
+        before: epoch -> the batches of all epochs before it.
+        rows: (epoch, batch) -> the row numbers in that batch, for messages.
+        validation: validation batches.
+        validation_steps: how many.
+        changing: whether epochs may differ in their number of batches.
+    """
+
+    batches: Callable[[range, int], Any]
+    steps: Callable[[int], int]
+    before: Callable[[int], int]
+    rows: Callable[[int, int], list[int]]
+    validation: Any
+    validation_steps: int
+    changing: bool = False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What decides which epoch was best.
+
+    Attributes:
+        monitor: a name among the epoch's logs, such as ``val_accuracy``.
+        mode: whether more or less is better.
+        score: called after each epoch for further logs, if the best epoch is chosen by one.
+    """
+
+    monitor: str
+    mode: Literal["min", "max"]
+    score: Callable[[], Mapping[str, float]] | None = None
