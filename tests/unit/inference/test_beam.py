@@ -383,6 +383,13 @@ def test_without_the_extra_it_is_named(monkeypatch, capsys):
     assert captured.err == "error: --runner needs apache-beam (pip install -e '.[beam]')\n"
 
 
+def test_an_option_of_the_runner_has_a_name(capsys):
+    arguments = ["length", "--input", "a.txt", "--output", "x", "--runner", "DirectRunner"]
+    assert main([*arguments, *flags("streaming", "a b=c")]) == 2
+    error = capsys.readouterr().err
+    assert error == "error: --runner-option 'a b=c' is not of the form KEY=VALUE\n"
+
+
 def test_options_without_a_runner_are_refused(capsys):
     for option in (["--shards", "2"], flags("a=b")):
         assert main(["length", "text", *option]) == 2

@@ -158,6 +158,7 @@ def test_a_terminal_is_shown_an_answer_as_it_comes_and_obeys_nothing():
     [
         (["greedy", "yx"], True),
         (["beam", "yx", "--set", "temperature=0"], True),
+        (["greedy", "yx", "--no-stream"], False),
         (["sample", "yx", "--signature", "sample"], True),
         (["beam", "yx"], False),
         (["sample", "yx", "--set", "beams=2"], False),
