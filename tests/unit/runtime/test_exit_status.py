@@ -53,15 +53,17 @@ from tfnlp.runtime import exit_status
 def command(argv):
     logging.getLogger("a").warning("%s is damaged", argv[0])
     logging.getLogger("a").error("it fails")
-    print("x\\n" * 100_000)
-    return 0
+    while True:
+        print("x", flush=True)
 
 sys.exit(exit_status.run(command))
 """
 
 
 def test_logged_lines_begin_as_all_do_and_an_unread_output_is_no_traceback():
-    line = f"{sys.executable} -c '{PROGRAM}' file | head -1; exit ${{PIPESTATUS[0]}}"
+    # What is left in the buffer is the trouble.
+    python = f"env -u PYTHONUNBUFFERED {sys.executable}"
+    line = f"{python} -c '{PROGRAM}' file | head -1; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert ran.stderr == "warning: file is damaged\nerror: it fails\n"
     assert (ran.stdout, ran.returncode) == ("x\n", 128 + signal.SIGPIPE)
