@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         help="rows named for each finding (default: 20)",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="write everything, with all row numbers, as JSON too"
+        "--json", metavar="FILE", help="write everything, with all row numbers, as JSON too"
     )
     experiment, own = arguments.parse(argv, parser)
     from tfnlp.runtime.startup import quiet_start
@@ -44,12 +44,12 @@ def main(argv: list[str]) -> int:
         tf.config.list_physical_devices()
     found = check(experiment)
     findings.show(found, max(own["show"], 0))
-    if own["output"]:
+    if own["json"]:
         try:
-            with replacing(Path(own["output"])) as file:
+            with replacing(Path(own["json"])) as file:
                 file.write(f"{json_text(findings.values(found))}\n")
         except OSError as error:
-            raise UserError(f"cannot write {own['output']}: {error.strerror}") from error
+            raise UserError(f"cannot write {own['json']}: {error.strerror}") from error
     return 1 if found.errors else 0
 
 

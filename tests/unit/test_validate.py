@@ -357,7 +357,7 @@ def test_relation_arguments_outside_the_text_are_told(file, without_tokens):
 def test_the_command_prints_everything_and_its_status_tells(file):
     rows = [*labelled(30), *[("", "[red]")] * 30]
     file("train.csv", rows)
-    argv = ["--train=train.csv", "--show=2", "--output=out.json"]
+    argv = ["--train=train.csv", "--show=2", "--json=out.json"]
     ran = subprocess.run(
         [sys.executable, "-m", "tfnlp.validate", *argv],
         capture_output=True,
@@ -369,7 +369,7 @@ def test_the_command_prints_everything_and_its_status_tells(file):
     lines = ran.stdout.splitlines()
     assert "error: train.csv: 30 rows cannot be used" in ran.stdout
     assert "    row 31 (line 32): 'text' is empty" in lines
-    assert "    and 28 more (--show and --output list them)" in lines
+    assert "    and 28 more (--show and --json list them)" in lines
     assert lines[-1] == "errors: 1, warnings: 0; training would stop"
     told = json.loads(Path("out.json").read_text("utf-8"))
     (error,) = told["errors"]

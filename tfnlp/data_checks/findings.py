@@ -149,7 +149,7 @@ def show(found: Findings, limit: int) -> None:
         out.print(Text(table.title, "bold"))
         out.print(shown)
         if len(table.rows) > LONGEST_TABLE:
-            out.print(f" and {len(table.rows) - LONGEST_TABLE} more (--output lists them)")
+            out.print(f" and {len(table.rows) - LONGEST_TABLE} more (--json lists them)")
         out.print()
     kinds = (("warning", "yellow", found.warnings), ("error", "red", found.errors))
     for name, style, findings in kinds:
@@ -159,7 +159,7 @@ def show(found: Findings, limit: int) -> None:
                 out.print(Text(f"    {bad}"), soft_wrap=True)
             if len(finding.rows) > limit:
                 out.print(
-                    f"    and {len(finding.rows) - limit} more (--show and --output list them)"
+                    f"    and {len(finding.rows) - limit} more (--show and --json list them)"
                 )
     can = "training would stop" if found.errors else "training can begin"
     out.print(f"errors: {len(found.errors)}, warnings: {len(found.warnings)}; {can}")
