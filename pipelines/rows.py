@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
+from pipelines.atomic import replacing
 from pipelines.columns import CHATS, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened, raw_rows
 from pipelines.files.raw import RawRow
-from pipelines.files.writers import json_text, replacing
+from pipelines.files.writers import json_text
 
 OnBadRow = Literal["error", "skip", "quarantine"]
 

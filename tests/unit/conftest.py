@@ -77,7 +77,7 @@ def home(tmp_path_factory) -> Path:
         if name == "marked/1":
             signatures["embed"] = length.serve
         tf.saved_model.save(module, str(folder / "saved_models" / name), signatures)
-    (folder / "saved_models/length/.3.partial").mkdir()
+    (folder / "saved_models/length/.tfnlp-new-here-1-0").mkdir()
     (folder / "saved_models/marked/1/inputs.json").write_text('{"text": "marked"}')
     broken = folder / "saved_models/broken/1"
     broken.mkdir(parents=True)

@@ -87,7 +87,7 @@ def test_a_stopped_run_leaves_the_old_output(sent):
     process.stdin.write(b"a text\n" * 5000)
     process.stdin.flush()
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size for path in Path().glob(".out.jsonl.*.partial")):
+    while not any(path.stat().st_size for path in Path().glob(".tfnlp-new-*")):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(sent)
@@ -97,7 +97,7 @@ def test_a_stopped_run_leaves_the_old_output(sent):
         assert process.returncode == 128 + sent
         name = signal.Signals(sent).name
         assert errors.decode() == f"error: stopped by {name}; nothing was changed\n"
-        assert not list(Path().glob(".out*"))
+        assert not list(Path().glob(".tfnlp-*"))
 
 
 def test_a_terminal_is_shown_a_table_and_the_progress_of_a_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 from filelock import FileLock
 
 from pipelines import discover
+from pipelines.atomic import hidden
 from pipelines.errors import UserError
 from pipelines.registry.packages import Package, cache_root
 
@@ -82,11 +82,9 @@ def prepared(name: str) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / "lock"):  # a second process waits, then finds it
             if not folder.exists():
-                scratch = folder.with_name("unfinished")
-                shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
-                scratch.mkdir()
-                entry.prepare(scratch).rename(folder)
-                shutil.rmtree(scratch, ignore_errors=True)
+                with hidden(folder.parent) as scratch:
+                    scratch.mkdir()
+                    entry.prepare(scratch).rename(folder)
     except OSError as error:
         raise UserError(
             f"cannot write the backbone {name!r} into {folder.parent}: {error.strerror or error} "

@@ -158,8 +158,6 @@ def show(found: Findings, limit: int) -> None:
             for bad in finding.rows[:limit]:
                 out.print(Text(f"    {bad}"), soft_wrap=True)
             if len(finding.rows) > limit:
-                out.print(
-                    f"    and {len(finding.rows) - limit} more (--show and --json list them)"
-                )
+                out.print(f"    and {len(finding.rows) - limit} more (--show and --json list them)")
     can = "training would stop" if found.errors else "training can begin"
     out.print(f"errors: {len(found.errors)}, warnings: {len(found.warnings)}; {can}")

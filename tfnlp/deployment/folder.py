@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.atomic import replacing_path, write_text
 from pipelines.errors import UserError, reason
 from tfnlp.deployment.filling import plain
 
@@ -32,26 +31,18 @@ def place(files: Mapping[str, str], out: Path, force: bool) -> Path | None:
     """
     out = plain(out)
     kept = in_the_way(out, force)
-    aside = out.with_name(f".{out.name}.new-{os.getpid()}")
-    old = out.with_name(f".{out.name}.old-{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        _write(aside, files)
-        if out.exists():
-            out.rename(kept or old)
-        try:
-            aside.rename(out)
-        except OSError:
-            if (kept or old).exists():
-                (kept or old).rename(out)
-            raise
+        with replacing_path(out) as aside:
+            _write(aside, files)
+            if kept:
+                out.rename(kept)
     except OSError as error:
+        if kept and kept.exists() and not out.exists():
+            kept.rename(out)
         raise UserError(
             f"cannot write {out}: {reason(error)} (choose another place with --output)"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
     return kept
 
 
@@ -128,11 +119,6 @@ def into_model(path: Path, text: str, force: bool) -> None:
     try:
         if path.exists() and path.read_text("utf-8", "replace") != text and not force:
             raise UserError(f"{path} is there already, with other values (--force replaces it)")
-        aside = path.with_name(f".{path.name}.new-{os.getpid()}")
-        try:
-            aside.write_text(text, "utf-8")
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        write_text(path, text)
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}") from error

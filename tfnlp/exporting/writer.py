@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pipelines.atomic import add_version
 from pipelines.errors import UserError, reason
 from pipelines.files.writers import write_json
 from tfnlp.exporting.warmup import write_model_warmup
@@ -68,22 +67,21 @@ def write(
     """
     import tensorflow as tf
 
-    aside = parent / f".new-{os.getpid()}"
+    def save(folder: Path) -> None:
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(folder), signatures, options)
+        _prepare(folder)
+        serving_ops.check(folder, SERVING_VERSION)
+        beside(folder)
+
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(module, str(aside), signatures, options)
-        _prepare(aside)
-        serving_ops.check(aside, SERVING_VERSION)
-        beside(aside)
-        return _place(aside, parent)
+        return add_version(parent, save)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"cannot write the SavedModel in {parent}: {reason(error)} (what was trained is kept "
             "in its run; choose another place with --saved-models)"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
@@ -226,21 +224,3 @@ def _write_beside(folder: Path, model: TrainedModel, metrics: Mapping[str, Any],
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
         (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
-
-
-def _place(aside: Path, parent: Path) -> Path:
-    """Rename the finished folder to the next free version."""
-    while True:
-        final = parent / str(next_version(parent))
-        try:
-            aside.rename(final)
-            return final
-        except OSError:
-            if not final.exists():  # else another process took the number
-                raise
-
-
-def next_version(folder: Path) -> int:
-    """Return the integer after the highest version in a model's folder."""
-    taken = [int(f.name) for f in folder.glob("*") if f.name.isdigit()]
-    return max(taken, default=0) + 1

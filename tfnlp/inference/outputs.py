@@ -15,8 +15,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import Writer, csv_writer, json_text, jsonl_writer, replacing
+from pipelines.files.writers import Writer, csv_writer, json_text, jsonl_writer
 from pipelines.rows import Record
 
 Chunk: TypeAlias = Sequence[tuple[Record, dict[str, Any]]]

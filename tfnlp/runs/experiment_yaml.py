@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pipelines.atomic import write_text
 from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp import task as tasks
@@ -183,6 +183,4 @@ def write_yaml(experiment: Experiment, path: Path) -> None:
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # YAML would read U+0085 as a line's end
         text = yaml.safe_dump(values, sort_keys=False)
-    aside = path.with_name(path.name + ".new")
-    aside.write_text(text, "utf-8")
-    os.replace(aside, path)
+    write_text(path, text)

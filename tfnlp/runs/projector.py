@@ -6,7 +6,6 @@ Dimensions: N rows, H hidden.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ import tensorflow as tf
 from tensorboard.plugins.projector import ProjectorConfig
 
 from pipelines import batching
+from pipelines.atomic import write_text
 from pipelines.rows import Rows
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
         shown.metadata_path: "\n".join(lines) + "\n",
         "projector_config.pbtxt": str(settings),
     }.items():
-        aside = folder / f"new-{name}"
-        aside.write_text(text, "utf-8")
-        os.replace(aside, folder / name)
+        write_text(folder / name, text)
 
 
 def projected(model: TrainedModel) -> bool:

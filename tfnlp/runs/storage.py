@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import keras
 import keras_hub
 import numpy as np
 
+from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
@@ -29,14 +29,10 @@ def save(model: TrainedModel, run: Path) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    aside = run / "new-model"
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        _write(model, aside)
-        shutil.rmtree(run / "model", ignore_errors=True)
-        os.replace(aside, run / "model")
+        with replacing_path(run / "model") as aside:
+            _write(model, aside)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f"cannot keep the trained model in {run}: {reason(error)} (its checkpoints are kept; "
             "free space there, then go on with --resume)"

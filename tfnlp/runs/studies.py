@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import csv_writer, read_json, replacing
+from pipelines.files.writers import csv_writer, read_json
 from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.extensions import Study, Trial

@@ -46,6 +46,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from pipelines.atomic import replacing_path
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp.runs import projector
@@ -236,8 +237,7 @@ def _forget(folder: Path, step: int, epoch_ended: bool) -> None:
         epoch_ended: whether the epoch's scalars that stand at this step are still right.
     """
     for path in sorted(folder.glob("*.tfevents.*.fit")):
-        aside = folder / "new-fit"
-        with tf.io.TFRecordWriter(str(aside)) as writer:
+        with replacing_path(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
             # A kill may have cut the last record short.
             records = tf.data.TFRecordDataset(str(path)).ignore_errors()
             for record in records.as_numpy_iterator():
@@ -246,7 +246,6 @@ def _forget(folder: Path, step: int, epoch_ended: bool) -> None:
                 at_step = epoch_ended or all(tag.startswith("batch/") for tag in tags)
                 if event.step < step or (event.step == step and at_step):
                     writer.write(record)
-        os.replace(aside, path)
 
 
 def _once(folder: Path, part: str, events: Callable[[], Iterator[Event]]) -> None:
@@ -254,11 +253,9 @@ def _once(folder: Path, part: str, events: Callable[[], Iterator[Event]]) -> Non
     if any(folder.glob(f"*.tfevents.*.{part}")):
         return
     path = _path(folder, part)
-    aside = folder / f"new-{part}"
-    with tf.io.TFRecordWriter(str(aside)) as writer:
+    with replacing_path(path) as aside, tf.io.TFRecordWriter(str(aside)) as writer:
         for event in itertools.chain([_version()], events()):
             writer.write(event.SerializeToString())
-    os.replace(aside, path)
 
 
 def _version() -> Event:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
 
 PREFIXES = ("step-", "best-")  # what the names of checkpoints begin with
-_ASIDE = ".new"
 
 
 def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any]) -> None:
@@ -34,21 +33,14 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
     Raises:
         UserError: the disk is full or the folder cannot be written.
     """
-    aside = folder.with_name(folder.name + _ASIDE)
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        _checkpoint(variables).write(str(aside / "variables"))
-        (aside / "state.json").write_text(json.dumps(state), "utf-8")
-        manifest = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
-        (aside / "manifest.json").write_text(json.dumps(manifest), "utf-8")
-        for file in [*aside.iterdir(), aside]:
-            _sync(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(aside, folder)
-        _sync(folder.parent)
+        with replacing_path(folder, sync=True) as aside:
+            aside.mkdir(parents=True)
+            _checkpoint(variables).write(str(aside / "variables"))
+            (aside / "state.json").write_text(json.dumps(state), "utf-8")
+            manifest = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+            (aside / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     except (OSError, tf.errors.OpError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f"cannot write the checkpoint {folder}: {reason(error)} (the one before it is kept; "
             "free space there, then go on with --resume)"
@@ -101,7 +93,7 @@ def restore(folder: Path, variables: Sequence[tf.Variable]) -> None:
 
 
 def drop(parent: Path, kept: set[str]) -> None:
-    """Delete the checkpoints in ``parent`` whose names are not in ``kept``, unfinished ones too.
+    """Delete the checkpoints in ``parent`` whose names are not in ``kept``.
 
     Other folders, such as those of a strategy's further fits, stay.
     """
@@ -119,12 +111,3 @@ def _sha256(file: Path) -> str:
     """Hash a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold a file or a folder's entries."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -65,13 +65,18 @@ def test_a_write_that_fails_leaves_nothing(saved, tmp_path, monkeypatch):
     rename = Path.rename
 
     def fail(self, target):
-        if ".new-" in self.name:
+        if ".tfnlp-new-" in self.name:
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(UserError, match="No space left"):
         run(saved / "loud", "--output", tmp_path / "d", "--cpus", 8)
+    assert listed(tmp_path) == before
+    (tmp_path / "d" / "mine").write_text("mine", "utf-8")
+    before = listed(tmp_path)
+    with pytest.raises(UserError, match="No space left"):
+        run(saved / "loud", "--output", tmp_path / "d", "--force")
     assert listed(tmp_path) == before
 
 

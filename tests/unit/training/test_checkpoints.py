@@ -84,12 +84,12 @@ def test_a_damaged_one_is_passed_over_for_the_one_before(tmp_path, damage):
 
 
 def test_unfinished_and_foreign_folders_are_not_listed(tmp_path):
-    for name in ("step-1", "step-20.new", "best-3", "step-x", "step-10"):
+    for name in ("step-1", ".tfnlp-new-here-1-0", "best-3", "step-x", "step-10"):
         (tmp_path / name).mkdir()
     assert [f.name for f in checkpoints.listed(tmp_path, "step-")] == ["step-1", "step-10"]
     assert checkpoints.newest(tmp_path / "none", "step-") is None
     checkpoints.drop(tmp_path, {"step-10"})
-    assert kept(tmp_path) == ["step-10"]
+    assert kept(tmp_path) == [".tfnlp-new-here-1-0", "step-10"]
 
 
 def test_variables_of_another_model_are_refused(tmp_path):
@@ -113,7 +113,7 @@ def dying(function):
             os.kill(os.getpid(), 9)
         return function(*args, **kwargs)
     return wrapped
-for module, name in ((os, "replace"), (os, "fsync"), (checkpoints, "_sha256"),
+for module, name in ((os, "replace"), (os, "rename"), (os, "fsync"), (checkpoints, "_sha256"),
                      (checkpoints.shutil, "rmtree"), (pathlib.Path, "write_text"),
                      (pathlib.Path, "mkdir")):
     setattr(module, name, dying(getattr(module, name)))

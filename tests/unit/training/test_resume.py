@@ -81,7 +81,7 @@ def assert_same(place: Path, whole: dict) -> None:
         np.testing.assert_array_equal(value, wanted[name])
     assert found == {k: v for k, v in whole.items() if k != "weights"}
     assert not (run_of(place) / "checkpoints").exists()
-    assert not list(place.glob("saved_models/*/.new-*"))
+    assert not list(place.glob("saved_models/*/.tfnlp-*"))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_killed_at_random_it_ends_as_if_it_was_not(tmp_path, whole, seed):
 def test_stopped_while_exporting_it_only_exports(tmp_path, whole, signum):
     process = start(tmp_path / "run", *TINY)
     assert until(process, "run: ")
-    while not list(tmp_path.glob("run/saved_models/*/.new-*")):
+    while not list(tmp_path.glob("run/saved_models/*/.tfnlp-*")):
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signum)

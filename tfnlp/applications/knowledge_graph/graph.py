@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import csv_writer, replacing
+from pipelines.files.writers import csv_writer
 
 if TYPE_CHECKING:
     import networkx

