@@ -10,12 +10,13 @@ import keras
 import keras_hub
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import config as framework_config
 
 _spec = importlib.util.spec_from_file_location(
     "small_run", Path(__file__).parent / "strategy_run.py"
 )
-strategy_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(strategy_run)
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +44,10 @@ def small_experiment(backbone):
     """Return a function from a folder to an experiment of one epoch on 54 rows that it writes."""
 
     def made(folder):
-        whole = strategy_run.experiment(folder, backbone, "supervised")
+        whole = _module.experiment(folder, backbone, "supervised")
         training = dataclasses.replace(whole.training, epochs=1, deterministic=False)
-        return dataclasses.replace(whole, training=training)
+        export = dataclasses.replace(whole.export, export=True)
+        return dataclasses.replace(whole, training=training, export=export)
 
     return made
 
@@ -123,3 +125,16 @@ def word_models(tmp_path_factory):
         call = tf.function(getattr(module, name), spec, autograph=False)
         tf.saved_model.save(module, str(folder / name), {"serving_default": call})
     return folder
+
+
+@pytest.fixture(scope="session")
+def strategy_run():
+    """The module beside this file, which trains by a strategy and may be killed."""
+    return _module
+
+
+@pytest.fixture
+def deterministic():
+    """Undo what a deterministic run switches on."""
+    yield
+    framework_config.disable_op_determinism()  # TensorFlow lets none but its own tests do this

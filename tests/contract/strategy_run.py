@@ -17,7 +17,7 @@ TEXTS = ["red apple", "blue sea", "green leaf", "the sky is blue", "apples are r
 LABELS = ["fruit", "water", "plant", "water", "fruit", "plant"]
 
 
-def experiment(folder, backbone, strategy, precision="float32", distribute="none"):
+def experiment(folder, backbone, strategy, precision="float32", distribute="none", **sections):
     """Return what is run, on a small file that it writes."""
     from tfnlp import task
     from tfnlp.runs.experiment_yaml import from_values
@@ -52,6 +52,9 @@ def experiment(folder, backbone, strategy, precision="float32", distribute="none
         },
         "name": "toy",
     }
+    for section, given in sections.items():
+        whole = isinstance(given, list) or section not in values
+        values[section] = given if whole else {**values[section], **given}
     return from_values(values, task.load("classification").options, "the test")
 
 

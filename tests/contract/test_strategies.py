@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tensorflow.python.framework import config as framework_config
 
 from tfnlp import extensions
 from tfnlp.extensions import Strategy
@@ -26,19 +24,11 @@ KILLS = {
     "new_rows": "fit:8",
 }
 
-_spec = importlib.util.spec_from_file_location("strategy_run", HERE / "strategy_run.py")
-strategy_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(strategy_run)
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 class Killed(BaseException):
     """Stands for kill -9: nothing in the code may catch it and save."""
-
-
-@pytest.fixture(autouse=True)
-def deterministic():
-    yield
-    framework_config.disable_op_determinism()  # TensorFlow lets none but its own tests do this
 
 
 def test_each_is_short():
@@ -56,7 +46,7 @@ def test_entries_say_what_they_are(name):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_killed_it_ends_as_if_it_was_not(shape, backbone, tmp_path):
+def test_killed_it_ends_as_if_it_was_not(shape, backbone, strategy_run, tmp_path):
     def made(folder):
         return strategy_run.experiment(tmp_path / folder, backbone, f"outside.{shape}")
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_hub
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
 from tfnlp.backbones.undrawn import undrawn
+from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
-from tfnlp.training.model import TrainedModel
+from tfnlp.task import Context, Task
+from tfnlp.training.model import TrainedModel, rebuilt
+
+TRAINED = "peft.safetensors"  # in a run's folder "model"
 
 
 def save(model: TrainedModel, run: Path) -> None:
@@ -24,7 +33,8 @@ def save(model: TrainedModel, run: Path) -> None:
 
     The network is ``model.keras``, or, where it is KerasHub's own, the folder ``backbone``, in
     KerasHub's layout: the model format of Keras 3.15 loses an embedding that is also the output
-    layer of a model within a model.
+    layer of a model within a model. Of a run with ``--peft`` it is ``peft.safetensors``, which
+    holds what was trained; the rest is the backbone's.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -43,9 +53,14 @@ def _write(model: TrainedModel, aside: Path) -> None:
     """Write what :func:`save` keeps."""
     (aside / "tokenizer").mkdir(parents=True)
     network, context = model.network, model.context
-    copies = 2 if model.task.save_extra else 1
-    _ask_for_room(aside, copies * sum(4 * int(np.prod(w.shape)) for w in network.weights))
-    if context.kind == "encoder":
+    peft = model.experiment.peft
+    kept = list(network.trainable_weights if peft else network.weights)
+    if model.task.save_extra:
+        kept += network.weights
+    _ask_for_room(aside, sum(4 * int(np.prod(w.shape)) for w in kept))
+    if peft:
+        _write_trained(network, aside / TRAINED)
+    elif context.kind == "encoder":
         # saved anew, it leaves its optimizer behind
         bare = keras.Model(network.input, network.output, name=network.name)
         with encoder.as_kerashub(bare):
@@ -66,6 +81,32 @@ def _write(model: TrainedModel, aside: Path) -> None:
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
         model.task.save_extra(context, model.experiment.backbone, network, aside)
+
+
+def _write_trained(network: keras.Model, file: Path) -> None:
+    """Write the weights that were trained, by their paths.
+
+    The file's metadata say what the others must be: ``dtype_policy``, Keras's, and ``frozen``,
+    their checksum. Training changes none of them: the only variables that it changes besides are
+    the states of seed generators, which no answer depends on.
+
+    Raises:
+        ValueError: two weights have the same path.
+    """
+    trained = {weight.path: weight.numpy() for weight in network.trainable_weights}
+    if len({weight.path for weight in network.weights}) < len(network.weights):
+        raise ValueError("two weights of the network have the same path; name its layers")
+    frozen = [weight for weight in network.weights if weight.path not in trained]
+    about = {"dtype_policy": network.dtype_policy.name, "frozen": _checksum(frozen)}
+    save_file(trained, file, about)
+
+
+def _checksum(weights: Sequence[Any]) -> str:
+    """Return a checksum of weights' values, in their order."""
+    found = 0
+    for weight in weights:
+        found = zlib.crc32(weight.numpy().tobytes(), found)
+    return f"{found:08x}"
 
 
 def _ask_for_room(folder: Path, size: int) -> None:
@@ -96,6 +137,9 @@ def load(run: Path) -> TrainedModel:
     saved = json.loads((folder / "facts.json").read_text("utf-8"))
     context = tasks.load_context(folder, experiment.options, saved)
     lengths = saved["widths"]
+    if (folder / TRAINED).exists():
+        network = _completed(experiment, task, context, run)
+        return TrainedModel(experiment, task, context, network, lengths=lengths)
     if not (folder / "model.keras").exists():
         with undrawn():
             backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
@@ -108,3 +152,38 @@ def load(run: Path) -> TrainedModel:
         network = keras.models.load_model(folder / "model.keras", compile=False)
     encoder.adopt(network)
     return TrainedModel(experiment, task, context, network, lengths=lengths)
+
+
+def _completed(experiment: Experiment, task: Task, context: Context, run: Path) -> keras.Model:
+    """Return the network of a run with ``--peft``: what was trained, on its backbone.
+
+    Raises:
+        UserError: the backbone is gone, or has other weights.
+    """
+    with safe_open(run / "model" / TRAINED, "np") as file:
+        about = file.metadata()
+        trained = {path: file.get_tensor(path) for path in file.keys()}  # noqa: SIM118
+    name = experiment.backbone.name
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(about["dtype_policy"])
+        network = rebuilt(experiment, task, context)
+    except UserError as error:
+        raise UserError(
+            f"{run} holds only what --peft trained, and the backbone {name!r} that belongs to it "
+            f"cannot be loaded: {error}"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(before)
+    shapes = {path: value.shape for path, value in trained.items()}
+    found = {w.path: tuple(w.shape) for w in network.weights if w.path in trained}
+    frozen = [w for w in network.weights if w.path not in trained]
+    if found != shapes or _checksum(frozen) != about["frozen"]:
+        raise UserError(
+            f"the backbone {name!r} is not the one that {run} was trained on: its weights differ "
+            "(put that one back, or train again)"
+        )
+    for weight in network.weights:
+        if weight.path in trained:
+            weight.assign(trained[weight.path])
+    return network

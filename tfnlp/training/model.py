@@ -18,6 +18,7 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.backbones import embeddings, loading
+from tfnlp.backbones.undrawn import undrawn
 from tfnlp.config import Experiment
 from tfnlp.extensions import Peft
 from tfnlp.runtime import precision
@@ -102,8 +103,7 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     settings = experiment.backbone
     backbone, target = backbone_of(experiment, task, train)
     check_length(experiment, task, backbone)
-    if experiment.peft:
-        extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
+    _adapt(experiment, backbone)
     context = context_of(experiment, backbone, target, facts)
     # Packed blocks have as many logits as tokens, which would be held twice.
     network = trainable(
@@ -119,6 +119,30 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
         for layer in block:
             layer.trainable = False
     return TrainedModel(experiment, task, context, network, backbone.blocks)
+
+
+def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model:
+    """Build the network of a model once more, its trained weights at any value.
+
+    Args:
+        experiment: what made the model.
+        task: its task.
+        context: the model's.
+
+    Raises:
+        UserError: the backbone cannot be loaded.
+    """
+    settings = experiment.backbone
+    backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
+    _adapt(experiment, backbone)
+    with undrawn():
+        return task.build(context, backbone.model)
+
+
+def _adapt(experiment: Experiment, backbone: loading.Backbone) -> None:
+    """Let the experiment's peft method decide what of a backbone is trained."""
+    if experiment.peft:
+        extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
 
 
 def longest_example(task: Task, options: Any, kind: Kind) -> int:
@@ -179,6 +203,11 @@ def backbone_of(
     """
     settings, options = experiment.backbone, experiment.options
     if settings.name.partition(":")[0] == loading.SCRATCH:
+        if experiment.peft:
+            raise UserError(
+                f"--peft {experiment.peft.name} trains a few weights of a pretrained backbone, "
+                f"and --backbone {settings.name} has only random ones (leave out --peft)"
+            )
         learned = task.writing.vocabulary(train, options, None) if task.writing else None
         if learned is None or "causal" not in task.backbones:
             raise UserError(

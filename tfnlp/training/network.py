@@ -231,6 +231,8 @@ def single(network: keras.Model) -> keras.Model:
         return network
     copy = keras.models.clone_model(keras.Model(network.input, network.output, name=network.name))
     copy.set_weights(network.get_weights())
+    for own, other in zip(copy.weights, network.weights, strict=True):
+        own.trainable = other.trainable  # Keras clones only the flags of layers
     return copy
 
 

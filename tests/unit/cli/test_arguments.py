@@ -274,3 +274,44 @@ def test_help_lists_every_option_once_with_its_default(name):
                 assert f"{field.metadata['help']} (default: {default})" in listed, flag
     for column in arguments.columns_of(task.load(name)):
         assert f"--{column.name.replace('_', '-')}-column HEADER" in listed
+
+
+# What is plugged in
+
+
+def test_peft_and_augment_are_read_back_as_they_were_written(tmp_path):
+    made = parse("--peft", "bitfit", "--augment", "aeda", "--aeda-ratio", "0.2", "--epochs", "3")
+    assert [(one.name, one.options.ratio) for one in made.augment] == [("aeda", 0.2)]
+    assert made.peft.name == "bitfit"
+    assert made.optimizer.learning_rate == 1e-3
+    path = tmp_path / "experiment.yaml"
+    write_yaml(made, path)
+    assert parse("--config", str(path)) == made
+    assert yaml.safe_load(path.read_text())["augment"] == [{"name": "aeda", "ratio": 0.2}]
+
+
+def test_a_flag_beats_an_entrys_default():
+    made = parse("--peft", "bitfit", "--learning-rate", "5e-4")
+    assert made.optimizer.learning_rate == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--peft", "bitfti"], "there is no peft 'bitfti'; did you mean 'bitfit'?"),
+        (["--augment", "aead"], "there is no augmenter 'aead'; did you mean 'aeda'?"),
+        (["--augment", "aeda", "--task", "masked_lm"], "those of --task masked_lm have none"),
+        (["--augment", "aeda", "--task", "language_model"], "those of --task language_model have"),
+    ],
+)
+def test_entries_that_do_not_fit_are_refused(flags, message):
+    assert message in error(*flags)
+
+
+def test_help_shows_an_entrys_options_when_it_is_named(capsys):
+    with pytest.raises(SystemExit):
+        parse("--augment", "aeda", "--help")
+    assert "--aeda-ratio" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        parse("--help")
+    assert "--aeda-ratio" not in capsys.readouterr().out

@@ -135,6 +135,7 @@ def test_a_full_disk_keeps_the_old_model(tmp_path, monkeypatch):
     model = SimpleNamespace(
         network=keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(3)]),
         context=None,
+        experiment=SimpleNamespace(peft=None),
         task=SimpleNamespace(save_extra=None),
     )
     with pytest.raises(UserError, match=r"cannot keep .*: No space left on device .*--resume"):

@@ -1,0 +1,164 @@
+"""Every entry of tfnlp/peft trains few weights, keeps only those, and answers the same again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from pipelines.errors import UserError
+from tfnlp import extensions
+from tfnlp import task as tasks
+from tfnlp.exporting import writer
+from tfnlp.extensions import Augmenter, Peft
+from tfnlp.inference import saved_model
+from tfnlp.runs import storage
+from tfnlp.runtime.signals import Interrupted
+from tfnlp.training import answering, examples
+from tfnlp.training.model import prepare
+from tfnlp.training.trainer import Trainer
+
+NAMES = extensions.names(Peft)
+
+
+def _values(network):
+    return {weight.path: np.array(weight.numpy()) for weight in network.weights}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(name, precision) for name in NAMES for precision in ("float32", "mixed_float16")],
+    ids="-".join,
+)
+def trained(request, backbone, strategy_run, tmp_path_factory):
+    """A tiny classifier, trained by a method and kept as a run."""
+    name, precision = request.param
+    folder = tmp_path_factory.mktemp(name)
+    own = shutil.copytree(backbone, folder / "backbone")
+    made = strategy_run.experiment(
+        folder,
+        str(own),
+        "supervised",
+        precision,
+        peft={"name": name},
+        optimizer={"learning_rate": 1e-2},
+        training={"epochs": 1},
+    )
+    splits = examples.read_splits(made, tasks.load(made.task))
+    model = prepare(made, splits.train)
+    before = _values(model.network)
+    Trainer(model, splits, folder / "checkpoints").fit()
+    keras.config.set_dtype_policy("float32")  # another process knows nothing of the run's
+    storage.save(model, folder)
+    return SimpleNamespace(
+        model=model, before=before, rows=splits.validation, run=folder, backbone=own
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entries_say_what_they_are(name):
+    found = extensions.load(Peft, name)
+    assert found.summary
+    assert not found.summary.endswith(".")
+
+
+def test_what_is_frozen_stays_and_what_is_trained_moves(trained):
+    after = _values(trained.model.network)
+    own = {weight.path for weight in trained.model.network.trainable_weights}
+    moved = {path for path, value in after.items() if (value != trained.before[path]).any()}
+    assert moved <= own
+    assert {path for path in own if path.startswith("logits")} <= moved
+    of_backbone = {path for path in own if not path.startswith("logits")}
+    # The gradient of some is zero, as of the biases of keys, which softmax takes no note of.
+    assert len(moved & of_backbone) > len(of_backbone) / 2
+    assert sum(after[path].size for path in of_backbone) < 0.2 * sum(map(np.size, after.values()))
+
+
+def test_run_holds_only_what_was_trained(trained):
+    network = trained.model.network
+    held = load_file(trained.run / "model" / storage.TRAINED)
+    assert set(held) == {weight.path for weight in network.trainable_weights}
+    for weight in network.trainable_weights:
+        np.testing.assert_array_equal(held[weight.path], weight.numpy())
+    others = {f.name for f in (trained.run / "model").iterdir()} - {storage.TRAINED}
+    assert others == {"tokenizer", "facts.json", "experiment.yaml"}
+
+
+def test_loaded_it_answers_the_same_to_the_bit(trained):
+    loaded = storage.load(trained.run)
+    before = answering.answer(trained.model, trained.rows, asked=True)
+    after = answering.answer(loaded, trained.rows, asked=True)
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        np.testing.assert_array_equal(values, after[name])
+
+
+def test_exported_it_is_whole(trained):
+    loaded = storage.load(trained.run)
+    saved = saved_model.load(writer.export(loaded, {}, ""))
+    want = answering.answer(trained.model, trained.rows, asked=True)
+    shutil.move(trained.backbone, f"{trained.backbone}-away")
+    try:
+        found = saved.answer({"text": trained.rows.columns["text"]})
+    finally:
+        shutil.move(f"{trained.backbone}-away", trained.backbone)
+    assert [answer["label"] for answer in found] == list(want["label"])
+
+
+def test_backbone_that_is_gone_or_another_is_named(trained):
+    away = f"{trained.backbone}-away"
+    shutil.move(trained.backbone, away)
+    try:
+        with pytest.raises(UserError, match=f"{trained.backbone}.* cannot be loaded"):
+            storage.load(trained.run)
+        shutil.copytree(away, trained.backbone)
+        weights = trained.backbone / "model.weights.h5"
+        _change(weights)
+        with pytest.raises(UserError, match=r"weights differ \(put that one back"):
+            storage.load(trained.run)
+        shutil.rmtree(trained.backbone)
+    finally:
+        shutil.move(away, trained.backbone)
+
+
+def _change(file: Path) -> None:
+    """Add something to every weight in a file of Keras's."""
+
+    def change(name, item):
+        if isinstance(item, h5py.Dataset):
+            item[...] = item[...] + 1
+
+    with h5py.File(file, "r+") as held:
+        held.visititems(change)
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("name", NAMES)
+def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
+    name, backbone, strategy_run, tmp_path
+):
+    def made(folder):
+        augment = [{"name": one} for one in extensions.names(Augmenter)]
+        return strategy_run.experiment(
+            tmp_path / folder,
+            backbone,
+            "supervised",
+            peft={"name": name},
+            augment=augment,
+            training={"epochs": 2},
+        )
+
+    whole = strategy_run.train(made("whole"))
+    kill = strategy_run.killing("fit", 15, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        strategy_run.train(made("cut"), further=kill)
+    resumed = strategy_run.train(made("cut"), resume=True)
+    assert json.dumps(resumed) == json.dumps(whole)

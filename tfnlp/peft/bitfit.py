@@ -1,0 +1,42 @@
+"""BitFit: of the backbone only the biases are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.errors import UserError
+from tfnlp.extensions import Adaptable, Peft
+
+_TRAINED = ("bias", "beta")  # beta is LayerNorm's bias
+
+
+@dataclass(frozen=True)
+class Options:
+    """BitFit has no options of its own."""
+
+
+def adapt(backbone: Adaptable, options: Options) -> None:
+    """Freeze all weights of a backbone but its biases.
+
+    Raises:
+        UserError: it has none, as models such as Llama.
+
+    Source: Ben Zaken et al. 2022, "BitFit: Simple parameter-efficient fine-tuning for
+        transformer-based masked language-models", section 3 (https://arxiv.org/abs/2106.10199).
+    """
+    weights = backbone.model.weights
+    if not any(weight.name in _TRAINED for weight in weights):
+        raise UserError(
+            f"the backbone {backbone.name!r} has no biases, which are what --peft bitfit trains "
+            "(take another backbone, or leave out --peft)"
+        )
+    for weight in weights:
+        weight.trainable = weight.trainable and weight.name in _TRAINED
+
+
+PEFT = Peft(
+    summary="train only the biases of the backbone, and the head (BitFit)",
+    options=Options,
+    adapt=adapt,
+    defaults={"optimizer": {"learning_rate": 1e-3}},
+)
