@@ -156,9 +156,9 @@ def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
             training={"epochs": 2},
         )
 
-    whole = strategy_run.train(made("whole"))
+    _, whole = strategy_run.train(made("whole"))
     kill = strategy_run.killing("fit", 15, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted):
         strategy_run.train(made("cut"), further=kill)
-    resumed = strategy_run.train(made("cut"), resume=True)
+    _, resumed = strategy_run.train(made("cut"), resume=True)
     assert json.dumps(resumed) == json.dumps(whole)
