@@ -251,3 +251,14 @@ def evenly(rows: int, wanted: int) -> list[int]:
     last = rows - 1
     count = min(rows, wanted)
     return [round(i * last / max(count - 1, 1)) for i in range(count)]
+
+
+def shortened(rows: Rows, limit: int | None) -> Rows:
+    """Return at most this many rows of a split that is held out, evenly spaced; None is all.
+
+    Example:
+        >>> rows = Rows("r", {"text": list("abcde")}, [1, 2, 3, 4, 5])
+        >>> shortened(rows, 3).numbers
+        [1, 3, 5]
+    """
+    return rows if limit is None else rows.take(evenly(len(rows), limit))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tfnlp import validate
+from tfnlp import task, validate
 from tfnlp.backbones import loading
 from tfnlp.cli import arguments
 from tfnlp.data_checks import findings
@@ -385,3 +385,19 @@ def test_odd_labels_are_printed_as_they_are(file, capsys):
     assert "[red]x[/red]" in out
     assert "$5 [/] 天气" in out
     assert "training can begin" in out
+
+
+def test_it_shows_the_rows_that_training_takes(file):
+    """Limits of held-out rows count: validate and train read splits by one rule."""
+    from tfnlp.training import examples
+
+    rows = [(f"text {i}", "ab"[i % 2]) for i in range(60)]
+    file("many.csv", rows)
+    file("held.csv", rows[:40])
+    flags = ["--train=many.csv", "--test=held.csv", "--limit=50", "--limit-held-out=7"]
+    found = check(*flags)
+    experiment, _ = arguments.parse(flags, Parser(prog="it"))
+    taken = examples.read_splits(experiment, task.load("classification"))
+    wanted = {"train": len(taken.train), "validation": len(taken.validation), "test": 7}
+    assert found.facts["rows"] == wanted
+    assert wanted["validation"] == len(taken.test) == 7

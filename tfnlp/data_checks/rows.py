@@ -146,8 +146,23 @@ def _divided(
 
     data, seed = experiment.data, experiment.seed
     rows = {**rows, "train": splits.limited(rows["train"], targets, data.limit, seed)}
-    if "validation" in rows or data.validation:
-        return rows
+    if "validation" not in rows and not data.validation:
+        rows = _with_validation(rows, experiment, inputs, targets, found)
+    held_out = {"validation", "test"} & rows.keys()
+    return rows | {split: splits.shortened(rows[split], data.limit_held_out) for split in held_out}
+
+
+def _with_validation(
+    rows: dict[str, Rows],
+    experiment: Experiment,
+    inputs: Sequence[Column],
+    targets: Sequence[Column],
+    found: Findings,
+) -> dict[str, Rows]:
+    """Take validation out of train, as training does."""
+    from pipelines import splits
+
+    data, seed = experiment.data, experiment.seed
     share = data.validation_share
     divided = found.attempt(lambda: splits.divide(rows, targets, share, seed))
     if divided is None:

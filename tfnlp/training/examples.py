@@ -46,10 +46,8 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     targets = task.target_columns(experiment.options)
     found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
     train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
-    test = found.get("test")
-    if data.limit_held_out:
-        validation = validation.take(splits.evenly(len(validation), data.limit_held_out))
-        test = test and test.take(splits.evenly(len(test), data.limit_held_out))
+    validation = splits.shortened(validation, data.limit_held_out)
+    test = splits.shortened(found["test"], data.limit_held_out) if "test" in found else None
     return splits.Splits(train, validation, test, warnings)
 
 
