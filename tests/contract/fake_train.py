@@ -1,7 +1,7 @@
 """Stands for tfnlp.train: makes a run whose accuracy follows from its seed, in no time.
 
 The file ``orders`` in the working folder says by seed what goes wrong: ``fail``, ``die`` (by
-SIGKILL), or ``wait`` (until SIGTERM comes). Each call is written down in ``calls``.
+SIGKILL), or ``wait`` (until a signal comes). Each call is written down in ``calls``.
 """
 
 import os
@@ -26,9 +26,16 @@ with Path("calls").open("a") as calls:
     calls.write(f"{made.seed}\n")
 run = folders.last_run(made) or folders.new_run(made)
 if order == "wait":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    came = []
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: came.append(signal.Signals(number).name))
     Path("waiting").touch()
-    time.sleep(60)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not came:
+        time.sleep(0.05)
+    time.sleep(1)  # for a second signal, which would kill the real one
+    Path("signals").write_text(" ".join(came))
+    sys.exit(143)
 if order == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if order == "fail":

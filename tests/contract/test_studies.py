@@ -183,7 +183,10 @@ def start(here, count=2):
     )
     line = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", str(count)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *line], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, *line],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     end = time.monotonic() + 120
     while not (here / "waiting").exists():
@@ -196,9 +199,10 @@ def start(here, count=2):
 def test_ctrl_c_ends_the_trial_in_good_order(here):
     (here / "orders").write_text("1: wait")
     process = start(here)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert (here / "signals").read_text() == "SIGTERM"
     assert errors.decode() == "stopped: SIGINT; the same command with --resume goes on\n"
     (here / "orders").write_text("")
     assert seeds("--resume", count=2) == 0
