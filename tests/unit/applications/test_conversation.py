@@ -105,7 +105,7 @@ def test_scores_below_the_least_are_kept_for_a_lower_one(tmp_path):
 
 def test_models_of_something_else_are_refused(model, tmp_path):
     pair = ServedModel((Column("text_a", "text", ""), Column("text_b", "text", "")), model.answer)
-    with pytest.raises(UserError, match=r"reads text_a, text_b.* tfnlp\.triples"):
+    with pytest.raises(UserError, match=r"reads text_a, text_b.* tfnlp\.export --join"):
         GraphConversation(pair, tmp_path, 0.0)
     bare = {name: value for name, value in triple().items() if name != "tail_type"}
     graph = GraphConversation(answering(bare), tmp_path, 0.0)

@@ -142,7 +142,7 @@ def test_a_signal_lets_the_event_in_hand_be_answered(sent):
         process.send_signal(sent)
         out, errors = process.communicate(timeout=PATIENCE)
     assert lines(out) == [{"type": "echo", "text": "slow"}]
-    assert (process.returncode, errors) == (128 + sent, f"stopped: {sent.name}\n".encode())
+    assert (process.returncode, errors) == (128 + sent, f"error: stopped by {sent.name}\n".encode())
     assert Path("kept/closed").exists()
 
 
@@ -207,7 +207,7 @@ def test_a_server_answers_events_and_ends_with_its_state_written():
             command("--model", "triples=triples", "--serve", "--port", port)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, errors) == (128 + signal.SIGTERM, b"stopped: SIGTERM\n")
+    assert (process.returncode, errors) == (128 + signal.SIGTERM, b"error: stopped by SIGTERM\n")
     assert "tiber" in Path("kept/graph.ttl").read_text()
 
 
