@@ -35,7 +35,7 @@ def place(tmp_path_factory):
 
 def train(place, backbone, *flags):
     line = [sys.executable, "-m", "tfnlp.train", "--backbone", backbone, "--epochs", "1"]
-    line += ["--projector", "0", *flags]
+    line += ["--projector", "0", "--max-length", "32", *flags]
     return subprocess.run(line, cwd=place, capture_output=True, text=True, check=False)
 
 
