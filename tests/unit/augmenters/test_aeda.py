@@ -62,3 +62,17 @@ def test_spans_stay_whole():
 @pytest.mark.parametrize("text", ["", " ", "word", " word ", "e\u0301\u0301", "我", FAMILY * 2])
 def test_what_has_no_two_words_cannot_be_changed(text):
     assert edits(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("a \u0301 b", {4}),  # a space that bears an accent
+        ("カ\uff9eカ", {2}),
+        ("字\u200d字", set()),
+        ("字\ufe0f字", {2}),
+        (f"a {FAMILY}", {2}),
+    ],
+)
+def test_what_is_drawn_as_one_character_is_not_divided(text, places):
+    assert {edit.start for seed in range(50) for edit in edits(text, seed=seed)} == places

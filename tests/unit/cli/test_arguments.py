@@ -283,7 +283,7 @@ def test_peft_and_augment_are_read_back_as_they_were_written(tmp_path):
     made = parse("--peft", "bitfit", "--augment", "aeda", "--aeda-ratio", "0.2", "--epochs", "3")
     assert [(one.name, one.options.ratio) for one in made.augment] == [("aeda", 0.2)]
     assert made.peft.name == "bitfit"
-    assert made.optimizer.learning_rate == 1e-3
+    assert made.optimizer.learning_rate == 3e-3
     path = tmp_path / "experiment.yaml"
     write_yaml(made, path)
     assert parse("--config", str(path)) == made
