@@ -97,6 +97,36 @@ def _in_bytes(text: str, spots: Sequence[tuple[int, int, str]]) -> list[tuple[in
     return [(before[start], before[end]) for start, end, _ in spots]
 
 
+def by_length(
+    lengths: Sequence[int] | np.ndarray, batch_size: int, budget: int | None = None
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return batches of rows to be answered, short rows first: a batch is padded to its longest.
+
+    Args:
+        lengths: of N rows, at least one, in any unit.
+        batch_size: most rows in a batch.
+        budget: most of that unit in a batch, each row as wide as the longest; a row that is wider
+            by itself is alone in its batch. None sets no limit.
+
+    Returns:
+        The batches, int64 (B,) indices of rows each, and for each row the index of its answer among
+        those of all batches, int64 (N,).
+
+    Example:
+        >>> batches, back = by_length([5, 1, 2], 2)
+        >>> [batch.tolist() for batch in batches], back.tolist()
+        ([[1, 2], [0]], [2, 0, 1])
+    """
+    order = np.argsort(lengths, kind="stable")
+    starts = [0]
+    for index, row in enumerate(order.tolist()):
+        rows = index - starts[-1]
+        wide = budget is not None and (rows + 1) * lengths[row] > budget
+        if rows and (rows == batch_size or wide):
+            starts.append(index)
+    return np.split(order, starts[1:]), np.argsort(order)
+
+
 @dataclass(frozen=True)
 class Sizes:
     """How large rows are as the model sees them, int64 (N,) each.

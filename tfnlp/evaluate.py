@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ from pipelines.rows import Column, Rows
 from tfnlp import task
 from tfnlp.cli import arguments, console
 from tfnlp.config import Experiment
-from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
+from tfnlp.inference.saved_model import SAVED_MODELS, answered_rows, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
@@ -132,18 +133,15 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         batch_size: rows it is asked at a time [rows].
     """
     model = load(exported.folder)
-    inputs = {name: [*map(as_request, rows.columns[name])] for name in model.inputs}
-    lengths = [sum(map(len, texts)) for texts in zip(*inputs.values(), strict=True)]
-    # Rows of about one length go together: a batch is padded to its longest.
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
-    answers: Answers = [{} for _ in order]
+    columns = ([*map(as_request, rows.columns[name])] for name in model.inputs)
+    asked = [dict(zip(model.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
     err = Console(stderr=True)
-    starts = range(0, len(order), batch_size)
-    for start in track(starts, "answering", console=err, disable=not err.is_terminal):
-        places = order[start : start + batch_size]
-        texts = {name: [values[i] for i in places] for name, values in inputs.items()}
-        for i, answer in zip(places, model.answer(texts), strict=True):
-            answers[i] = answer
+
+    def ask(batches: Sequence[Mapping[str, Sequence[Any]]]) -> Iterator[Answers]:
+        shown = track(batches, "answering", console=err, disable=not err.is_terminal)
+        return map(model.answer, shown)
+
+    answers = answered_rows(asked, model, batch_size, ask)
     options = exported.experiment.options
     context = task.load_context(exported.folder / "assets.extra", options, exported.facts)
     return exported.task.report(context, rows, _arrays(answers))

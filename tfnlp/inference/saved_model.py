@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,8 +333,6 @@ def answered(
 ) -> Iterator[list[tuple[Record, dict[str, Any]]]]:
     """Yield records with their answers, in order, a chunk of some 1,000 at a time.
 
-    Within a chunk the model is asked in order of length, as a batch is padded to its longest row.
-
     Args:
         records: rows of the model's columns.
         model: what answers.
@@ -342,19 +341,40 @@ def answered(
     """
     records = iter(records)
     while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):
-        answers: Answers = [{} for _ in chunk]
-        lengths = [sum(len(_string(v)) for v in record.values.values()) for record in chunk]
-        order = sorted(range(len(chunk)), key=lengths.__getitem__)
-        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        texts = [{n: [chunk[i].values[n] for i in b] for n in model.inputs} for b in batches]
-        for places, found in zip(batches, _asked(model, texts, at_once), strict=True):
-            for i, answer in zip(places, found, strict=True):
-                answers[i] = answer
+        values = [record.values for record in chunk]
+        answers = answered_rows(values, model, batch_size, partial(_asked, model, at_once))
         yield list(zip(chunk, answers, strict=True))
 
 
+def answered_rows(
+    rows: Sequence[Mapping[str, Any]],
+    model: ServedModel,
+    batch_size: int,
+    ask: Callable[[list[dict[str, list[Any]]]], Iterable[Answers]],
+) -> Answers:
+    """Return the answers to rows, in their order; the model is asked in order of length.
+
+    Args:
+        rows: N rows, at least one, of the model's columns.
+        model: what answers.
+        batch_size: rows it is asked at a time.
+        ask: from batches, each B values by column, to their answers, batch by batch.
+
+    Example::
+
+        answered_rows(rows, model, 32, lambda batches: map(model.answer, batches))
+    """
+    from pipelines import batching
+
+    lengths = [sum(len(_string(value)) for value in row.values()) for row in rows]
+    batches, back = batching.by_length(lengths, batch_size)
+    asked = [{name: [rows[i][name] for i in b] for name in model.inputs} for b in batches]
+    answers = list(itertools.chain.from_iterable(ask(asked)))
+    return [answers[index] for index in back]
+
+
 def _asked(
-    model: ServedModel, batches: Sequence[Mapping[str, Sequence[Any]]], at_once: int
+    model: ServedModel, at_once: int, batches: Sequence[Mapping[str, Sequence[Any]]]
 ) -> Iterator[Answers]:
     """Yield the answers to batches, in order."""
     if at_once == 1:

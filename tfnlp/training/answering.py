@@ -74,7 +74,8 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
     inputs = columns(model.experiment, model.task, targets=False)
     raw = batching.tensors(rows, inputs) if asked else None
     data = arrange(model, rows, shuffle=False, raw=raw)
-    order, _ = data.plan.epoch(0)
+    plan = data.plan
+    order, back = batching.by_length(data.sizes.lengths, plan.batch_size, plan.budget)
     model.respond.get_concrete_function(batching.specs(data.raw))
 
     def one(places: np.ndarray) -> dict[str, np.ndarray]:
@@ -82,7 +83,6 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
         return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
 
     found = threads.each(one, order)
-    back = np.argsort(np.concatenate(order))
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 

@@ -171,6 +171,26 @@ def test_the_parts_of_a_batch_are_the_batch(plan, of):
             assert len({len(part) for part, _ in parts}) == 1
 
 
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.none() | st.integers(1, 200),
+)
+def test_rows_of_one_length_are_answered_together(lengths, batch_size, budget):
+    batches, back = batching.by_length(lengths, batch_size, budget)
+    order = np.concatenate(batches)
+    asked = [lengths[row] for row in order]
+    assert asked == sorted(asked)
+    assert order[back].tolist() == list(range(len(lengths)))
+    for rows, after in zip(batches, [*batches[1:], None], strict=True):
+        wide = lengths[rows[-1]]
+        assert 1 <= len(rows) <= batch_size
+        assert budget is None or len(rows) == 1 or len(rows) * wide <= budget
+        if after is not None:  # no row of the next batch had room in this one
+            more = (len(rows) + 1) * lengths[after[0]]
+            assert len(rows) == batch_size or (budget is not None and more > budget)
+
+
 def test_cardinality_is_known():
     plan = batching.Plan(np.full(10, 5), 4, np.array([5]), seed=3)
     found = batching.batches(numbers(10), plan, element, range(2), 1, range(2), 2)
