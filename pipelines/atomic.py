@@ -23,6 +23,10 @@ _numbers = itertools.count()
 _in_use: set[str] = set()  # hidden names that this process writes under
 
 
+class _EnoughError(Exception):
+    """Ends a write, so that the old file stays."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[TextIO]:
     """Open a UTF-8 text file that takes the place of ``path`` once it is written to the end.
@@ -73,6 +77,20 @@ def replacing_path(path: Path, *, sync: bool = False) -> Iterator[Path]:
         _place(aside, path)
         if sync:
             _sync(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where `replacing` cannot write, and change nothing there.
+
+    Raises:
+        UserError: nothing can be written there.
+
+    Example::
+
+        check_place(Path("answers.jsonl"))
+    """
+    with suppress(_EnoughError), replacing(path):
+        raise _EnoughError
 
 
 def probe(folder: Path) -> None:

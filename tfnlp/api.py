@@ -73,6 +73,8 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         return run and _ended(run, experiment)
     if resume and run is None:
         terminal.line("there is no run of this name to resume; starting one")
+    if chief:
+        folders.check_place(experiment)
     task = tasks.load(experiment.task)
     splits = examples.read_splits(experiment, task)
     with devices.scope():

@@ -13,11 +13,12 @@ from pipelines.columns import as_request
 from pipelines.rows import BadRow, Rows
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.config import Experiment
+from tfnlp.data_checks.building import built
 from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
 from tfnlp.task import Task
 from tfnlp.training import examples
-from tfnlp.training.model import TrainedModel, backbone_of, check_length, context_of
+from tfnlp.training.model import TrainedModel, room
 
 TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
@@ -26,7 +27,7 @@ def check(
     rows: dict[str, Rows],
     chosen: Task,
     experiment: Experiment,
-    facts: dict[str, Any],
+    facts: dict[str, Any] | None,
     found: Findings,
 ) -> None:
     """Add the rows' lengths in the backbone's tokens, and what training would cut off.
@@ -35,22 +36,22 @@ def check(
         rows: by split, none empty.
         chosen: the task, whose ``encode`` lays out the tokens.
         experiment: its options and backbone.
-        facts: what the task learned from the rows, if it could.
+        facts: what the task learned from the rows; None if it could not.
         found: tables, warnings and errors are added to it.
+
+    Raises:
+        UserError: the backbone's vocabulary does not fit the task.
 
     Example::
 
         check(rows, chosen, experiment, facts, found)
     """
-    name, options = experiment.backbone.name, experiment.options
-    train = next(iter(rows.values()))
-    both = found.attempt(lambda: backbone_of(experiment, chosen, train))
+    both = built(rows, chosen, experiment, facts, found)
     if both is None:
         return
-    backbone, target = both
-    found.attempt(lambda: check_length(experiment, chosen, backbone))
-    context = context_of(experiment, backbone, target, facts)
-    model = TrainedModel(experiment, chosen, context, backbone.model)
+    backbone, model = both
+    name, options = experiment.backbone.name, experiment.options
+    limit = room(experiment, chosen, backbone)
     table, lengths = [], {}
     for split in rows:
         total, lost = _measured(model, rows[split])
@@ -77,7 +78,7 @@ def check(
     found.tables.append(histogram(f"tokens a row in {first}", lengths[first]))
     held = found.facts["tokens"][first]
     advice = [
-        (share, tokens, _advice(tokens, chosen, options, backbone.max_length, held["rows cut"] > 0))
+        (share, tokens, _advice(tokens, chosen, options, limit, held["rows cut"] > 0))
         for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
     ]
     found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipelines.atomic import check_place
 from pipelines.columns import Column
 from pipelines.files import conll, tags
 from pipelines.files.formats import format_of, opened, text_lines
-from pipelines.rows import BadRow, Rows, duplicates, find_columns
+from pipelines.rows import BadRow, Rows, duplicates, find_columns, quarantine_path
 from tfnlp import task
 from tfnlp.config import Experiment
 from tfnlp.data_checks.findings import Findings, counted
@@ -27,18 +29,22 @@ def check(experiment: Experiment) -> Findings:
 
         check(experiment).errors
     """
+    from tfnlp.data_checks import lengths
+    from tfnlp.runs import folders
+    from tfnlp.training import distribution
+
     found = Findings()
-    chosen = task.load(experiment.task)
-    inputs, targets = (
-        chosen.input_columns(experiment.options),
-        chosen.target_columns(experiment.options),
-    )
-    rows = _read(experiment, inputs + targets, found)
+    chosen, options = task.load(experiment.task), experiment.options
+    inputs, targets = chosen.input_columns(options), chosen.target_columns(options)
+    training = experiment.training
+    found.attempt(lambda: distribution.check(training.distribute, training.batch_size))
+    found.attempt(lambda: folders.check_place(experiment))
+    rows = _read(experiment, chosen, found)
     _bad_rows(rows, experiment, found)
     _leakage(rows, inputs, found)
     if "train" in rows:
         _repeated(rows["train"], inputs, targets, found)
-        rows = _divided(rows, experiment, inputs, targets, found)
+        rows = _divided(rows, experiment, chosen, found)
     rows = {split: rows[split] for split in SPLITS if split in rows}
     found.facts["rows"] = {split: len(part) for split, part in rows.items()}
     if rows:
@@ -50,35 +56,24 @@ def check(experiment: Experiment) -> Findings:
             _broken_tags(experiment, column, found)
     facts = None
     if "train" in rows:
-        facts = found.attempt(lambda: chosen.learn(rows["train"], experiment.options))
+        facts = found.attempt(lambda: chosen.learn(rows["train"], options))
     if facts is not None:
         _unusable(rows, chosen, facts, found)
     if rows:
-        from tfnlp.data_checks import lengths
-
-        lengths.check(rows, chosen, experiment, facts or {}, found)
+        found.attempt(lambda: lengths.check(rows, chosen, experiment, facts, found))
     return found
 
 
-def _read(experiment: Experiment, wanted: Sequence[Column], found: Findings) -> dict[str, Rows]:
+def _read(experiment: Experiment, chosen: Task, found: Findings) -> dict[str, Rows]:
     """Read what can be read; bad rows are left out and kept in each split's ``bad``."""
-    from pipelines import splits
+    from tfnlp.training import examples
 
-    data = experiment.data
+    def read(*wanted: str) -> dict[str, Rows]:
+        return found.attempt(lambda: examples.read(experiment, chosen, "skip", wanted)) or {}
 
-    def read(files: dict[str, str]) -> dict[str, Rows]:
-        return splits.from_files(files, wanted, data.columns, "skip", data.label_separator)
-
-    if not data.train:
-        name, separator = str(data.dataset), data.label_separator
-        how = (wanted, data.columns)
-        return found.attempt(lambda: splits.from_dataset(name, *how, "skip", separator)) or {}
-    rows: dict[str, Rows] = {}
-    for split in SPLITS:
-        files = {split: getattr(data, split)}
-        if files[split]:
-            rows |= found.attempt(lambda files=files: read(files)) or {}  # type: ignore[misc]
-    return rows
+    if not experiment.data.train:
+        return read()
+    return {split: part for one in SPLITS for split, part in read(one).items()}
 
 
 def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) -> None:
@@ -89,6 +84,8 @@ def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) ->
             remedy = "mend them, or use --on-bad-row skip or quarantine" if strict else "left out"
             tell = found.error if strict else found.warn
             tell(f"{part.source}: {counted(part.bad)} cannot be used ({remedy})", part.bad)
+            if experiment.data.on_bad_row == "quarantine" and experiment.data.train:
+                found.attempt(partial(check_place, quarantine_path(part.source)))
 
 
 def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
@@ -135,47 +132,26 @@ def _targets(rows: Rows, place: int, targets: Sequence[Column]) -> str:
 
 
 def _divided(
-    rows: dict[str, Rows],
-    experiment: Experiment,
-    inputs: Sequence[Column],
-    targets: Sequence[Column],
-    found: Findings,
+    rows: dict[str, Rows], experiment: Experiment, chosen: Task, found: Findings
 ) -> dict[str, Rows]:
     """Return the splits as training would have them, limited, with validation out of train."""
-    from pipelines import splits
+    from tfnlp.training import examples
 
-    data, seed = experiment.data, experiment.seed
-    rows = {**rows, "train": splits.limited(rows["train"], targets, data.limit, seed)}
-    if "validation" not in rows and not data.validation:
-        rows = _with_validation(rows, experiment, inputs, targets, found)
-    held_out = {"validation", "test"} & rows.keys()
-    return rows | {split: splits.shortened(rows[split], data.limit_held_out) for split in held_out}
-
-
-def _with_validation(
-    rows: dict[str, Rows],
-    experiment: Experiment,
-    inputs: Sequence[Column],
-    targets: Sequence[Column],
-    found: Findings,
-) -> dict[str, Rows]:
-    """Take validation out of train, as training does."""
-    from pipelines import splits
-
-    data, seed = experiment.data, experiment.seed
-    share = data.validation_share
-    divided = found.attempt(lambda: splits.divide(rows, targets, share, seed))
-    if divided is None:
+    if experiment.data.validation and "validation" not in rows:  # it could not be read
         return rows
-    train, validation = divided
-    both = duplicates(train, validation, [column.name for column in inputs])
+    taken = found.attempt(lambda: examples.divided(experiment, chosen, rows))
+    if taken is None or "validation" in rows:
+        return taken or rows
+    train, validation = taken["train"], taken["validation"]
+    inputs = [column.name for column in chosen.input_columns(experiment.options)]
+    both = duplicates(train, validation, inputs)
     if both:
         found.warn(
             f"{train.source}: training would take {counted(validation.numbers)} of it for "
             f"validation, and the text of {len(both)} of them also stays in train (leave out the "
             "repeated rows, or give --validation)"
         )
-    return {**rows, "train": train, "validation": validation}
+    return taken
 
 
 def _broken_tags(experiment: Experiment, column: Column, found: Findings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from pipelines import atomic
 from pipelines.errors import UserError
 from tfnlp import task as tasks
 from tfnlp.config import Experiment
@@ -20,9 +21,37 @@ from tfnlp.runs.experiment_yaml import (
 )
 
 
+def check_place(experiment: Experiment) -> None:
+    """Refuse a place where no run can be written, and leave nothing there.
+
+    Raises:
+        UserError: something else is there, or it may not be written.
+    """
+    parent = _runs(experiment)
+    try:
+        atomic.probe(next(place for place in (parent, *parent.parents) if place.exists()))
+    except OSError as error:
+        raise _unwritable(parent, error) from error
+
+
+def _runs(experiment: Experiment) -> Path:
+    """Return the folder of an experiment's runs."""
+    return Path(experiment.export.tensorboard_logs) / experiment.name
+
+
+def _unwritable(place: str | Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write {place}: {error.strerror} (choose another place with --tensorboard-logs)"
+    )
+
+
 def new_run(experiment: Experiment) -> Path:
-    """Make a run's folder, named by the time, with its experiment.yaml."""
-    parent = Path(experiment.export.tensorboard_logs) / experiment.name
+    """Make a run's folder, named by the time, with its experiment.yaml.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    parent = _runs(experiment)
     run = parent / time.strftime("%Y%m%d-%H%M%S")
     try:
         number = 1
@@ -37,10 +66,7 @@ def new_run(experiment: Experiment) -> Path:
                 run = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}"
         write_yaml(experiment, run / "experiment.yaml")
     except OSError as error:
-        raise UserError(
-            f"cannot write {error.filename or run}: {error.strerror} (choose another place with "
-            "--tensorboard-logs)"
-        ) from error
+        raise _unwritable(error.filename or run, error) from error
     return run
 
 
@@ -50,7 +76,7 @@ def last_run(experiment: Experiment) -> Path | None:
     Raises:
         UserError: that run was started with other settings.
     """
-    parent = Path(experiment.export.tensorboard_logs) / experiment.name
+    parent = _runs(experiment)
     found = sorted(f.parent for f in parent.glob("*/experiment.yaml"))
     if not found:
         return None

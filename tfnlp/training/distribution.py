@@ -18,17 +18,17 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import UserError
 
+Kind: TypeAlias = Literal["none", "mirrored", "multiworker"]
 
-def devices(
-    kind: Literal["none", "mirrored", "multiworker"], batch_size: int
-) -> tf.distribute.Strategy:
+
+def devices(kind: Kind, batch_size: int) -> tf.distribute.Strategy:
     """Return the strategy; call it before any other TensorFlow operation.
 
     Args:
@@ -37,31 +37,51 @@ def devices(
         batch_size: rows in a batch, over all replicas.
 
     Raises:
+        UserError: as `check`.
+    """
+    check(kind, batch_size)
+    if kind == "mirrored":
+        return tf.distribute.MirroredStrategy(_local())
+    if kind == "multiworker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return tf.distribute.get_strategy()
+
+
+def check(kind: Kind, batch_size: int) -> None:
+    """Refuse what `devices` cannot make, without waiting for other workers as it does.
+
+    Raises:
         UserError: TF_CONFIG does not name the workers and which of them this one is, or the
             batch cannot be dealt out evenly.
     """
-    made = tf.distribute.get_strategy()
+    replicas = 1
     if kind == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        made = tf.distribute.MirroredStrategy([device.name for device in devices])
+        replicas = len(_local())
     elif kind == "multiworker":
-        _check_tf_config()
-        made = tf.distribute.MultiWorkerMirroredStrategy()
-    if batch_size % made.num_replicas_in_sync:
+        # To ask for logical devices makes them, which must not be before the workers are known.
+        replicas = _workers() * max(len(tf.config.list_physical_devices("GPU")), 1)
+    if batch_size % replicas:
         raise UserError(
-            f"--batch-size {batch_size} cannot be dealt out evenly over "
-            f"{made.num_replicas_in_sync} replicas (take a multiple)"
+            f"--batch-size {batch_size} cannot be dealt out evenly over {replicas} replicas (take "
+            "a multiple)"
         )
-    return made
 
 
-def _check_tf_config() -> None:
-    """Raise UserError unless TF_CONFIG has a cluster and this worker's place in it."""
+def _local() -> list[str]:
+    """Name this machine's GPUs, or its logical CPUs if it has none."""
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [device.name for device in found]
+
+
+def _workers() -> int:
+    """Count the workers in TF_CONFIG; UserError unless it has a cluster and this one's place."""
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        config["cluster"][config["task"]["type"]][int(config["task"]["index"])]
-    except (ValueError, LookupError, TypeError) as error:
+        cluster = config["cluster"]
+        cluster[config["task"]["type"]][int(config["task"]["index"])]
+        return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"--distribute multiworker needs TF_CONFIG, but it is {text!r} (set it to "
             '{"cluster": {"worker": ["host1:port", "host2:port"]}, "task": {"type": "worker", '

@@ -5,6 +5,7 @@ Dimensions: N rows, B batch, W windows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +14,69 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching, splits
-from pipelines.rows import Rows
+from pipelines.rows import OnBadRow, Rows
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
 from tfnlp.training.model import TrainedModel, columns
 
 EVALUATION_BATCH = 64
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def read(
+    experiment: Experiment,
+    task: Task,
+    on_bad_row: OnBadRow | None = None,
+    wanted: Sequence[str] = SPLITS,
+) -> dict[str, Rows]:
+    """Return the rows of an experiment's splits, as they stand in its files or data set.
+
+    Args:
+        experiment: says where they are.
+        task: says which columns there are.
+        on_bad_row: what is done with a bad row, if not what the experiment says.
+        wanted: which files to read; of a data set all splits are read.
+
+    Raises:
+        UserError: a file, data set, column or row cannot be used.
+
+    Example::
+
+        read(experiment, task, "skip", ["train"])["train"].bad
+    """
+    data = experiment.data
+    how = (columns(experiment, task), data.columns, on_bad_row or data.on_bad_row)
+    if not data.train:
+        return splits.from_dataset(str(data.dataset), *how, data.label_separator)
+    named = {split: getattr(data, split) for split in wanted}
+    files = {split: file for split, file in named.items() if file}
+    return splits.from_files(files, *how, data.label_separator)
+
+
+def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return the rows that training takes: within the limits, validation out of train if need be.
+
+    Args:
+        experiment: says how many.
+        task: says what the targets are, of which train keeps every one.
+        found: rows as `read` returns them, with ``train`` among them.
+
+    Raises:
+        UserError: there are too few rows to divide.
+
+    Example::
+
+        divided(experiment, task, read(experiment, task))["validation"]
+    """
+    data, targets = experiment.data, task.target_columns(experiment.options)
+    rows = dict(found)
+    rows["train"] = splits.limited(rows["train"], targets, data.limit, experiment.seed)
+    both = splits.divide(rows, targets, data.validation_share, experiment.seed)
+    rows["train"], rows["validation"] = both
+    held_out = {"validation", "test"} & rows.keys()
+    return rows | {split: splits.shortened(rows[split], data.limit_held_out) for split in held_out}
 
 
 def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
@@ -27,14 +85,7 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     Raises:
         UserError: a file, data set, column or row cannot be used.
     """
-    data = experiment.data
-    wanted = columns(experiment, task)
-    how = (wanted, data.columns, data.on_bad_row, data.label_separator)
-    if data.train:
-        named = {"train": data.train, "validation": data.validation, "test": data.test}
-        found = splits.from_files({k: v for k, v in named.items() if v}, *how)
-    else:
-        found = splits.from_dataset(str(data.dataset), *how)
+    found = read(experiment, task)
     warnings = [
         f"{rows.source}: {len(rows.bad)} rows cannot be used and are left out, the first: "
         f"{rows.bad[0]}"
@@ -43,12 +94,8 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     ]
     inputs = [column.name for column in task.input_columns(experiment.options)]
     warnings += splits.leakage(found, inputs)
-    targets = task.target_columns(experiment.options)
-    found["train"] = splits.limited(found["train"], targets, data.limit, experiment.seed)
-    train, validation = splits.divide(found, targets, data.validation_share, experiment.seed)
-    validation = splits.shortened(validation, data.limit_held_out)
-    test = splits.shortened(found["test"], data.limit_held_out) if "test" in found else None
-    return splits.Splits(train, validation, test, warnings)
+    rows = divided(experiment, task, found)
+    return splits.Splits(rows["train"], rows["validation"], rows.get("test"), warnings)
 
 
 def examples(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:

@@ -5,6 +5,7 @@ Dimensions: N rows, B batch, W windows.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,20 +101,27 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     keras.utils.set_random_seed(experiment.seed)
     task = tasks.load(experiment.task)
     facts = task.learn(train, experiment.options)
-    settings = experiment.backbone
     backbone, target = backbone_of(experiment, task, train)
-    check_length(experiment, task, backbone)
-    _adapt(experiment, backbone)
+    for misfit in misfits(experiment, task, backbone):
+        raise UserError(misfit)
     context = context_of(experiment, backbone, target, facts)
+    return build(experiment, task, context, backbone)
+
+
+def build(
+    experiment: Experiment, task: Task, context: Context, backbone: loading.Backbone
+) -> TrainedModel:
+    """Build a model on a backbone that fits it, some of whose weights are not trained.
+
+    Raises:
+        UserError: the backbone cannot be trained for the task, or by the peft method.
+    """
+    settings = experiment.backbone
+    _adapt(experiment, backbone)
     # Packed blocks have as many logits as tokens, which would be held twice.
     network = trainable(
         task.build(context, backbone.model), divisible=task.rowwise and not task.pack
     )
-    if settings.freeze_layers >= len(backbone.blocks):
-        raise UserError(
-            f"--freeze-layers {settings.freeze_layers} is more than the "
-            f"{len(backbone.blocks) - 1} layers of {settings.name}"
-        )
     frozen = settings.freeze_layers + 1 if settings.freeze_layers else settings.freeze_embeddings
     for block in backbone.blocks[: int(frozen)]:
         for layer in block:
@@ -154,17 +162,32 @@ def longest_example(task: Task, options: Any, kind: Kind) -> int:
     return int(options.max_length) + written
 
 
-def check_length(experiment: Experiment, task: Task, backbone: loading.Backbone) -> None:
-    """Raise UserError if an example can be longer than the backbone has positions for."""
-    options, limit = experiment.options, backbone.max_length
+def room(experiment: Experiment, task: Task, backbone: loading.Backbone) -> int:
+    """Return the greatest ``--max-length`` that a backbone has positions for [tokens]."""
+    options = experiment.options
     written = longest_example(task, options, backbone.kind) - options.max_length
-    if options.max_length + written > limit:
+    return int(backbone.max_length - written)
+
+
+def misfits(experiment: Experiment, task: Task, backbone: loading.Backbone) -> Iterator[str]:
+    """Yield why a backbone does not fit the options, a sentence each."""
+    length, name = experiment.options.max_length, experiment.backbone.name
+    longest = room(experiment, task, backbone)
+    if length > longest:
+        written = backbone.max_length - longest
         more = f" with --max-tokens {written}" if written else ""
-        remedy = " (use --windows to read longer texts)" if task.reading == "windows" else ""
-        raise UserError(
-            f"--max-length {options.max_length}{more} is more than the {limit} tokens that "
-            f"{experiment.backbone.name} has positions for{remedy}"
+        remedy = f"at most {longest} fit"
+        if task.reading == "windows":
+            remedy = "use --windows to read longer texts"
+        elif longest < 1:
+            remedy = "give fewer --max-tokens"
+        yield (
+            f"--max-length {length}{more} is more than the {backbone.max_length} tokens that "
+            f"{name} has positions for ({remedy})"
         )
+    layers, frozen = len(backbone.blocks) - 1, experiment.backbone.freeze_layers
+    if frozen > layers:
+        yield f"--freeze-layers {frozen} is more than the {layers} layers of {name} (give fewer)"
 
 
 def context_of(
