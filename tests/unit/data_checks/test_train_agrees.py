@@ -195,12 +195,6 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         "classification", {"train": labelled()}, ["--freeze-layers=3"], "--freeze-layers 3"
     ),
     "every layer frozen": ("classification", {"train": labelled()}, ["--freeze-layers=2"], ""),
-    "frozen layers that are left out": (
-        "classification",
-        {"train": labelled()},
-        ["--layers=1", "--freeze-layers=2"],
-        "--freeze-layers 2",
-    ),
     "too many layers": ("classification", {"train": labelled()}, ["--layers=3"], "has 2 layers"),
     "no backbone": ("classification", {"train": labelled()}, ["--backbone=brt"], "no backbone"),
     "from scratch": (
@@ -215,10 +209,6 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     ),
     "a range": ("classification", {"train": labelled()}, ["--max-length=0"], "2"),
     "two sources": ("classification", {"train": labelled()}, ["--dataset=trec"], "both given"),
-    "a good pair": (
-        "classification", {"train": [{**r, "text_b": "a"} for r in labelled()]},
-        ["--pair", "--text-a-column=text"], "",
-    ),
     "no second text": (
         "classification", {"train": labelled()}, ["--pair", "--text-a-column=text"], "text_b"
     ),
@@ -302,12 +292,6 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         "language_model", {"train": plain()}, [*SCRATCH, "--peft=bitfit"], "has only random ones"
     ),
     "few weights": ("classification", {"train": labelled()}, ["--peft=bitfit"], ""),
-    "translations too long": (
-        "translation",
-        {"train": paired(names=BOTH)},
-        ["--vocabulary-size=100", "--max-length=65"],
-        "--max-length 65",
-    ),
     "a strategy of another task": (
         "classification", {"train": labelled()}, ["--strategy=gan"], "--strategy gan is for"
     ),
