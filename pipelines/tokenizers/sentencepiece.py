@@ -15,6 +15,7 @@ Ids equal those of the SentencePiece library, and those of Hugging Face's `token
 from __future__ import annotations
 
 import base64
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,9 @@ FILE = "spiece.model"  # the name under which a proto with the model's own ids i
 _NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # sentencepiece_model.proto, SentencePiece.Type
 _UNIGRAM = 1  # ModelType
 _SPACES = r"^(?:[\s\p{Z}]|\x{2581})+"
+# A table of normalization without a rule: a trie's size, the trie, and what its leaves would point
+# to. Without any table TF Text does the same, but says so on standard error each time it loads.
+_NO_RULES = struct.pack("<I", 1024) + bytes(1024) + b"\0"
 _NORMALIZERS = {"Sequence", "Precompiled", "Replace", "Strip", "Nmt"}
 
 
@@ -170,9 +174,8 @@ class SentencePiece:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        """TF Text's tokenizer, made outside of any graph: all graphs share its resource."""
-        with tf.init_scope():
-            return tf_text.SentencepieceTokenizer(self.proto, out_type=tf.int32)
+        """TF Text's tokenizer."""
+        return _tf_text(schema.ModelProto.FromString(self.proto))
 
     @cached_property
     def _of_words(self) -> Any:
@@ -180,8 +183,7 @@ class SentencePiece:
         model = schema.ModelProto.FromString(self.proto)
         model.normalizer_spec.add_dummy_prefix = False
         model.normalizer_spec.remove_extra_whitespaces = False
-        with tf.init_scope():
-            return tf_text.SentencepieceTokenizer(model.SerializeToString(), out_type=tf.int32)
+        return _tf_text(model)
 
     def _find(self, *names: str) -> int:
         """Return the id of the first of these pieces that there is."""
@@ -297,3 +299,11 @@ def _made(model: Any) -> SentencePiece:
             setattr(trained, f"{role}_id", names[piece])
             setattr(trained, f"{role}_piece", piece)
     return SentencePiece(model.SerializeToString())
+
+
+def _tf_text(model: Any) -> Any:
+    """Make TF Text's tokenizer, outside of any graph: all graphs share its resource."""
+    if not model.normalizer_spec.precompiled_charsmap:
+        model.normalizer_spec.precompiled_charsmap = _NO_RULES
+    with tf.init_scope():
+        return tf_text.SentencepieceTokenizer(model.SerializeToString(), out_type=tf.int32)

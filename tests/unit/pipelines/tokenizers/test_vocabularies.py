@@ -7,6 +7,9 @@ import random
 
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.errors import UserError
@@ -20,6 +23,7 @@ SPANISH = [
 ]
 CHINESE = ["今天天气很好。", "我们都是学生。", "你喜欢北京吗?", "他在学校学习汉语。"]
 EMOJI = ["👍🏽 ok", "🇨🇳 👨‍👩‍👧", "bien 😀😀"]
+MARKS = "今天 Méx\u3000\0ﬁ①，\u0301"
 
 
 @functools.cache
@@ -81,6 +85,30 @@ def test_long_texts_count(capfd):
     made = vocabularies.learn(["la casa blanca " * 2000], 60, seed=0)
     assert back(made, ["la casa blanca"]) == ["la casa blanca"]
     assert capfd.readouterr().err == ""  # the trainer's log
+
+
+def test_nothing_is_said_of_a_vocabulary_that_normalizes_nothing(capfd):
+    made = vocabularies.learn(CHINESE * 20, 60, seed=0)
+    assert not schema.ModelProto.FromString(made.proto).normalizer_spec.precompiled_charsmap
+    made.tokenize(tf.constant(CHINESE))
+    made.tokenize_words(tf.constant(CHINESE), tf.constant(True))
+    assert capfd.readouterr().err == ""
+
+
+@functools.cache
+def without_rules():
+    made = vocabularies.learn([*CHINESE, *SPANISH] * 20, 90, seed=0)
+    assert not schema.ModelProto.FromString(made.proto).normalizer_spec.precompiled_charsmap
+    return made, SentencePieceProcessor(model_proto=made.proto)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    texts=some.lists(some.text() | some.text("今天 Méx\u3000\0ﬁ①，\u0301"), min_size=1, max_size=6)
+)
+def test_ids_without_normalization_are_those_of_the_library(texts):
+    made, library = without_rules()
+    assert made.tokenize(tf.constant(texts)).to_list() == library.encode(texts)
 
 
 def test_what_cannot_be_learned_is_said():
