@@ -89,6 +89,9 @@ def caught(message: str) -> Iterator[Signals]:
     Args:
         message: what is said after the signal's name, such as how to resume.
 
+    Raises:
+        Interrupted: a signal came, and nothing took it before the end of the block.
+
     Example::
 
         with caught("; run the command again to resume") as signals:
@@ -99,6 +102,11 @@ def caught(message: str) -> Iterator[Signals]:
     before = {each: signal.signal(each, signals) for each in SIGNALS}
     try:
         yield signals
+    except RuntimeError as error:
+        # What a signal raises within a call of TensorFlow may come out of it as something else.
+        if signals.noted:
+            raise Interrupted(signals.noted, message) from error
+        raise
     finally:
         if not signals.noted:
             for each, handler in before.items():

@@ -1,0 +1,40 @@
+"""Signals that end a command, and what TensorFlow makes of them."""
+
+import os
+import signal
+
+import pytest
+
+from tfnlp import interrupts
+
+
+@pytest.fixture
+def _handlers():
+    """Give the signals back to whoever had them."""
+    before = {each: signal.getsignal(each) for each in interrupts.SIGNALS}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
+def _fails_as_tensorflow_does(sent):
+    with interrupts.caught("; go on"):
+        try:
+            os.kill(os.getpid(), sent)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("MISMATCH of original and normalized exception types") from error
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("sent", interrupts.SIGNALS)
+def test_a_signal_that_comes_out_of_tensorflow_as_an_error_stops_the_command(sent):
+    with pytest.raises(interrupts.Interrupted) as stop:
+        _fails_as_tensorflow_does(sent)
+    assert (stop.value.signum, str(stop.value)) == (sent, f"{sent.name}; go on")
+
+
+def test_errors_without_a_signal_stay_as_they_are():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match=r"^of another kind$"), interrupts.caught("; go on"):
+        raise RuntimeError("of another kind")
+    assert signal.getsignal(signal.SIGTERM) is before
