@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -66,7 +67,7 @@ def replacing_path(path: Path, *, sync: bool = False) -> Iterator[Path]:
         OSError: the new one cannot take its place.
     """
     path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if _is_special(path):
         yield path
         return
     with hidden(path.parent) as aside:
@@ -207,6 +208,18 @@ def _is_written(name: str, process: int) -> bool:
     except OSError:  # it is another user's
         return True
     return True
+
+
+def _is_special(path: Path) -> bool:
+    """Say whether a device or a pipe is there.
+
+    One look: another process may replace a folder between the answers to two questions.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _remove(path: Path) -> None:

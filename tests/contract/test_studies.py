@@ -203,7 +203,7 @@ def test_ctrl_c_ends_the_trial_in_good_order(here):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (here / "signals").read_text() == "SIGTERM"
-    assert errors.decode() == "stopped: SIGINT; the same command with --resume goes on\n"
+    assert errors.decode() == "error: stopped by SIGINT; the same command with --resume goes on\n"
     (here / "orders").write_text("")
     assert seeds("--resume", count=2) == 0
     assert calls(here) == [0, 1, 1]

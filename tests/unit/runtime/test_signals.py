@@ -5,20 +5,20 @@ import signal
 
 import pytest
 
-from tfnlp import interrupts
+from tfnlp.runtime import signals
 
 
 @pytest.fixture
 def _handlers():
     """Give the signals back to whoever had them."""
-    before = {each: signal.getsignal(each) for each in interrupts.SIGNALS}
+    before = {each: signal.getsignal(each) for each in signals.SIGNALS}
     yield
     for each, handler in before.items():
         signal.signal(each, handler)
 
 
 def _fails_as_tensorflow_does(sent):
-    with interrupts.caught("; go on"):
+    with signals.caught("; go on"):
         try:
             os.kill(os.getpid(), sent)
         except KeyboardInterrupt as error:
@@ -26,15 +26,15 @@ def _fails_as_tensorflow_does(sent):
 
 
 @pytest.mark.usefixtures("_handlers")
-@pytest.mark.parametrize("sent", interrupts.SIGNALS)
+@pytest.mark.parametrize("sent", signals.SIGNALS)
 def test_a_signal_that_comes_out_of_tensorflow_as_an_error_stops_the_command(sent):
-    with pytest.raises(interrupts.Interrupted) as stop:
+    with pytest.raises(signals.Interrupted) as stop:
         _fails_as_tensorflow_does(sent)
     assert (stop.value.signum, str(stop.value)) == (sent, f"{sent.name}; go on")
 
 
 def test_errors_without_a_signal_stay_as_they_are():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(RuntimeError, match=r"^of another kind$"), interrupts.caught("; go on"):
+    with pytest.raises(RuntimeError, match=r"^of another kind$"), signals.caught("; go on"):
         raise RuntimeError("of another kind")
     assert signal.getsignal(signal.SIGTERM) is before
