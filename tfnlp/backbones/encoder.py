@@ -15,6 +15,8 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
+from tfnlp.runtime import keras_patches
+
 
 @keras.saving.register_keras_serializable("tfnlp")
 class Encoder(keras_hub.layers.TransformerEncoder):
@@ -122,12 +124,12 @@ def as_kerashub(network: keras.Model) -> Iterator[None]:
         yield
     finally:
         for layer in ours:
-            layer.__class__ = Encoder
+            keras_patches.turn(layer, Encoder)
 
 
 def _turn(network: keras.Model, one: type, other: type) -> list[keras.layers.Layer]:
     """Give the layers that are of exactly one class another; returns them."""
-    found = [each for each in network._flatten_layers(include_self=False) if type(each) is one]
+    found = [layer for layer in keras_patches.layers_of(network) if type(layer) is one]
     for layer in found:
-        layer.__class__ = other
+        keras_patches.turn(layer, other)
     return found

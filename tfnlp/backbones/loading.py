@@ -20,7 +20,7 @@ from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import encoder, entry, families
 from tfnlp.backbones.families import ENCODERS
-from tfnlp.backbones.undrawn import undrawn
+from tfnlp.runtime import keras_patches
 from tfnlp.task import Kind
 
 _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.weights.h5"]
@@ -76,7 +76,7 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
     try:
-        with undrawn():
+        with keras_patches.undrawn():
             network = keras_hub.models.Backbone.from_preset(str(folder), **options)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
@@ -196,7 +196,7 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
     activation = config.get("hidden_act", config.get("activation"))
     epsilon = config.get("layer_norm_eps")
     encoder.adopt(network)
-    for layer in network._flatten_layers(include_self=False):
+    for layer in keras_patches.layers_of(network):
         if activation == "gelu" and isinstance(layer, keras_hub.layers.TransformerEncoder):
             layer.activation = keras.activations.gelu
             layer._feedforward_intermediate_dense.activation = keras.activations.gelu

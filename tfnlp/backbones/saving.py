@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import loading
+from tfnlp.runtime import keras_patches
 
 # Hugging Face's files of a vocabulary; KerasHub's are written by our own tokenizer.
 _VOCABULARY = (
@@ -49,7 +50,7 @@ def write(network: keras.Model, source: str, tokenizer: Tokenizer, folder: Path)
     origin = loading.find(source)
     folder.mkdir(parents=True, exist_ok=True)
     trained: dict[str, keras.layers.Layer] = {}
-    for layer in network._flatten_layers(include_self=False):
+    for layer in keras_patches.layers_of(network):
         trained.setdefault(layer.name, layer)
     config = json.loads((origin / "config.json").read_text("utf-8"))
     if "model_type" in config:

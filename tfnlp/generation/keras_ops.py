@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
-from keras.src.backend.tensorflow import core, numpy
+
+from tfnlp.runtime import keras_patches
 
 # With more heads, the products with zeros cost more than transposing the cache would.
 _FEW = 8
@@ -32,20 +33,14 @@ def portable() -> Iterator[None]:
         with portable():
             logits, _, cache = network.step(ids, index, cache, fixed)
     """
-    before = core.slice_update, numpy.einsum, numpy.repeat
-    attention = _OnePlace(numpy.einsum, numpy.repeat)
-    core.slice_update, numpy.einsum, numpy.repeat = (
-        _slice_update,
-        attention.einsum,
-        attention.repeat,
-    )
-    try:
-        with warnings.catch_warnings():
-            # The first token attends to itself alone: Keras warns of a softmax over one element.
-            warnings.filterwarnings("ignore", "You are using a softmax over axis")
-            yield
-    finally:
-        core.slice_update, numpy.einsum, numpy.repeat = before
+    attention = _OnePlace(*keras_patches.attention_ops())
+    with (
+        keras_patches.replaced_ops(_slice_update, attention.einsum, attention.repeat),
+        warnings.catch_warnings(),
+    ):
+        # The first token attends to itself alone: Keras warns of a softmax over one element.
+        warnings.filterwarnings("ignore", "You are using a softmax over axis")
+        yield
 
 
 def _slice_update(inputs: tf.Tensor, start_indices: Any, updates: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,6 @@ vocabulary.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import keras
@@ -18,6 +17,7 @@ import keras_hub
 from keras import ops
 
 from pipelines.encoding import masking
+from tfnlp.runtime import keras_patches
 
 
 @keras.saving.register_keras_serializable("tfnlp")
@@ -97,9 +97,7 @@ def _embedding(backbone: keras.Model) -> tuple[Any, int]:
             return layer, layer.output_dim
         if isinstance(layer, keras_hub.layers.TokenAndPositionEmbedding):
             # Were the layer within called by itself, a saved model would come back with two.
-            layer.__class__ = ReversibleTokensAndPositions
-            layer._call_signature = inspect.signature(layer.call)
-            layer.call_signature_parameters = list(layer._call_signature.parameters)
+            keras_patches.turn(layer, ReversibleTokensAndPositions)
             return layer, layer.embedding_dim
     raise ValueError("the backbone has no embedding of tokens")
 

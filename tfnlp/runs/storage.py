@@ -19,9 +19,9 @@ from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
-from tfnlp.backbones.undrawn import undrawn
 from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
+from tfnlp.runtime import keras_patches
 from tfnlp.task import Context, Task
 from tfnlp.training.model import TrainedModel, rebuilt
 
@@ -141,14 +141,14 @@ def load(run: Path) -> TrainedModel:
         network = _completed(experiment, task, context, run)
         return TrainedModel(experiment, task, context, network, lengths=lengths)
     if not (folder / "model.keras").exists():
-        with undrawn():
+        with keras_patches.undrawn():
             backbone = keras_hub.models.Backbone.from_preset(str(folder / "backbone"))
         return TrainedModel(
             experiment, task, context, task.build(context, backbone), lengths=lengths
         )
     import tfnlp.heads  # noqa: F401  (the heads' layers must be known by name)
 
-    with undrawn():
+    with keras_patches.undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
     encoder.adopt(network)
     return TrainedModel(experiment, task, context, network, lengths=lengths)

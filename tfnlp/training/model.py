@@ -19,10 +19,9 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.backbones import embeddings, loading
-from tfnlp.backbones.undrawn import undrawn
 from tfnlp.config import Experiment
 from tfnlp.extensions import Peft
-from tfnlp.runtime import precision
+from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
 from tfnlp.training.network import trainable
 
@@ -143,7 +142,7 @@ def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model
     settings = experiment.backbone
     backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
     _adapt(experiment, backbone)
-    with undrawn():
+    with keras_patches.undrawn():
         return task.build(context, backbone.model)
 
 

@@ -5,42 +5,26 @@ Dimensions: B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from types import MethodType
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.optimizers.base_optimizer import BaseOptimizer
 
 from tfnlp.extensions import Batch, Step
-from tfnlp.runtime import threads
-
-# What Keras's TensorFlow optimizer does across replicas, and its base class on one device.
-_UPDATES = (
-    "_apply_weight_decay",
-    "_backend_update_step",
-    "_backend_increment_gradient_accumulators",
-)
+from tfnlp.runtime import keras_patches, threads
 
 
-class Network(keras.Model):
+class Network(keras_patches.ReplicatedModel):
     """A functional model whose gradients come from a `tfnlp.extensions.Step`.
 
-    On one device Keras's loop and metrics are as they are. On the replicas of a strategy it differs
-    from what Keras 3.15.1 does in three places:
-
-    - ``_make_function`` ends in ``reduce_per_replica``, which reduces scalar logs over axis 0
-      on several workers and fails; here the metrics are updated once, outside of the replicas.
-    - Keras's metrics add up over replicas only where they use ``assign_add``; F1Score and others
-      ``assign(old + new)``, which counts the old value once for each replica. Here a metric sees
-      the whole batch, gathered from the replicas, as in a run on one device.
-    - Keras clips and accumulates each replica's gradient before they are added up, which is not
-      the gradient of the batch, and cannot accumulate at all on replicas of one process. Here
-      they are added up first; then every replica updates its own copy, as one device would.
+    On one device Keras's loop and metrics are as they are. On the replicas of a strategy a metric
+    sees the whole batch, gathered from the replicas, and the gradients are added up before they
+    are clipped or accumulated, so that a run computes what it would on one device
+    (`keras_patches` says what Keras does instead).
 
     The optimizer must have been made and built in the strategy's scope, the metrics outside of it.
 
@@ -91,18 +75,8 @@ class Network(keras.Model):
         It is a tensor of the function that is being traced, where `compute_loss` cannot find it.
         Of none it is an empty vector.
         """
-        added = [
-            loss
-            for layer in self._flatten_layers(include_self=True)
-            for loss in layer._get_own_losses()
-        ]
-        self._clear_losses()
+        added = keras_patches.take_added_losses(self)
         return tf.add_n([tf.reduce_sum(loss) for loss in added]) if added else tf.zeros([0])
-
-    @property
-    def replicas(self) -> int:
-        """Over how many replicas a batch is dealt out."""
-        return int(self.distribute_strategy.num_replicas_in_sync)
 
     def compile(self, optimizer: Any, **kwargs: Any) -> None:
         """Compile; each replica's optimizer is given gradients that are added up."""
@@ -110,9 +84,7 @@ class Network(keras.Model):
         # Another fit may have another step, and its functions were traced with the last one's.
         self.train_function = self.test_function = None
         if self.replicas > 1:
-            inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            for name in _UPDATES:
-                setattr(inner, name, MethodType(getattr(BaseOptimizer, name), inner))
+            keras_patches.update_each_copy(self.optimizer)
 
     def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
         """Return the gradients of all that is trained, scaled as the optimizer wants them.
@@ -149,16 +121,16 @@ class Network(keras.Model):
         return self._found(loss, batch, outputs)
 
     def _found(self, loss: Any, batch: Batch, outputs: Any) -> Any:
-        """Return the logs, or on replicas what :meth:`_count` takes."""
+        """Return the logs, or on replicas what :meth:`collect` takes."""
         rows = tf.shape(tf.nest.flatten(batch.x)[0])[0]
         if self.replicas > 1:
             return loss, tf.cast(rows, tf.float32), batch.y, outputs, batch.weights
-        self._loss_tracker.update_state(loss, sample_weight=rows)
+        self.loss_tracker.update_state(loss, sample_weight=rows)
         if batch.y is None or outputs is None:
             return self.get_metrics_result()
         return self.compute_metrics(batch.x, batch.y, outputs, sample_weight=batch.weights)
 
-    def _count(self, loss: Any, rows: Any, y: Any, outputs: Any, weights: Any) -> dict[str, Any]:
+    def collect(self, loss: Any, rows: Any, y: Any, outputs: Any, weights: Any) -> dict[str, Any]:
         """Update the metrics by a whole batch, from what every replica found; returns the logs.
 
         The loss of a replica is the mean over its rows, divided by the number of replicas.
@@ -177,25 +149,11 @@ class Network(keras.Model):
 
         total = strategy.reduce("SUM", strategy.run(weigh, (loss, rows)), axis=None)
         count = strategy.reduce("SUM", rows, axis=None)
-        self._loss_tracker.update_state(total / count, sample_weight=count)
+        self.loss_tracker.update_state(total / count, sample_weight=count)
         if y is None or outputs is None:
             return dict(self.get_metrics_result())
         y, outputs, weights = tf.nest.map_structure(gather, (y, outputs, weights))
         return dict(self.compute_metrics(None, y, outputs, weights))
-
-    def _make_function(self, step: Callable[[Any], Any]) -> Any:
-        """Make the function of an iterator that Keras calls for each batch."""
-        if self.replicas == 1:
-            return super()._make_function(step)
-
-        @tf.function(reduce_retracing=True, autograph=False)
-        def on_batch(iterator: Any) -> dict[str, Any]:
-            return self._count(*self.distribute_strategy.run(step, (next(iterator),)))
-
-        return on_batch
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Leave a model alone that is built: Keras would average a batch over the replicas."""
 
 
 def batch_of(data: Any) -> Batch:

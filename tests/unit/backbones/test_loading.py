@@ -19,6 +19,7 @@ from sentencepiece import sentencepiece_model_pb2 as schema
 from pipelines.errors import UserError
 from tfnlp.backbones import entry, loading
 from tfnlp.backbones.catalog import e5_small_multilingual as e5
+from tfnlp.runtime import keras_patches
 
 IDS = np.array([[101, 2040, 2626, 1996, 2338, 102, 0, 0], [101, 2054, 102, 2204, 999, 102, 2, 5]])
 SEGMENTS = np.array([[0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 1, 1, 1, 1]])
@@ -292,7 +293,7 @@ def test_no_weight_is_drawn_that_a_file_replaces(monkeypatch):
     later = keras.initializers.TruncatedNormal()((2, 3))
     keras.utils.set_random_seed(3)
     with monkeypatch.context() as patch:
-        patch.setattr(loading, "undrawn", contextlib.nullcontext)
+        patch.setattr(keras_patches, "undrawn", contextlib.nullcontext)
         other = loading.load("minilm-l6-en")
     assert len(drawn) > 1
     for ours, theirs in zip(backbone.model.weights, other.model.weights, strict=True):
