@@ -78,12 +78,14 @@ def _number(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Check the models, and write the folder.
 
+    Returns:
+        The exit status: 1, and nothing is written, if TF Serving would refuse a model.
+
     Raises:
-        UserError: a mistake in the arguments, a model that cannot be served, or a folder that
-            cannot be written.
+        UserError: a mistake in the arguments, or a folder that cannot be written.
     """
     release = Release.of(args.serving_version)
     if not 1 <= args.cpus <= 256:
@@ -103,6 +105,12 @@ def run(args: argparse.Namespace) -> None:
         in_models=args.batching_in_models,
     )
     found = _checked(planned)
+    refused = [f"{name}: {text}" for name, each in found.items() for text in each.errors]
+    if refused:
+        further = f" (and {len(refused) - 1} more: {'; '.join(refused[1:])})" * (len(refused) > 1)
+        said = f"TF Serving {release.minor} would not serve {refused[0]}{further}"
+        print(f"error: {said}", file=sys.stderr)
+        return 1
     texts = render.files(planned, args.output, readme.checked(found, release.minor))
     folder.in_the_way(args.output, args.force)
     with caught("") as signals, signals.held():  # all is written, or nothing
@@ -112,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
                 folder.into_model(model.path / PARAMETERS, parameters, args.force)
         kept = folder.place(texts, args.output, args.force)
     _tell(planned, found, args.output, kept)
+    return 0
 
 
 def _check_names(served: Sequence[Served]) -> None:
@@ -123,16 +132,11 @@ def _check_names(served: Sequence[Served]) -> None:
 
 
 def _checked(planned: Plan) -> dict[str, Findings]:
-    """Check every model; raises UserError if one cannot be served."""
+    """Return what was found in each model."""
     from tfnlp.deployment import checks
 
     batching = bool(planned.most)
-    found = {m.name: checks.check(m, planned.release, batching) for m in planned.models}
-    errors = [f"{name}: {text}" for name, each in found.items() for text in each.errors]
-    if errors:
-        further = f" (and {len(errors) - 1} more: {'; '.join(errors[1:])})" * (len(errors) > 1)
-        raise UserError(f"TF Serving {planned.release.minor} would not serve {errors[0]}{further}")
-    return found
+    return {m.name: checks.check(m, planned.release, batching) for m in planned.models}
 
 
 def _tell(planned: Plan, found: Mapping[str, Findings], out: Path, kept: Path | None) -> None:
@@ -156,8 +160,7 @@ def _tell(planned: Plan, found: Mapping[str, Findings], out: Path, kept: Path | 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns its exit status."""
-    run(parser().parse(list(argv)))
-    return 0
+    return run(parser().parse(list(argv)))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from tfnlp.applications import __main__ as runner
 from tfnlp.applications import _web
 from tfnlp.inference.saved_model import ServedModel
 from tfnlp.options import plain
+from tfnlp.serving import sockets
 
 NAMES = discover.names("tfnlp.applications")
 TIMEOUT = 60  # [s]
@@ -132,7 +133,7 @@ def test_events_and_routes_may_come_all_at_once(record, start):
                 log_config=None,
             )
         )
-        sock = _web.listening("127.0.0.1", 0)
+        sock = sockets.listen("127.0.0.1", 0, "--port")
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         thread = threading.Thread(target=server.run, args=([sock],))
         thread.start()

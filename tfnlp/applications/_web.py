@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 
 import uvicorn
@@ -13,10 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from pipelines.errors import UserError, reason
 from pipelines.files.writers import json_text
 from tfnlp.application import Conversation
 from tfnlp.applications import _events
+from tfnlp.serving import sockets
 
 LARGEST = 32 * 2**20  # of a request's body [bytes]
 GRACE = 30  # for the requests at work when the server ends [s]
@@ -70,9 +69,8 @@ def serve(app: Starlette, host: str, port: int) -> None:
     Raises:
         UserError: the address is taken, or is not one of this machine's.
     """
-    sock = listening(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{sock.getsockname()[1]}"
+    sock = sockets.listen(host, port, "--host, --port")
+    url = f"http://{sockets.address(host, sock.getsockname()[1])}"
     print(url)
     for route in app.routes:
         if isinstance(route, Route):
@@ -88,20 +86,3 @@ def serve(app: Starlette, host: str, port: int) -> None:
         timeout_graceful_shutdown=GRACE,
     )
     uvicorn.Server(config).run([sock])
-
-
-def listening(host: str, port: int) -> socket.socket:
-    """Listen on an address; where it is taken, Uvicorn itself would end the process."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named so that asyncio sets TCP_NODELAY, as in tfnlp.serving.server.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-        sock.listen()  # who reads the address that is printed may connect at once
-    except OSError as error:
-        sock.close()
-        raise UserError(
-            f"cannot listen on {host}, port {port}: {reason(error)} (use --host, --port)"
-        ) from error
-    return sock

@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -17,8 +16,8 @@ from typing import Any
 import grpc
 import uvicorn
 
-from pipelines.errors import UserError, reason
-from tfnlp.serving import inference, rest, rpc
+from pipelines.errors import UserError
+from tfnlp.serving import inference, rest, rpc, sockets
 from tfnlp.serving.batching import Limits
 from tfnlp.serving.configuration import Wanted
 from tfnlp.serving.failures import RequestError
@@ -92,16 +91,17 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
         raise UserError(
             f"cannot use {options.certificate} and {options.key} for TLS: {error}"
         ) from error
-    sock = _bound(options)
+    sock = sockets.listen(options.host, options.rest_port, "--host, --rest-port")
     running = asyncio.create_task(web.serve([sock]))
     polling = None
     try:
         grpc_port = await _listening(server, options)
         await _until(repository.refresh(), ending)
         scheme = "https" if options.certificate else "http"
-        print(f"REST {scheme}://{_address(options.host, sock.getsockname()[1])}")
-        print(f"gRPC {_address(options.host, grpc_port)}", flush=True)
-        print(_next_step(repository, f"{scheme}://{_address(options.host, sock.getsockname()[1])}"))
+        url = f"{scheme}://{sockets.address(options.host, sock.getsockname()[1])}"
+        print(f"REST {url}")
+        print(f"gRPC {sockets.address(options.host, grpc_port)}", flush=True)
+        print(_next_step(repository, url))
         sys.stdout.flush()
         polling = asyncio.create_task(_poll(repository, options.poll))
         await ending.wait()
@@ -176,35 +176,13 @@ def _web_server(service: Service, options: Options) -> _Web:
     return _Web(config)
 
 
-def _bound(options: Options) -> socket.socket:
-    """Bind REST's address.
-
-    Raises:
-        UserError: it is taken, or not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    # The protocol is named so that asyncio sets TCP_NODELAY on what it accepts: head and body of a
-    # response are written apart, and would else wait 40 ms for one another.
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((options.host, options.rest_port))
-        return sock
-    except OSError as error:
-        sock.close()
-        address = _address(options.host, options.rest_port)
-        raise UserError(
-            f"cannot listen on {address} for REST: {reason(error)} (use --host, --rest-port)"
-        ) from error
-
-
 async def _listening(server: grpc.aio.Server, options: Options) -> int:
     """Start the gRPC server; returns its port.
 
     Raises:
         UserError: the address is taken, or the certificate is none.
     """
-    address = _address(options.host, options.grpc_port)
+    address = sockets.address(options.host, options.grpc_port)
     try:
         if options.certificate and options.key:
             pair = (options.key.read_bytes(), options.certificate.read_bytes())
@@ -215,10 +193,6 @@ async def _listening(server: grpc.aio.Server, options: Options) -> int:
         raise UserError(f"cannot listen on {address} for gRPC (use --grpc-port)") from error
     await server.start()
     return int(port)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _poll(repository: Repository, seconds: float) -> None:

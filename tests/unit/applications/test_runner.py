@@ -203,7 +203,7 @@ def test_a_server_answers_events_and_ends_with_its_state_written():
             assert refused.status_code == status
             assert refused.json()["error"]
         port = url.rpartition(":")[2]
-        with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1, port {port}"):
+        with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}"):
             command("--model", "triples=triples", "--serve", "--port", port)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE)

@@ -49,4 +49,4 @@ def listed(folder: Path) -> dict[str, bytes]:
 
 
 def run(*args: object) -> None:
-    deploy.main([str(arg) for arg in args])
+    return deploy.main([str(arg) for arg in args])
