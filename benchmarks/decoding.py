@@ -1,4 +1,4 @@
-"""Tokens a second: an exported SavedModel beside KerasHub's own generate(), greedy, same weights.
+"""Tokens a second of an exported SavedModel and of KerasHub's generate(), greedy, same weights.
 
 python benchmarks/decoding.py --batch 1 8
 """
@@ -49,7 +49,7 @@ def prepared(backbone: str, tokens: int, folder: str) -> TrainedModel:
 def contenders(
     model: TrainedModel, loaded: tf.Module, batch: int, tokens: int
 ) -> dict[str, Callable[[], np.ndarray]]:
-    """Return what is timed, each a function that writes ``tokens`` tokens behind the same text."""
+    """Return what is timed, each a function that writes ``tokens`` tokens after the same text."""
     texts = tf.constant([TEXT] * batch)
     start = prompts.document_id(model.context.tokenizer)
     ids = model.context.tokenizer.tokenize(texts[:1])[0].numpy().tolist()

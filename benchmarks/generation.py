@@ -1,14 +1,14 @@
-"""What needs no trained model, on the test rows of a task that writes; and models beside it.
+"""What needs no trained model, on the test rows of a task that writes; and models to compare.
 
 python benchmarks/generation.py --task translation --dataset tatoeba-en-es [--limit-test 500]
     [--answers answers.jsonl ...] [--model saved_models/NAME ...]
 
 Copying gives the source as it is (of a conversation its last turn), the lead the document's first
 sentence, retrieval what answers the nearest source of the training rows, by the cosine of TF-IDF
-vectors of words. Of a large test split 500 rows are judged, evenly spaced: those that a model's own
-report judges. A file of answers is what `python -m tfnlp.predict MODEL --input test.jsonl --output
-answers.jsonl` writes, where test.jsonl holds all of the test split, or the rows judged, in their
-order. All are judged by the same functions on the same rows.
+vectors of words. Of a large test split 500 rows are evaluated, evenly spaced: those of a model's
+own report. A file of answers is what `python -m tfnlp.predict MODEL --input test.jsonl --output
+answers.jsonl` writes, where test.jsonl holds all of the test split, or the rows evaluated, in their
+order. All are evaluated by the same functions on the same rows.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def trivial(task: str, train: Rows, test: Rows) -> Iterator[tuple[str, list[str]
 
 
 def from_file(path: str, source: str, asked: Sequence[Any], places: list[int]) -> list[str]:
-    """Read answers to all test rows or to those judged; check that they answer the sources."""
+    """Read answers to all test rows or to those evaluated; check that they answer the sources."""
     rows = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
     if len(rows) != len(places) and len(rows) > max(places):
         rows = [rows[place] for place in places]
@@ -84,7 +84,7 @@ def from_file(path: str, source: str, asked: Sequence[Any], places: list[int]) -
             raise UserError(f"{path} has no column 'generated'; it has: {', '.join(row)}")
         if source in row and as_text(row[source]).strip() != as_text(text).strip():
             raise UserError(
-                f"{path}, row {number} of those judged is another than in the test split"
+                f"{path}, row {number} of those evaluated is another than in the test split"
             )
     return [row["generated"] for row in rows]
 

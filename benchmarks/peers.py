@@ -1,4 +1,4 @@
-"""The environment of the peers: what they need would not fit beside TensorFlow."""
+"""The environment of the peers: what they need conflicts with TensorFlow's requirements."""
 
 from __future__ import annotations
 

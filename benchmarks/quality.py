@@ -1,4 +1,4 @@
-"""Test scores of `python -m tfnlp.train` over several seeds, beside a bag-of-words baseline.
+"""Test scores of `python -m tfnlp.train` over several seeds, compared with a bag-of-words baseline.
 
 python benchmarks/quality.py [--seeds 1 2 3] [flags of tfnlp.train ...]
 """

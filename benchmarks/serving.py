@@ -1,4 +1,4 @@
-"""Load on `tfnlp.serve` and on a Transformers pipeline behind FastAPI, the same MiniLM in both.
+"""Load on `tfnlp.serve` and on a Transformers pipeline served by FastAPI, the same MiniLM in both.
 
 python -m tfnlp.train --name trec && python benchmarks/serving.py saved_models/trec
 """
@@ -114,7 +114,7 @@ async def closed(contender: Contender, clients: int, seconds: float, texts: list
 
 
 async def opened(contender: Contender, rate: float, seconds: float, texts: list[str]) -> dict:
-    """Let requests come by chance, so many a second, whether or not others are answered.
+    """Send requests at random times, this many a second, whether or not others are answered.
 
     Time counts from when a request was due: one that waits for a client waits too.
     """
@@ -138,7 +138,7 @@ async def opened(contender: Contender, rate: float, seconds: float, texts: list[
 
 
 def _told(taken: list[float], seconds: float) -> dict:
-    """Say what a load took: answers a second, and times [ms]."""
+    """Return what a load took: answers a second, and times [ms]."""
     p50, p95, p99 = (1e3 * np.percentile(taken, share) for share in (50, 95, 99))
     return {"rate": len(taken) / seconds, "p50": p50, "p95": p95, "p99": p99}
 

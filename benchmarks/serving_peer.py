@@ -1,4 +1,4 @@
-"""The peer of benchmarks/serving.py: a Transformers pipeline behind its simplest FastAPI endpoint.
+"""The peer of benchmarks/serving.py: a Transformers pipeline behind the simplest FastAPI endpoint.
 
 Run by benchmarks/serving.py in an environment of its own: PYTHON serving_peer.py BERT_FOLDER PORT
 """

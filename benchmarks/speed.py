@@ -1,4 +1,4 @@
-"""Time, memory and quality beside Transformers and ONNX Runtime, on the same cores.
+"""Time, memory and quality compared with Transformers and ONNX Runtime, on the same cores.
 
 python benchmarks/speed.py [PART ...]
 """

@@ -75,7 +75,7 @@ def _apart(part: str, *numbers: int) -> dict[str, Any]:
 
 
 def rows(count: int) -> dict[str, Any]:
-    """Count, plan and encode an epoch of so many synthetic rows."""
+    """Count, plan and encode an epoch of this many synthetic rows."""
     import tensorflow as tf
 
     from pipelines import batching
@@ -126,7 +126,7 @@ def _step(rows: int, width: int, kind: str) -> float:
 
 
 def arithmetic(repeats: int) -> None:
-    """Print what a step achieves beside a plain product of matrices, in the same run [GFLOP/s]."""
+    """Print what a step and a plain product of matrices achieve in the same run [GFLOP/s]."""
     parts = {
         "a product of 2048 x 2048 matrices, float32": ("product", 0),
         "the same, bfloat16": ("product", 1),

@@ -43,7 +43,7 @@ def processor() -> str:
 
 
 def kept(run: Path, paths: Mapping[str, str], folder: Path) -> dict[str, Any]:
-    """Say what the peers need of a trained classifier: its encoder, head, labels and rows."""
+    """Return what the peers need of a trained classifier: its encoder, head, labels and rows."""
     from tfnlp.backbones import saving
     from tfnlp.runs import storage
 

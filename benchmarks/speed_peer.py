@@ -25,7 +25,7 @@ def rows(path: str) -> tuple[list[str], list[str]]:
 
 
 def train(given: dict) -> dict:
-    """Fine-tune by Trainer; judge on the test rows."""
+    """Fine-tune by Trainer; evaluate on the test rows."""
     from transformers import (
         AutoModelForSequenceClassification,
         DataCollatorWithPadding,

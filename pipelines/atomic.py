@@ -198,7 +198,7 @@ def _clear(folder: Path) -> None:
 
 
 def _is_written(name: str, process: int) -> bool:
-    """Say whether a process still writes under a hidden name."""
+    """Return whether a process still writes under a hidden name."""
     if process == os.getpid():  # in a container each process may have the number of the last one
         return name in _in_use
     try:
@@ -211,7 +211,7 @@ def _is_written(name: str, process: int) -> bool:
 
 
 def _is_special(path: Path) -> bool:
-    """Say whether a device or a pipe is there.
+    """Return whether a device or a pipe is there.
 
     One look: another process may replace a folder between the answers to two questions.
     """

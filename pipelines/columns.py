@@ -289,7 +289,7 @@ def _marked(text: str, key: str, fields: Mapping[str, Any]) -> str:
 def _with_markers(text: str, key: str, fields: Mapping[str, Any]) -> str:
     """Mark the arguments that a row names by their offsets."""
     if found := _MARKER.search(text):
-        raise ValueError(f"{key!r} has the marker {found[0]}, and 'head' and 'tail' beside it")
+        raise ValueError(f"{key!r} has the marker {found[0]}, and also 'head' and 'tail'")
     spans = []
     for name, opening, closing in zip(("head", "tail"), MARKERS[::2], MARKERS[1::2], strict=True):
         start, end = fields[name].get("start"), fields[name].get("end")

@@ -198,7 +198,7 @@ def stream(
             except ValueError as error:
                 bad = BadRow(raw.number, str(error), raw.line)
                 if on_bad_row == "error":
-                    remedy = "mend it, or use --on-bad-row skip or quarantine"
+                    remedy = "fix it, or use --on-bad-row skip or quarantine"
                     raise UserError(f"{source}, {bad} ({remedy})") from None
                 report(bad)
                 if on_bad_row == "quarantine":

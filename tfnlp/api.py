@@ -45,14 +45,14 @@ def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
 
     Args:
         experiment: what decides the run.
-        resume: go on with the last run of this name, if there is one.
+        resume: continue the last run of this name, if there is one.
 
     Returns:
         The run's folder; None in a worker that is not the chief.
 
     Raises:
         UserError: rows, options or files cannot be used, in one sentence.
-        Interrupted: SIGTERM or SIGINT came; ``resume`` goes on.
+        Interrupted: SIGTERM or SIGINT came; ``resume`` continues.
     """
     training = experiment.training
     if training.distribute == "none":
@@ -128,7 +128,7 @@ def _editor(entry: Entry) -> Editor:
 
 
 def _ended(run: Path, experiment: Experiment) -> Path:
-    """Say that a run needs no resuming."""
+    """Print that a run needs no resuming."""
     terminal.line(f"{run} has ended already; there is nothing to resume")
     task = tasks.load(experiment.task)
     example = _example(experiment, task, task.sample(experiment.options)[0])
@@ -171,7 +171,7 @@ def _finish(
     outcome: Outcome,
     step: int,
 ) -> None:
-    """Judge the trained model, export it and say what comes next."""
+    """Evaluate the trained model, export it and say what comes next."""
     after = answering.evaluate(model, splits.validation)
     report = answering.evaluate(model, splits.test) if splits.test else after
     added = outcome.report

@@ -58,7 +58,7 @@ class Application:
         open: (options, role -> model, folder) -> Conversation; reads what an earlier conversation
             kept in the folder, which exists and is no other process's. Raises UserError.
         routes: the conversation that ``open`` returned -> the pages and HTTP routes of a server,
-            beside its own ``POST /events``.
+            in addition to ``POST /events``.
     """
 
     summary: str

@@ -1,4 +1,4 @@
-"""python -m tfnlp.evaluate: judge a SavedModel on rows with known answers."""
+"""python -m tfnlp.evaluate: evaluate a SavedModel on rows with known answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EVALUATIONS = Path("evaluations")
 
 @dataclass(frozen=True)
 class Options:
-    """The rows to judge by, and where the report goes."""
+    """The rows to evaluate on, and where the report goes."""
 
     test: str | None = option(
         None,
@@ -68,7 +68,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Exported:
-    """A SavedModel and what lies beside it.
+    """A SavedModel and the files next to it.
 
     Attributes:
         folder: the version's folder.
@@ -84,7 +84,7 @@ class Exported:
 
 
 def main(argv: list[str]) -> int:
-    """Judge the model that the arguments name."""
+    """Evaluate the model that the arguments name."""
     parser = Parser(
         prog="python -m tfnlp.evaluate",
         description="Judge a SavedModel on rows with known answers: metrics, tables and pictures.",
@@ -125,7 +125,7 @@ def main(argv: list[str]) -> int:
 
 
 def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
-    """Ask a SavedModel about rows and judge its answers.
+    """Ask a SavedModel about rows and evaluate its answers.
 
     Args:
         exported: the SavedModel.
@@ -167,7 +167,7 @@ def _arrays(answers: Answers) -> Arrays:
 
 
 def _exported(folder: Path) -> Exported:
-    """Read what the exporter put beside a SavedModel."""
+    """Read what the exporter put next to a SavedModel."""
     for name in ("experiment.yaml", "facts.json", "assets.extra/tokenizer"):
         if not (folder / name).exists():
             raise UserError(
@@ -209,7 +209,7 @@ def _columns(exported: Exported) -> tuple[Column, ...]:
 
 
 def _read(options: Options, exported: Exported) -> Rows:
-    """Read the rows to judge by."""
+    """Read the rows to evaluate on."""
     from pipelines import splits
 
     how = (_columns(exported), options.columns, options.on_bad_row, str(options.label_separator))

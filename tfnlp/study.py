@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
         "study", metavar="STUDY", help=f"{', '.join(there)}, or your own module; it stands first"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the study of this name, if there is one"
+        "--resume", action="store_true", help="resume the study of this name, if there is one"
     )
     name = argv[0] if argv and not argv[0].startswith("-") else None
     found = entries.add(parser, Study, [name] if name else [])
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
         parser.error(f"the study stands first: python -m tfnlp.study {there[0]} ...")
     (entry,) = found
     asked = studies.Asked(entry.name, entry.record, entries.options(entry, own), experiment)
-    with signals.caught("; the same command with --resume goes on"):
+    with signals.caught("; run the same command with --resume to continue"):
         trials, report = studies.run(asked, resume=own["resume"], tell=console.line)
     console.tables(report)
     console.line(f"report: {asked.folder / 'report.html'}")

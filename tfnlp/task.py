@@ -43,7 +43,7 @@ Kind: TypeAlias = Literal["encoder", "causal", "encoder-decoder"]
 Tensors: TypeAlias = "Mapping[str, tf.Tensor]"
 Arrays: TypeAlias = "Mapping[str, np.ndarray]"
 
-# What facts.json holds beside the facts: what else a context is made of, and the model's lengths.
+# What facts.json holds besides the facts: the rest of a context, and the model's lengths.
 # The names are those that version 0.1.0 wrote.
 RESERVED = ("form", "positions", "chat", "widths")
 
@@ -168,10 +168,10 @@ class Writing:
             with, learned from the training rows, or None to take the backbone's.
         generate: (context, network, raw) -> answers to requests, in place of ``encode``, the
             network and ``decode`` of `Task`; those are for rows with targets then.
-        settings: options -> signature -> what else a request may say, each name with the value
-            that it has otherwise.
+        settings: options -> signature -> what else a request may set, each name with its
+            default.
         setting_signatures: (context, network) -> signature -> (function, its tf.TensorSpecs): the
-            signatures whose requests may have settings, and those that write on step by step.
+            signatures whose requests may have settings, and those that continue step by step.
         max_tokens: options -> the longest text that is written [tokens].
         figures: (context, network, N rows, N texts written) -> name -> what draws a picture that
             needs the network.
@@ -197,8 +197,9 @@ class Task:
         target_columns: options -> raw columns that only training files have.
         sample: options -> four rows, for the contract test and the warm-up requests.
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
-        unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or judged by
-            these facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists them.
+        unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or evaluated
+            by these facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists
+            them.
         pack: (context, rows) -> raw, the tensors of the examples that training and evaluation go
             through, if those are not the rows themselves; any number of them.
         encode: (context, raw) -> (features, offsets); features are the model's inputs (B, T) or
@@ -217,18 +218,18 @@ class Task:
         extra_inputs: options -> further signatures from strings, name -> raw columns; ``encode``
             and ``decode`` are given those columns.
         save_extra: (context, backbone's options, trained model, folder) writes into the run's
-            ``model`` folder what else the training was for, such as a backbone to go on from.
+            ``model`` folder what else the training was for, such as a backbone to train further.
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
         regress: answers -> outputs (B,) float32 for ``:regress``, or None.
         backbones: the kinds of backbones that it can be put on.
         defaults: section -> option -> the default, where it is another for this task.
         reading: how a request's text that is longer than ``max_length`` is read: it is ``cut``;
-            or read in up to ``options.windows`` ``windows`` and cut behind them; or read in as
+            or read in up to ``options.windows`` ``windows`` and cut after them; or read in as
             many ``parts`` as it needs.
         rowwise: whether the network's outputs for a row, and their shape, depend on nothing but
             the row and the length that the batch is padded to; parts of a batch may then go
-            through it beside each other.
+            through it in parallel.
         writing: what a task that writes text has besides; None of one that does not.
     """
 
@@ -266,7 +267,7 @@ class Task:
         return int(options.windows) if self.reading == "windows" else 1
 
     def repacks(self, options: Any) -> bool:
-        """Say whether examples are made of the rows' texts anew, so that none is one row's."""
+        """Return whether the rows' texts are repacked into examples, so that none is one row's."""
         return self.pack is not None and not self.target_columns(options)
 
     def check(self, rows: Rows, facts: dict[str, Any]) -> None:

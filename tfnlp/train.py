@@ -19,12 +19,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the last run of this name, from its newest checkpoint",
+        help="resume the last run of this name from its newest checkpoint",
     )
     experiment, own = arguments.parse(argv, parser)
     from tfnlp.runtime.startup import quiet_start
 
-    with signals.caught("; the same command with --resume goes on"):
+    with signals.caught("; run the same command with --resume to continue"):
         print("starting TensorFlow", file=sys.stderr)
         with quiet_start("keras_hub"):
             import tensorflow as tf

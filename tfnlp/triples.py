@@ -10,7 +10,7 @@ from tfnlp.runtime import exit_status
 
 
 def main(argv: list[str]) -> int:
-    """Say what to type now, and do it."""
+    """Print the command to use now, and run it."""
     arguments = [*argv, "--join", "--layout", "triples"]
     print(
         "warning: python -m tfnlp.triples will go; type: python -m tfnlp.export "

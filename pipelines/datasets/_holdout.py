@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 
 
 def is_held_out(text: str) -> bool:
-    """Say whether a text belongs to the test split, about a tenth of the data.
+    """Return whether a text belongs to the test split, about a tenth of the data.
 
     The text alone decides, so the split never changes and needs no list. Letter case, spaces,
     punctuation and character width do not count: near-copies fall on the same side.
@@ -18,7 +18,7 @@ def is_held_out(text: str) -> bool:
 
 
 def split_of(text: str, parts: int = 10) -> str:
-    """Say which split a text belongs to.
+    """Return which split a text belongs to.
 
     The text alone decides, as for `is_held_out`, which says the same of the test split.
 

@@ -19,7 +19,7 @@ _PACKAGE = Package(
     "e050761fd00d09a99beabf81658419b284267341c96afd6dd1225468a9d73bb0",
 )
 _CORPORA = ("porttinari", "petrogold", "dantestocks")
-_RARE = 20  # words of a label; with fewer it cannot be learned and judged
+_RARE = 20  # words of a label; with fewer it cannot be learned and evaluated
 _CITATION = """\
 @inproceedings{pardo2021porttinari,
   title = {Porttinari - a Large Multi-genre Treebank for Brazilian Portuguese},

@@ -11,7 +11,7 @@ class NewWiki(SquadShifts, skip_registration=True):  # type: ignore[call-arg]
 
     It was made as a test set for SQuAD; here the articles are divided by their titles, about a
     tenth each for validation and test, so that no article stands in two splits. Eight answers
-    that begin one character after their offset are put right.
+    that begin one character after their offset are corrected.
     """
 
     STEM = "new_wiki"

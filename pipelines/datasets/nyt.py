@@ -8,8 +8,8 @@ from pipelines.datasets._squadshifts import SquadShifts
 class Nyt(SquadShifts, skip_registration=True):  # type: ignore[call-arg]
     """Questions of SQuAD's kind on 797 articles of the New York Times; a test split only.
 
-    It judges models that were trained on Wikipedia. Ten answers that begin one character after
-    their offset are put right.
+    It is for evaluating models that were trained on Wikipedia. Ten answers that begin one character
+    after their offset are corrected.
     """
 
     STEM = "nyt"

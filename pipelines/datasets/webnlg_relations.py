@@ -14,7 +14,7 @@ from pipelines.datasets._holdout import split_of
 from pipelines.datasets._webnlg import CITATION, HOMEPAGE, LICENSE, Span, examples
 
 _NONE = "no_relation"
-_RARE = 5  # triple sets of a relation; with fewer it cannot be learned and judged
+_RARE = 5  # triple sets of a relation; with fewer it cannot be learned and evaluated
 
 
 class WebnlgRelations(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Which tokens a masked language model must guess, chosen anew each time a block is seen.
+"""Which tokens a masked language model must predict, chosen again each time a block is seen.
 
 The choice is a function of the block and its seed alone: it is the same after a resume, and for
 validation the same in every epoch.

@@ -313,7 +313,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     if isinstance(error, urllib3.exceptions.HTTPError):
-        return "the connection broke; run the command again to go on from there"
+        return "the connection broke; run the command again to continue from there"
     return type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Every study keeps its promises, and a killed study goes on where it was."""
+"""Every study keeps its promises, and a killed study resumes where it was."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_study_and_its_files(here, capsys):
     assert [row["seed"] for row in rows] == ["0", "1", "2"]
     assert [float(row["test.accuracy"]) for row in rows] == ACCURACY[:3]
     assert "<title>Study toy</title>" in (folder / "report.html").read_text("utf-8")
-    with pytest.raises(UserError, match="go on with --resume"):
+    with pytest.raises(UserError, match="resume it with --resume"):
         seeds()
     assert seeds("--resume", count=4) == 0  # one seed more
     assert calls(here) == [0, 1, 2, 3]
@@ -203,7 +203,9 @@ def test_ctrl_c_ends_the_trial_in_good_order(here):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert (here / "signals").read_text() == "SIGTERM"
-    assert errors.decode() == "error: stopped by SIGINT; the same command with --resume goes on\n"
+    assert errors.decode() == (
+        "error: stopped by SIGINT; run the same command with --resume to continue\n"
+    )
     (here / "orders").write_text("")
     assert seeds("--resume", count=2) == 0
     assert calls(here) == [0, 1, 1]

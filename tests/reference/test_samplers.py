@@ -35,12 +35,12 @@ def network():
 
 
 def theirs(network, sampler, prompts, tokens):
-    """What KerasHub's generate_step writes behind prompts of one length."""
+    """What KerasHub's generate_step writes after prompts of one length."""
     model = families.inside(network)
     model.compile(sampler=sampler)
     ids = tf.pad(tf.constant(prompts), [[0, 0], [0, tokens]])
     mask = tf.pad(tf.ones_like(prompts, tf.bool), [[0, 0], [0, tokens]])
-    # An end token of theirs goes on in a beam; so none is met here.
+    # An end token of theirs continues in a beam; so none is met here.
     written = model.generate_step({"token_ids": ids, "padding_mask": mask}, stop_token_ids=None)
     return written["token_ids"].numpy()[:, len(prompts[0]) :].tolist()
 

@@ -116,7 +116,7 @@ def as_json(response: message.Message, by_rows: bool) -> dict[str, Any]:
 
 
 def same(found: Any, wanted: Any, partly: bool = False) -> bool:
-    """Say whether JSON is the same: 1 is not 1.0, floats as close as float32.
+    """Return whether JSON is the same: 1 is not 1.0, floats as close as float32.
 
     Args:
         found: what a server said.

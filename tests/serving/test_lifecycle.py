@@ -133,7 +133,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves(serve, models, damag
     told = requests.get(f"{server.url}/v1/models/adds/versions/2").json()
     assert told["model_version_status"][0]["status"]["error_message"]
     assert requests.get(f"{server.url}/readyz").status_code == 200
-    # Mended, it is taken.
+    # Fixed, it is taken.
     shutil.rmtree(models / "adds" / "2")
     place(models / "adds", 2, 2.0)
     until(lambda: server.states() == {2: "AVAILABLE"})

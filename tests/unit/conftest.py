@@ -101,7 +101,7 @@ def as_text(values: tf.Tensor) -> tf.Tensor:
 class Backwards(tf.Module):
     """Writes a text backwards, a byte a token: an emoji takes four, a space before a comma goes.
 
-    By chance, above a temperature of 0, it writes in capitals.
+    Sampled, above a temperature of 0, it writes in capitals.
     """
 
     def written(self, text, count):

@@ -53,8 +53,8 @@ def examine(
         )
     answers = subject.answer(texts)
     several = "given" in first
-    judge = _several if several else _one
-    confidences, hits, right = judge(answers, rows.columns[targets[0]])
+    measure = _several if several else _one
+    confidences, hits, right = measure(answers, rows.columns[targets[0]])
 
     def figures(places: np.ndarray) -> np.ndarray:
         sure, hit = confidences[places].ravel(), hits[places].ravel()

@@ -1,4 +1,4 @@
-"""A network in two parts, cut behind its token embeddings.
+"""A network in two parts, cut after its token embeddings.
 
 Dimensions: B batch, T tokens, H hidden.
 """
@@ -15,7 +15,7 @@ _LAYERS = (keras.layers.Embedding, keras_hub.layers.TokenAndPositionEmbedding)
 
 
 def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Cut a functional network behind the embedding of its ``token_ids``.
+    """Cut a functional network after the embedding of its ``token_ids``.
 
     Args:
         network: int32 inputs by name, ``token_ids`` (B, T) among them -> outputs.
@@ -41,7 +41,7 @@ def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     ]
     if not found:
         raise UserError(
-            f"the network {network.name} cannot be cut behind its embeddings, which are inside of "
+            f"the network {network.name} cannot be cut after its embeddings, which are inside of "
             "a layer (take an encoder, and --windows 1)"
         )
     output = found[0].output

@@ -31,7 +31,7 @@ class Entry:
         packages: where the bytes come from.
         prepare: given an empty folder to work in, fetches and makes the model's folder in it, in
             Hugging Face or KerasHub layout.
-        kind: what it can do: an encoder reads texts, a causal model goes on with them.
+        kind: what it can do: an encoder reads texts, a causal model continues them.
     """
 
     summary: str

@@ -27,7 +27,7 @@ _CALLS = {
 
 
 def kind_of(backbone: type) -> Kind | None:
-    """Say what a KerasHub backbone class can do; None if it cannot be used here."""
+    """Return what a KerasHub backbone class can do; None if it cannot be used here."""
     if backbone.__name__ in ENCODERS.values():
         return "encoder"
     task = _writer(backbone)

@@ -245,7 +245,7 @@ def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:
 
 
 def _unusable(name: str, kind: str) -> UserError:
-    """Say that a model is none that can be used."""
+    """Return the error about a model that cannot be used."""
     return UserError(
         f"the backbone {name!r} is of the kind {kind!r}, which cannot be used here: take an "
         f"encoder ({', '.join(ENCODERS)}), or a model that KerasHub writes text with (GPT-2, "

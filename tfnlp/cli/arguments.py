@@ -281,7 +281,7 @@ def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, n
     if data.get("dataset") and (data.get("validation") or data.get("test")):
         raise UserError(
             f"--validation or --test is given with --dataset {data['dataset']}, which has splits "
-            "of its own (judge a trained model on a file by python -m tfnlp.evaluate)"
+            "of its own (evaluate a trained model on a file by python -m tfnlp.evaluate)"
         )
     if not data.get("train") and not data.get("dataset"):
         if chosen.dataset is None:

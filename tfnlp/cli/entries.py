@@ -21,7 +21,7 @@ def named(argv: list[str], flag: str) -> list[str]:
     first.add_argument(flag, action="append", default=[], dest="names")
     try:
         return list(dict.fromkeys(first.parse_known_args(argv)[0].names))
-    except argparse.ArgumentError:  # no name behind the flag: the parser of all flags says so
+    except argparse.ArgumentError:  # no name after the flag: the parser of all flags says so
         return []
 
 

@@ -81,7 +81,7 @@ def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) ->
     strict = experiment.data.on_bad_row == "error"
     for part in rows.values():
         if part.bad:
-            remedy = "mend them, or use --on-bad-row skip or quarantine" if strict else "left out"
+            remedy = "fix them, or use --on-bad-row skip or quarantine" if strict else "left out"
             tell = found.error if strict else found.warn
             tell(f"{part.source}: {counted(part.bad)} cannot be used ({remedy})", part.bad)
             if experiment.data.on_bad_row == "quarantine" and experiment.data.train:
@@ -164,7 +164,7 @@ def _broken_tags(experiment: Experiment, column: Column, found: Findings) -> Non
             if bad:
                 found.warn(
                     f"{path}: {count} tags in {counted(bad)} break the scheme {scheme}, in which "
-                    "the file seems to be written; they are read as conlleval reads them (mend "
+                    "the file seems to be written; they are read as conlleval reads them (fix "
                     "them)",
                     bad,
                 )

@@ -1,4 +1,4 @@
-"""A model beside the version of TF Serving that is to serve it: what fails there, and what may.
+"""Checks a model against a version of TF Serving: what fails there, and what may.
 
 Nothing is run: the graph's ops, the signatures and the warm-up requests are read.
 """
@@ -143,7 +143,7 @@ def _warmup(model: Served, findings: Findings) -> None:
 
 
 def _faults(request: warmup.Request, signatures: Mapping[str, Signature]) -> Iterator[str]:
-    """Say what is wrong with a warm-up request."""
+    """Return what is wrong with a warm-up request."""
     if request.kind == "multi-inference":
         return
     signature = signatures.get(request.signature)
@@ -164,7 +164,7 @@ def _faults(request: warmup.Request, signatures: Mapping[str, Signature]) -> Ite
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
-    """Say whether a tensor has the shape that a signature reads."""
+    """Return whether a tensor has the shape that a signature reads."""
     if wanted is None:
         return True
     return len(shape) == len(wanted) and all(
@@ -173,7 +173,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
 
 
 def _batching(model: Served, findings: Findings) -> None:
-    """Tell of signatures whose requests the server cannot put together.
+    """Report signatures whose requests the server cannot put together.
 
     Source: tensorflow_serving/batching/batching_session.cc, which joins the requests of every
         signature along the first dimension, and divides every output by it.

@@ -75,7 +75,7 @@ def in_the_way(out: Path, force: bool) -> Path | None:
 
 
 def _foreign(out: Path) -> str:
-    """Say what is in a folder that this module did not write there; "" if nothing is."""
+    """Return what is in a folder that this module did not write there; "" if nothing is."""
     there = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
     if not there:
         return ""

@@ -101,7 +101,7 @@ def _copy(plan: Plan, model: Served, out: Path, version: int | None = None) -> s
 
 
 def _next_docker(model: Served, out: Path) -> str:
-    """Return the commands that put a version beside those that Docker serves."""
+    """Return the commands that add a version to those that Docker serves."""
     folder, number = relative(model.folder, out), model.version + 1
     return (
         f"cp -r PATH/TO/{number} {sh(f'{folder}/.incoming-{number}')}\n"
@@ -120,7 +120,7 @@ def _next_kubernetes(plan: Plan, model: Served, out: Path) -> str:
 
 
 def _batching(plan: Plan, out: Path, separate: bool) -> str:
-    """Say how requests are put together, and how a model gets parameters of its own."""
+    """Return how requests are put together, and how a model gets parameters of its own."""
     if not plan.most:
         return "- Batching is off (`--no-batching`): each request is answered by itself.\n"
     if plan.in_models:

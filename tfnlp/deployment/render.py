@@ -1,4 +1,4 @@
-"""The files of a deployment, from the templates beside this module."""
+"""The files of a deployment, from the templates next to this module."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _batching(plan: Plan, most: int, why: str) -> str:
 
 
 def _why(model: Served) -> str:
-    """Say what comes of more or fewer rows."""
+    """Return what comes of more or fewer rows."""
     if model.writes:
         return "Fewer rows wait less for one another: this model writes until the last one is done."
     return "More rows take longer together, and less for each."

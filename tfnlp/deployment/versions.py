@@ -72,7 +72,7 @@ class Release:
 
 
 def _ops(minor: str) -> tuple[str, bool, str]:
-    """Say what the list of ops is worth for a version: basis, certain, doubt."""
+    """Return what the list of ops is worth for a version: basis, certain, doubt."""
     listed = f"its ops are all among those of TensorFlow {LISTED} with TF Text {LISTED}"
     if minor == LISTED:
         return f"{listed}, which TF Serving {LISTED} links", True, ""

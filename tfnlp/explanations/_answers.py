@@ -75,7 +75,7 @@ def _span(found: Answer, group: str, texts: Mapping[str, str]) -> Claim:
     """Return the claim that a part of a text is an entity or the answer.
 
     In the answer to another text it is the thing of the same type that overlaps what is left of
-    it, the likeliest of several; 0 if there is none.
+    it, the most likely of several; 0 if there is none.
     """
     start, end = found["start"], found["end"]
     where = next((n for n, text in texts.items() if text[start:end] == found["text"]), "")

@@ -20,7 +20,7 @@ from tfnlp.training.model import TrainedModel, columns
 
 
 def _room(model: TrainedModel) -> str:
-    """Say how much of a text the model reads."""
+    """Return how much of a text the model reads."""
     tokens = f"{model.context.max_length} tokens"
     options = model.experiment.options
     if model.task.writing:
@@ -83,7 +83,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
 
 
 def _settings(model: TrainedModel) -> list[str]:
-    """Tell of the signatures whose requests have settings."""
+    """Return lines on the signatures whose requests have settings."""
     if model.task.writing is None:
         return []
     ways = model.task.writing.settings(model.experiment.options)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tfnlp.training.model import TrainedModel
 
 
-TOGETHER = 64  # pairs judged at a time, so that memory does not grow with their number
+TOGETHER = 64  # pairs classified at a time, so that memory does not grow with their number
 
 
 REACH = 6  # characters of text for each token that the relation model reads
@@ -90,7 +90,7 @@ def extractor(
             *(of(name, place) for place in sides.values() for name in ("start", "end")),
             reach=reach,
         )
-        relation, score = _judge(relations, marked)
+        relation, score = _classify(relations, marked)
         told = (relation != relations.context.options.none_label) & (score >= minimum)
         values = {"relation": relation}
         for side, place in sides.items():
@@ -150,7 +150,7 @@ def _marked(
     return tf.strings.join(parts)
 
 
-def _judge(relations: TrainedModel, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _classify(relations: TrainedModel, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Ask the relation model about marked texts (P,): relation string (P,), probability (P,)."""
     import tensorflow as tf
 
@@ -159,14 +159,14 @@ def _judge(relations: TrainedModel, marked: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     missing = -count % TOGETHER
     blocks = tf.reshape(tf.pad(marked, [[0, missing]], constant_values=""), [-1, TOGETHER])
 
-    def judge(block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def classify(block: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         features, offsets = task.encode(context, {"text": block})
         outputs = relations.network(features, training=False)
         answers = task.decode(context, {"text": block}, outputs, offsets)
         return answers["label"], answers["score"]
 
     kinds = (tf.TensorSpec([TOGETHER], tf.string), tf.TensorSpec([TOGETHER], tf.float32))
-    label, score = tf.map_fn(judge, blocks, fn_output_signature=kinds)
+    label, score = tf.map_fn(classify, blocks, fn_output_signature=kinds)
     return tf.reshape(label, [-1])[:count], tf.reshape(score, [-1])[:count]
 
 

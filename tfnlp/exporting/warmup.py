@@ -53,7 +53,7 @@ def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]])
 
 
 def _of_length(model: TrainedModel, text: str, tokens: int) -> str:
-    """Repeat a text's words until it has about so many tokens."""
+    """Repeat a text's words until it has about this many tokens."""
     import tensorflow as tf
 
     words = text.split()

@@ -140,7 +140,7 @@ class Audit:
         options: dataclass; each field is a flag that bears the audit's name.
         examine: (subject, rows, options, bounds) -> findings, and a report of tables and figures;
             the rows have the inputs and the targets. Raises UnsuitableError if the model's answers
-            are of a kind that it cannot judge.
+            are of a kind that it cannot assess.
         bounds: defaults, by the finding's name; ``--bound NAME=VALUE`` changes them.
     """
 

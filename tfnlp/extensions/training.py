@@ -98,10 +98,10 @@ class Step:
     scale, which the optimizer divides by; so gradients of several passes can be added up.
 
     Attributes:
-        variables: of its own that decide how training goes on (counters, averages, optimizers'
+        variables: of its own that decide how training continues (counters, averages, optimizers'
             variables); they are in the checkpoints.
         trainable: of its own that are trained with the network.
-        metrics: Keras metrics that are logged beside the loss; on several replicas each replica
+        metrics: Keras metrics that are logged with the loss; on several replicas each replica
             updates them.
         remedy: what a user may do if the loss becomes NaN or infinite.
 
@@ -173,10 +173,10 @@ class TrainedModel(Protocol):
         """The functional Keras model."""
 
     def cut(self) -> tuple[keras.Model, keras.Model]:
-        """Return the network in two parts, cut behind its token embeddings.
+        """Return the network in two parts, cut after its token embeddings.
 
         The first takes the network's inputs and returns the embeddings, (B, T, H). The second takes
-        them as ``embeddings`` beside the other inputs, and returns the network's outputs. Both
+        them as ``embeddings`` with the other inputs, and returns the network's outputs. Both
         share its layers.
         """
 

@@ -135,7 +135,7 @@ def adjusted(
     size = tf.shape(logits)[1]
 
     def penalised() -> tf.Tensor:
-        # CTRL divides whatever the sign, which would make a token of negative logit likelier.
+        # CTRL divides whatever the sign, which would make a token of negative logit more likely.
         lower = tf.where(logits > 0, logits / penalty[:, None], logits * penalty[:, None])
         return tf.where(_marked(ids, tf.broadcast_to(past, tf.shape(ids)), size), lower, logits)
 

@@ -127,7 +127,7 @@ class Target:
 
     Attributes:
         name: its folder or address, for messages.
-        settings: what its signatures may be told besides texts.
+        settings: the settings that its signatures take besides texts.
         load: loads it, or reaches its server.
     """
 

@@ -38,7 +38,7 @@ from tfnlp.inference.beam_files import Output, opened, reachable
 from tfnlp.inference.saved_model import CHUNK, Answers, ServedModel, answered
 
 # Beam's DirectRunner first downloads another runner, Prism, and runs that; this is what it is where
-# it cannot. Prism is to be had by its own name.
+# it cannot. Prism is available under its own name.
 RUNNERS = {"DirectRunner": "FnApiRunner"}
 BAD = "bad"  # the second output of a step, and a counter's name
 _FAILED = "\0failed"  # the one output of a row that the model fails at
@@ -146,7 +146,7 @@ class Question:
     Attributes:
         model: the SavedModel's folder, as workers see it, or its address.
         signature: which of its signatures is asked.
-        settings: what it is told besides the rows.
+        settings: settings besides the rows.
         batch_size: rows it is asked at a time.
     """
 

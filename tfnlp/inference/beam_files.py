@@ -24,7 +24,7 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".deflate")
 
 
 def remote(address: str) -> bool:
-    """Say whether a place is not one in the file system, such as gs://bucket/model."""
+    """Return whether an address is outside the file system, such as gs://bucket/model."""
     return "://" in address
 
 

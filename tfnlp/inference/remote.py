@@ -35,7 +35,7 @@ Asked = Mapping[str, "tf.Tensor"]
 
 
 def is_address(model: str) -> bool:
-    """Say whether a model is on a server."""
+    """Return whether a model is on a server."""
     return "://" in model
 
 
@@ -166,7 +166,7 @@ def _send(send: Callable[[], requests.Response], url: str) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """Say in a few words why a server could not be reached."""
+    """Return in a few words why a server could not be reached."""
     text = str(error)
     for known in ("Connection refused", "Name or service not known", "timed out", "CERTIFICATE"):
         if known in text:
@@ -281,7 +281,7 @@ def _over_grpc(address: str, parts: re.Match) -> Saved:
 
 
 def _again() -> dict[str, Any]:
-    """Say when a request is sent again."""
+    """Return when a request is sent again."""
     policy = {
         "maxAttempts": _ATTEMPTS,
         "initialBackoff": f"{_WAIT}s",

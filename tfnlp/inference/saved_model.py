@@ -89,7 +89,7 @@ class Request:
 
     Attributes:
         columns: the strings it reads, by name in alphabetical order, and their kinds.
-        settings: what it is told besides, the same for every row.
+        settings: their values, the same for every row.
         fill: from B values per column to its inputs.
     """
 
@@ -105,7 +105,7 @@ class Saved:
     Attributes:
         place: where it stands, for messages.
         specs: by signature its inputs by name.
-        settings: what its signatures may be told besides texts.
+        settings: the settings that its signatures take besides texts.
         kinds: of its inputs, by name, where they are not texts.
         call: from a signature and its inputs to its outputs, by name; raises UserError.
     """
@@ -134,7 +134,7 @@ class Saved:
         return dict(sorted(self.specs[signature].items()))
 
     def request(self, signature: str, given: Mapping[str, str] | None = None) -> Request:
-        """Say what a signature takes.
+        """Return how to ask a signature.
 
         Args:
             signature: reads strings of shape (B,), and perhaps settings of the same shape.
@@ -232,7 +232,7 @@ def load(
     Args:
         folder: the SavedModel's.
         signature: which of its signatures is asked.
-        settings: what it is told besides the texts, where it takes settings: values by name, in
+        settings: values besides the texts, where the signature takes settings: by name, in
             place of those in settings.json.
 
     Raises:
@@ -243,7 +243,7 @@ def load(
 
 
 def settings_of(folder: Path) -> Settings:
-    """Return what a model's signatures may be told besides texts."""
+    """Return the settings that a model's signatures take besides texts."""
     path = folder / SETTINGS
     return Settings.of(json.loads(path.read_text("utf-8")) if path.exists() else {})
 

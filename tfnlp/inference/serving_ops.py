@@ -1,4 +1,4 @@
-"""Which ops TF Serving runs: a graph's ops beside those that a version of the server registers."""
+"""Which ops TF Serving runs: a graph's ops against those that a version of the server registers."""
 
 from __future__ import annotations
 

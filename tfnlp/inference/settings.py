@@ -110,6 +110,6 @@ def _value(text: str, kind: type) -> Any:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """Say which name may have been meant."""
+    """Return a question about the name that may have been meant."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]!r}? " if near else ""

@@ -18,7 +18,7 @@ _HALF = "\ufffd"  # what stands for a character of which not all bytes are there
 
 
 def possible(saved: Saved) -> bool:
-    """Say whether a model can write in steps."""
+    """Return whether a model can write in steps."""
     return saved.signatures >= SIGNATURES
 
 

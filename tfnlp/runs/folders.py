@@ -93,7 +93,7 @@ def last_run(experiment: Experiment) -> Path | None:
     if changed:
         raise UserError(
             f"{run} was started with other settings ({', '.join(changed)}); resume it with "
-            f"--config {run / 'experiment.yaml'} --resume, or start anew without --resume"
+            f"--config {run / 'experiment.yaml'} --resume, or start again without --resume"
         )
     return run
 

@@ -58,7 +58,7 @@ def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
 
 
 def projected(model: TrainedModel) -> bool:
-    """Say whether there is one vector that stands for a row."""
+    """Return whether there is one vector that stands for a row."""
     if model.task.writing:
         return False
     last = model.network.layers[-1].input
@@ -66,7 +66,7 @@ def projected(model: TrainedModel) -> bool:
 
 
 def _embeds(model: TrainedModel) -> bool:
-    """Say whether the answer is a vector."""
+    """Return whether the answer is a vector."""
     return "embed" in model.task.extra_inputs(model.experiment.options)
 
 

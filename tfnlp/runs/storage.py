@@ -45,7 +45,7 @@ def save(model: TrainedModel, run: Path) -> None:
     except OSError as error:
         raise UserError(
             f"cannot keep the trained model in {run}: {reason(error)} (its checkpoints are kept; "
-            "free space there, then go on with --resume)"
+            "free space there, then resume with --resume)"
         ) from error
 
 
@@ -61,7 +61,7 @@ def _write(model: TrainedModel, aside: Path) -> None:
     if peft:
         _write_trained(network, aside / TRAINED)
     elif context.kind == "encoder":
-        # saved anew, it leaves its optimizer behind
+        # saved again, without its optimizer
         bare = keras.Model(network.input, network.output, name=network.name)
         with encoder.as_kerashub(bare):
             bare.save(aside / "model.keras")
@@ -110,7 +110,7 @@ def _checksum(weights: Sequence[Any]) -> str:
 
 
 def _ask_for_room(folder: Path, size: int) -> None:
-    """Raise OSError if there is no room for so many bytes: HDF5 crashes on a disk that fills up."""
+    """Raise OSError if this many bytes do not fit: HDF5 crashes on a disk that fills up."""
     if not hasattr(os, "posix_fallocate"):  # as on macOS
         return
     place = folder / "room"

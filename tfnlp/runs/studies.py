@@ -32,7 +32,7 @@ from tfnlp.runs.experiment_yaml import from_values, read_yaml, task_name, to_val
 
 STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
-_RESUMED = "the same command with --resume goes on"
+_RESUMED = "run the same command with --resume to continue"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _begin(asked: Asked, resume: bool) -> None:
     """
     folder, file = asked.folder, asked.folder / "study.yaml"
     if file.exists() and not resume:
-        raise UserError(f"{folder} holds a study already (go on with --resume, or give --name)")
+        raise UserError(f"{folder} holds a study already (resume it with --resume, or give --name)")
     if not file.exists():
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         write_yaml(asked.base, folder / "base.yaml")
@@ -120,8 +120,8 @@ def _begin(asked: Asked, resume: bool) -> None:
     changed = folders.changes(_read(folder / "base.yaml"), asked.base)
     if changed:
         raise UserError(
-            f"{folder} was started with other settings ({', '.join(changed)}); go on with "
-            f"--config {folder / 'base.yaml'} --resume, or start another with --name"
+            f"{folder} was started with other settings ({', '.join(changed)}); resume it "
+            f"with --config {folder / 'base.yaml'} --resume, or start another with --name"
         )
 
 

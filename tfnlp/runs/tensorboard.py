@@ -168,7 +168,7 @@ class Log(keras.callbacks.Callback):
         except tf.errors.OpError as error:
             raise UserError(
                 f"cannot write the TensorBoard log in {self.folder / name}: {error.message} (the "
-                "last checkpoint is kept; free space there, then go on with --resume)"
+                "last checkpoint is kept; free space there, then resume with --resume)"
             ) from error
 
 

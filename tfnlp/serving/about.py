@@ -63,7 +63,7 @@ def _json(message: Any) -> Any:
 
 
 def card(version: Version) -> dict[str, Any]:
-    """Return what the page shows of a model: what tfnlp writes beside a SavedModel, if it is there.
+    """Return what the page shows of a model: what tfnlp writes next to a SavedModel, if present.
 
     Returns:
         ``version``, int; ``signatures``: by key the names of ``inputs`` with their dtypes and the

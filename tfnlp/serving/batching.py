@@ -59,7 +59,7 @@ class Batcher:
         together: requests can be put together, row behind row.
         limits: how.
         pool: its threads.
-        seen: told the rows and requests of each batch and the seconds the oldest waited.
+        seen: called with the rows and requests of each batch and the seconds the oldest waited.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Batcher:
 
 
 def _kind(inputs: Arrays) -> Hashable:
-    """Say what can be put together: the same shapes, and strings of about the same length."""
+    """Return a key of what can be batched: equal shapes, and strings of about the same length."""
     shapes = tuple((name, a.dtype.kind, a.shape[1:]) for name, a in sorted(inputs.items()))
     texts = [text for a in inputs.values() if a.dtype == object for text in a.flat]
     return shapes, max(map(len, texts), default=0).bit_length()

@@ -61,7 +61,7 @@ def type_of(value: Any) -> str:
 
 
 def is_base64(value: Any) -> bool:
-    """Say whether a value is bytes in base 64."""
+    """Return whether a value is bytes in base 64."""
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
@@ -80,7 +80,7 @@ def to_bytes(value: Any) -> bytes:
 
 
 def unexpected(value: Any, wanted: str) -> RequestError:
-    """Say that a value is of another type."""
+    """Return the error about a value of another type."""
     return invalid(
         f"JSON Value: {shown(value)} Type: {type_of(value)} is not of expected type: {wanted}"
     )
@@ -291,7 +291,7 @@ def _leaf(value: Any, dtype: tf.DType) -> Any:
 
 
 def _is_lossy(value: float, dtype: tf.DType) -> bool:
-    """Say whether a number is not to be had in a dtype: not each whole one, or too large."""
+    """Return whether a dtype cannot represent a number: not every integer, or too large."""
     if isinstance(value, int):
         return abs(value) > _WHOLE.get(dtype, 2**53 - 1)
     return math.isfinite(value) and abs(value) > dtype.max

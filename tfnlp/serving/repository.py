@@ -91,7 +91,7 @@ class Repository:
     Args:
         find: says which are wanted now.
         limits: how requests are put together.
-        seen: told of every batch.
+        seen: called for every batch.
     """
 
     def __init__(self, find: Callable[[], list[Wanted]], limits: Limits, seen: Seen) -> None:
@@ -99,7 +99,7 @@ class Repository:
         self._wanted: dict[str, Wanted] = {}
         self._versions: dict[str, dict[int, Version]] = {}
         self._pool = ThreadPoolExecutor(limits.threads, "model")
-        # Models load beside traffic, one at a time.
+        # Models load while requests are answered, one at a time.
         self._loader = ThreadPoolExecutor(1, "loader")
         self._turn = asyncio.Lock()
 
@@ -149,7 +149,7 @@ class Repository:
         return sorted(self._wanted)
 
     def ready(self) -> bool:
-        """Say whether every model that is wanted has a version that answers."""
+        """Return whether every model that is wanted has a version that answers."""
         return bool(self._wanted) and all(
             any(v.state == "AVAILABLE" for v in self._versions.get(name, {}).values())
             for name in self._wanted
@@ -270,7 +270,7 @@ def _loaded(folder: Path) -> tuple[Servable, int]:
 
 
 def _files(folder: Path) -> Any:
-    """Tell the state of a folder: the names, sizes and times of its files."""
+    """Return the state of a folder: the names, sizes and times of its files."""
     try:
         there = sorted(path for path in folder.rglob("*") if path.is_file())
         return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in there]

@@ -56,7 +56,7 @@ def application(service: Service) -> Starlette:
 
 
 async def _not_there(request: Request, error: Exception) -> Response:
-    """Say what Starlette refuses in the API's own form."""
+    """Return what Starlette refuses in the API's own form."""
     assert isinstance(error, HTTPException)
     return _json({"error": error.detail}, error.status_code)
 
@@ -169,11 +169,11 @@ class _Rest:
     # ------------------------------------------------------------------- for operators
 
     async def health(self, request: Request) -> Response:
-        """Say that the process answers."""
+        """Return that the process answers."""
         return _json({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """Say whether every model answers."""
+        """Return whether every model answers."""
         ready = self.service.repository.ready() and not self.service.closing
         return _json({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
@@ -203,7 +203,7 @@ class _Rest:
         return await self._told(request, "ListModels", lambda: self.service.repository.models())
 
     async def card(self, request: Request) -> Response:
-        """Tell what the page wants to know of a model."""
+        """Return what the page wants to know of a model."""
         name = request.path_params["model"]
         return await self._told(
             request, "Card", lambda: about.card(self.service.repository.version(name))

@@ -148,7 +148,7 @@ class _Rpc:
         raise AssertionError("aborted")
 
     async def GetModelMetadata(self, request: Any, context: Context) -> Message:
-        """Tell a model's signatures."""
+        """Return a model's signatures."""
         async with self._admitted("GetModelMetadata", request, context) as told:
             version = self._version(request.model_spec, told)
             if not request.metadata_field:
@@ -181,7 +181,7 @@ class _Rpc:
     # ------------------------------------------------------------------- ModelService
 
     async def GetModelStatus(self, request: Any, context: Context) -> Message:
-        """Tell how the versions of a model stand."""
+        """Return how the versions of a model stand."""
         async with self._admitted("GetModelStatus", request, context) as told:
             spec = request.model_spec
             if not spec.name:
@@ -229,7 +229,7 @@ def _check_task(version: Version, signature: str, asked: set[str], read: set[str
 
 
 def _spec(version: Version, signature: str) -> model_pb2.ModelSpec:
-    """Say what answered."""
+    """Return the spec of what answered."""
     spec = model_pb2.ModelSpec(name=version.model, signature_name=signature)
     spec.version.value = version.number
     return spec

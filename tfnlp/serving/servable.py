@@ -142,7 +142,7 @@ class Servable:
             raise RequestError(Code.INTERNAL, reason(error)) from error
 
     def warm_up(self, folder: Path) -> int:
-        """Run the requests that lie beside the model; returns how many there were.
+        """Run the requests that are stored with the model; returns how many there were.
 
         Raises:
             RequestError: one of them fails: so would traffic.

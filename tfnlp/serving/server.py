@@ -123,7 +123,7 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
 
 
 def _next_step(repository: Repository, url: str) -> str:
-    """Say what to do now."""
+    """Print what to do now."""
     if not repository.models():
         return "there is no model yet: one that is put there is served within seconds"
     step = f"    open {url} in a browser"
@@ -203,7 +203,7 @@ async def _poll(repository: Repository, seconds: float) -> None:
         said = ""
         try:
             await repository.refresh()
-        except (UserError, OSError) as error:  # the folder is away: what is loaded goes on serving
+        except (UserError, OSError) as error:  # the folder is away: what is loaded keeps serving
             said = str(error)
         if said and said != before:  # once, not with each look
             log.error("%s", said)

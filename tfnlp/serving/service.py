@@ -1,4 +1,4 @@
-"""What both protocols share: who may ask, for how long, and what is told of it."""
+"""What both protocols share: who may ask, for how long, and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Service:
         """Let a request in, for its time.
 
         Args:
-            request: told of when it ends.
+            request: recorded when it ends.
             shown: the header ``authorization``.
             seconds: how long its sender waits.
 

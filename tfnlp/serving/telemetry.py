@@ -1,4 +1,4 @@
-"""What is told of every request: a line of JSON, and counters for Prometheus."""
+"""What is recorded of every request: a line of JSON, and counters for Prometheus."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ROWS = [2.0**i for i in range(11)]
 
 @dataclass
 class Request:
-    """What is told of a request.
+    """What is recorded of a request.
 
     Attributes:
         protocol: REST or GRPC.

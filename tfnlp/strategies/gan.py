@@ -1,4 +1,4 @@
-"""A language model trained on against a discriminator, beside itself as likelihood left it.
+"""A language model trained further against a discriminator, compared with it before that.
 
 The model by likelihood is trained first, as without this strategy, and both are measured at several
 temperatures, because likelihood with a lower temperature is the rival that language GANs mostly
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2, 1.4)
 MLE, GAN = "MLE", "GAN"
-_WATCHED, _CHOSEN, _JUDGED = 1, 2, 3  # seeds of samples: weights are not judged on what chose them
+_WATCHED, _CHOSEN, _JUDGED = 1, 2, 3  # seeds of samples: none serves for choice and test
 _SHOWN = 8  # texts of each that a person is shown
 _MOST_HELD = 5_000  # rows of a split that others are compared with
 
@@ -153,7 +153,7 @@ def ids_of(model: TrainedModel, rows: Rows) -> np.ndarray:
 
 
 def held(model: TrainedModel, writer: Writer, rows: Rows) -> Held:
-    """Return rows as what others are judged by, in the spelling that the vocabulary gives back."""
+    """Return rows as a reference, in the spelling that the vocabulary gives back."""
     from tfnlp.evaluation.quality_diversity import Held
 
     ids = ids_of(model, rows)
@@ -161,7 +161,7 @@ def held(model: TrainedModel, writer: Writer, rows: Rows) -> Held:
 
 
 def lists(writer: Writer, ids: np.ndarray) -> list[list[int]]:
-    """Return each row's tokens, int32 (N, T + 1), from behind its start to its end."""
+    """Return each row's tokens, int32 (N, T + 1), from after its start to its end."""
     there = writer.inside(ids).numpy()
     return [row[1:][here].tolist() for row, here in zip(ids, there, strict=True)]
 

@@ -138,7 +138,7 @@ class TextToText:
         return features, {"lost": lost, "labels": both["labels"], "length": length}
 
     def _encode_causal(self, context: Context, raw: Tensors) -> tuple[dict, dict]:
-        """Put the source into the chat template, and in training the target behind it."""
+        """Put the source into the chat template, and in training the target after it."""
         import tensorflow as tf
 
         from pipelines.encoding import prompts
@@ -178,7 +178,7 @@ class TextToText:
         return signatures.with_settings(context, network, (self.source.name,), self.encode)
 
     def report(self, context: Context, rows: Rows, answers: Arrays) -> Report:
-        """Judge what was written by the references, beside what needs no model."""
+        """Compare what was written with the references and with what needs no model."""
         from tfnlp.evaluation import generated_text
 
         judged = rows.take(answers["judged"].tolist()) if "judged" in answers else rows
@@ -274,7 +274,7 @@ def continued(
 
     Returns:
         ``token_ids`` and ``padding_mask``, int32 (B, T), and labels, int32 (B, T), each place's
-        being the token behind it, -1 where that is none of the answer's.
+        being the token after it, -1 where that is none of the answer's.
     """
     import tensorflow as tf
 
@@ -301,7 +301,7 @@ def labels_as_wide(features: Tensors, offsets: Tensors) -> tf.Tensor:
 
 
 def spells(tokenizer: Tokenizer, texts: Sequence[str]) -> bool:
-    """Say whether a vocabulary can write texts like these.
+    """Return whether a vocabulary can write texts like these.
 
     It can if, upper and lower case and white space apart, 95 of 100 come back from their tokens,
     and it needs no more than two tokens for a word.
@@ -347,12 +347,12 @@ def objective(context: Context) -> Objective:
 def decode(
     context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
 ) -> dict[str, tf.Tensor]:
-    """Judge the guesses at known targets.
+    """Evaluate the predictions of known targets.
 
     Returns:
-        ``target_tokens`` int32 (B,), how many tokens were guessed, ``right`` int32 (B,), ``loss``
+        ``target_tokens`` int32 (B,), how many tokens were predicted, ``right`` int32 (B,), ``loss``
         float32 (B,), the sum of their negative log-likelihoods [nats], and ``whole`` int32 (B,), 1
-        where the target was guessed to its end, not cut.
+        where the target was predicted to its end, not cut.
     """
     import tensorflow as tf
 

@@ -127,7 +127,7 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
 def objective(context: Context) -> Objective:
     """Cross-entropy; the best epoch has most windows with start and end both right.
 
-    The validation loss is no good judge: it rises with overconfidence while answers still
+    The validation loss is a poor criterion: it rises with overconfidence while answers still
     improve.
     """
     from tfnlp.heads import answer_span

@@ -1,7 +1,7 @@
-"""What comes next: a causal language model on plain text, or on prompts and their responses.
+"""A causal language model on plain text, or on prompts and their responses.
 
 Plain texts are joined, in their order, and cut into blocks without padding; a request is the
-beginning of a text, and the answer goes on with it. With ``--pair`` a request is a prompt, put into
+beginning of a text, and the answer continues it. With ``--pair`` a request is a prompt, put into
 the backbone's chat template, and only responses are learned.
 """
 
@@ -41,19 +41,26 @@ class Options(WritingOptions):
         "block", "an example: a block of joined texts, or one text, of the longest read"
     )
     separator: Literal["end", "line"] = option(
-        "end", "what stands between texts: the end of a document, or a line's, as in lines of one"
+        "end",
+        "what separates texts: the end of a document, or a line break (texts are lines of one)",
     )
     label_smoothing: float = option(
-        0.0, "share of each target that goes to all tokens alike", minimum=0.0, maximum=0.9
+        0.0,
+        "probability taken from the target token and spread over all tokens",
+        minimum=0.0,
+        maximum=0.9,
     )
     decoding: Literal["greedy", "sample", "beam", "contrastive"] = option(
         "sample", "how serving_default and evaluation choose tokens"
     )
     top_p: float = option(
-        0.9, "sampling: of the likeliest that make up this share", minimum=0.01, maximum=1.0
+        0.9,
+        "nucleus sampling: keep the smallest set of tokens whose probabilities sum to this",
+        minimum=0.01,
+        maximum=1.0,
     )
     judged: int = option(
-        100, "rows of a split for which texts are written and compared [rows]", minimum=1
+        100, "rows of a split whose generated texts are evaluated [rows]", minimum=1
     )
 
 
@@ -110,7 +117,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
     Returns:
         ``token_ids`` and ``padding_mask``, int32 (B, T), or of a request ``prompt``, int32 (B, P),
         and ``prompt_lengths``; ``lost``, int64 (B,), tokens of a request that are not read, the
-        first ones; and ``labels``, int32 (B, T), the token behind each place, -1 for none.
+        first ones; and ``labels``, int32 (B, T), the token after each place, -1 for none.
     """
     import tensorflow as tf
 
@@ -153,7 +160,7 @@ def input_columns(options: Options) -> tuple[Column, ...]:
 
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
-    """Judge responses by the references; of plain text, the likelihood and what is written."""
+    """Compare responses with the references; of plain text, report the likelihood."""
     from tfnlp.evaluation import language_modeling
 
     if context.options.pair:
@@ -167,7 +174,7 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
 
 
 TASK = Task(
-    summary="what comes next, in plain text or after a prompt",
+    summary="a causal language model: continues a text, or answers a prompt",
     dataset="wikitext2",
     options=Options,
     input_columns=input_columns,

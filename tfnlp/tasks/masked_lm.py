@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tfnlp import config
 
-CANDIDATES = 5  # told for each gap
+CANDIDATES = 5  # returned for each gap
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,7 @@ class Options:
     max_length: int = option(
         128, "length of the blocks that texts are packed into [tokens]", minimum=8
     )
-    mask_rate: float = option(
-        0.15, "share of the tokens that must be guessed", minimum=0.01, maximum=0.9
-    )
+    mask_rate: float = option(0.15, "share of the tokens to predict", minimum=0.01, maximum=0.9)
     whole_words: bool = option(False, "hide all pieces of a word, or none")
 
 
@@ -80,7 +78,7 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
 
     Returns:
         ``token_ids``, ``segment_ids``, ``padding_mask`` and ``hidden``, int32 (B, T) each, the
-        last 1 where a piece must be guessed. And ``lost``, int64 (B,), with ``labels``, int32
+        last 1 where a piece is to be predicted. And ``lost``, int64 (B,), with ``labels``, int32
         (B, P), what was hidden, or ``masks``, int32 (B,), how many gaps there are.
     """
     import tensorflow as tf
@@ -145,7 +143,7 @@ def decode(
     Returns:
         For blocks: ``hidden`` int32 (B,), how many pieces were, ``right`` int32 (B,), and
         ``loss`` float32 (B,), the sum of their negative log-likelihoods [nats]. For texts: the
-        list ``masks`` with ``token`` and ``score`` of the likeliest piece and the five likeliest,
+        list ``masks`` with ``token`` and ``score`` of the most likely piece and the five best,
         ``tokens`` and ``scores`` (B, N, 5).
     """
     import tensorflow as tf

@@ -84,7 +84,7 @@ def encode_targets(
 def objective(context: Context) -> Objective:
     """Binary cross-entropy of each label; the best epoch has the lowest validation loss.
 
-    F1 would be the natural judge, but at the fixed threshold of one half it stays at 0 for the
+    F1 would be the natural criterion, but at the fixed threshold of one half it stays at 0 for the
     first epochs of a task with rare labels, and would stop the training there.
     """
     import keras

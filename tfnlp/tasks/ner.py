@@ -134,7 +134,7 @@ def objective(context: Context) -> Objective:
 def decode(
     context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
 ) -> dict[str, tf.Tensor]:
-    """Find the likeliest legal tags of the whole text, and the spans they stand for.
+    """Find the most likely legal tags of the whole text, and the spans they stand for.
 
     Returns:
         ``entities`` int32 (B,), how many, and of each, by start, ``entities/text`` string,
@@ -160,7 +160,7 @@ def decode(
 
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
-    """F1 of whole spans, by type too, beside that of each word's usual tag; errors to look at."""
+    """F1 of whole spans, by type too, with that of each word's usual tag as baseline; errors."""
     from pipelines.encoding import words
     from tfnlp.evaluation import spans
 

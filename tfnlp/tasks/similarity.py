@@ -161,7 +161,7 @@ def decode(
 
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
-    """Retrieval of each text's partner beside TF-IDF's, and how the vectors are spread."""
+    """Retrieval of each text's partner compared with TF-IDF's, and how the vectors are spread."""
     from tfnlp.evaluation import retrieval
 
     if not context.options.pair:

@@ -20,9 +20,7 @@ class Options(WritingOptions):
     """Options of summarization."""
 
     max_length: int = option(256, "longest text that is read [tokens]", minimum=8)
-    no_repeat_ngram: int = option(
-        3, "no sequence of so many tokens is written twice; 0 is any", minimum=0
-    )
+    no_repeat_ngram: int = option(3, "never repeat an n-gram of this size; 0 is off", minimum=0)
 
 
 def sample(options: Options) -> list[dict[str, Any]]:

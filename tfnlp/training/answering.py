@@ -19,7 +19,7 @@ _BEGUN = 8  # words of a text that a language model is shown
 
 
 def evaluate(model: TrainedModel, rows: Rows) -> Report:
-    """Answer rows and judge the answers; of a task that writes, texts for some of the rows."""
+    """Return the report on a model's answers; a task that writes does so for some of the rows."""
     answers = answer(model, rows)
     writing = model.task.writing
     if writing is None:
@@ -45,11 +45,10 @@ def _beginning(text: str) -> str:
 
 
 def samples(model: TrainedModel, rows: Rows, wanted: int = 5) -> Table:
-    """Write texts for some rows, for a person to look at."""
+    """Return a table of texts written for some rows, for a person to look at."""
     some = rows.take(splits.evenly(len(rows), wanted))
-    if not model.task.target_columns(
-        model.experiment.options
-    ):  # how texts begin, to be gone on with
+    # Without targets the model continues the texts, of which it is given the beginning.
+    if not model.task.target_columns(model.experiment.options):
         begun = {n: [_beginning(text) for text in c] for n, c in some.columns.items()}
         some = dataclasses.replace(some, columns=begun)
     answers = answer(model, some, asked=True)

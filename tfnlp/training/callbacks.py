@@ -17,7 +17,7 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from tfnlp.runtime.signals import Interrupted, Signals
 from tfnlp.training import checkpoints, distribution
-from tfnlp.training.state import GO_ON, Feed, State, Watch
+from tfnlp.training.state import RESUME, Feed, State, Watch
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ class Saver(keras.callbacks.Callback):
         if self.signals.noted:
             self.save()
             place = f"epoch {self.state.epoch + 1}, batch {self.state.step}"
-            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
+            raise Interrupted(self.signals.noted, f" at {place}; {RESUME}")
         if time.monotonic() - self.saved_at >= self.seconds:
             self.save()
 
@@ -165,7 +165,7 @@ class Saver(keras.callbacks.Callback):
             self._set_metrics()
             self.save()
             place = f"the validation after epoch {self.state.epoch + 1}"
-            raise Interrupted(self.signals.noted, f" at {place}; {GO_ON}")
+            raise Interrupted(self.signals.noted, f" at {place}; {RESUME}")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Note the epoch's metrics and save."""
@@ -173,7 +173,7 @@ class Saver(keras.callbacks.Callback):
         self.state.epoch, self.state.step, self.metrics = epoch + 1, 0, None
         self.save()
         if self.signals.noted:
-            raise Interrupted(self.signals.noted, f" after epoch {epoch + 1}; {GO_ON}")
+            raise Interrupted(self.signals.noted, f" after epoch {epoch + 1}; {RESUME}")
 
     def _set_metrics(self) -> None:
         """Put back what the training metrics had counted."""
@@ -182,7 +182,7 @@ class Saver(keras.callbacks.Callback):
                 variable.assign(value)
 
     def _variables(self, model: keras.Model) -> list[tf.Variable]:
-        """Everything that decides how training goes on."""
+        """Return everything that decides how training continues."""
         own = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
         return values_of([*own, *self.extra])
 
@@ -215,13 +215,13 @@ def _check_finite(model: keras.Model, extra: Sequence[Any], state: State, folder
 
 
 def _kept(folder: Path) -> str:
-    """Say which checkpoint is there to go back to."""
+    """Return a sentence on which checkpoint there is to go back to."""
     newest = checkpoints.newest(folder, "step-")
     return f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
 
 
 def values_of(variables: Sequence[Any]) -> list[tf.Variable]:
-    """The TensorFlow variables behind Keras's, each once, in order."""
+    """Return the TensorFlow variables under Keras's, each once, in order."""
     plain = [v.value if isinstance(v, keras.Variable) else v for v in variables]
     return list({id(v): v for v in plain}.values())
 

@@ -28,7 +28,7 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
     Args:
         folder: where it will stand; an older one with that name is replaced.
         variables: what is saved, in a fixed order.
-        state: JSON values saved beside them.
+        state: JSON values saved with them.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -43,12 +43,12 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"cannot write the checkpoint {folder}: {reason(error)} (the one before it is kept; "
-            "free space there, then go on with --resume)"
+            "free space there, then resume with --resume)"
         ) from error
 
 
 def whole(folder: Path) -> bool:
-    """Tell whether a checkpoint's files are all there and as they were written."""
+    """Return whether a checkpoint's files are all there and as they were written."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         return all(_sha256(folder / name) == digest for name, digest in manifest.items())

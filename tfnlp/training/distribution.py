@@ -7,7 +7,7 @@ computes on the same batches, up to the order in which floating-point numbers ar
 Of several workers only the chief (``chief``, or worker 0) reads and writes checkpoints, logs and
 SavedModels; the others are sent what it read. They need no folder in common. When a worker
 stops, the others stop too, with a sentence that says so: start **all** of them again with
-``--resume``, each with its own TF_CONFIG, and all go on from the chief's last checkpoint.
+``--resume``, each with its own TF_CONFIG, and all resume from the chief's last checkpoint.
 
 Dimensions: B rows of a batch.
 """
@@ -90,7 +90,7 @@ def _workers() -> int:
 
 
 def chief(strategy: tf.distribute.Strategy) -> bool:
-    """Tell whether this process is the one that writes."""
+    """Return whether this process is the one that writes."""
     return bool(strategy.extended.should_checkpoint)
 
 

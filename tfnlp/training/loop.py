@@ -4,7 +4,7 @@ What decides the rest of a run is its *state*: the variables of model, optimizer
 accumulated gradients and its loss scale), step, metrics and random generators, and the place
 (epoch, batch), history and early-stopping counters. It is saved after every epoch, every few
 minutes and on SIGTERM or SIGINT, and the order of the rows is a function of (seed, epoch), so a
-run that was killed goes on as if nothing had happened: what it trained after its last checkpoint it
+run that was killed resumes as if nothing had happened: what it trained after its last checkpoint it
 trains again, from the same state on the same rows.
 
 With ``--deterministic``, on the same machine, the result then equals that of a run that was never
@@ -26,7 +26,7 @@ from tfnlp.extensions import Step
 from tfnlp.runtime.signals import caught
 from tfnlp.training import checkpoints, distribution
 from tfnlp.training.callbacks import EarlyStopping, FiniteLoss, Saver, Score, values_of
-from tfnlp.training.state import GO_ON, Feed, State, Watch
+from tfnlp.training.state import RESUME, Feed, State, Watch
 
 
 def fit(
@@ -53,7 +53,7 @@ def fit(
         patience: epochs without a better value before training stops.
         folder: where checkpoints are kept; of several workers only the chief uses it.
         minutes: time between checkpoints inside an epoch [min].
-        resume: go on from the newest whole checkpoint in ``folder``, if there is one.
+        resume: continue from the newest whole checkpoint in ``folder``, if there is one.
         callbacks: further Keras callbacks; they are ended also when training is broken off.
         extra: variables of the step, saved with the model's.
         remedy: what a user may do if the loss becomes NaN or infinite.
@@ -63,7 +63,7 @@ def fit(
         UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
     """
     state = State()
-    with caught(f" after the last epoch; {GO_ON}") as signals, signals.held():
+    with caught(f" after the last epoch; {RESUME}") as signals, signals.held():
         saver = Saver(folder, state, feed, minutes, signals, extra)
         if resume:
             saver.load(model)
@@ -142,6 +142,6 @@ def _take_best(model: keras.Model, state: State, folder: Path, extra: Sequence[A
     best = folder / f"best-{state.best_epoch}"
     if distribution.chief(strategy):
         if not checkpoints.whole(best):
-            raise UserError(f"the best weights in {best} are damaged; {GO_ON} from before them")
+            raise UserError(f"the best weights in {best} are damaged; {RESUME} from before them")
         checkpoints.restore(best, values)
     distribution.broadcast(strategy, values)

@@ -30,7 +30,7 @@ class Network(keras_patches.ReplicatedModel):
 
     Attributes:
         step: how a batch becomes gradients.
-        streams: parts that a batch is taken in beside each other, one for each core; 1 is whole.
+        streams: parts of a batch that are computed in parallel, one for each core; 1 is whole.
         divisible: whether rows are answered each for itself, so that a batch may be taken in parts.
     """
 
@@ -196,7 +196,7 @@ def single(network: keras.Model) -> keras.Model:
 
 @contextmanager
 def in_parts(network: Network) -> Iterator[None]:
-    """Let a network take parts of a batch beside each other: in training, not in an export."""
+    """Let a network take parts of a batch in parallel: in training, not in an export."""
     network.streams = threads.count() if network.divisible and network.replicas == 1 else 1
     try:
         yield

@@ -66,7 +66,7 @@ class Drawn:
         return sum(self.steps(earlier) for earlier in range(epoch))
 
     def _arranged(self, epoch: int, like: Examples | None) -> Examples:
-        """Hold an epoch's rows, padded as the first epoch's, so that no kernel is built anew."""
+        """Hold an epoch's rows, padded as the first epoch's, so that no kernel is rebuilt."""
         rows = self.source.rows(epoch) if callable(self.source.rows) else self.source.rows
         widths = None if like is None else like.plan.widths
         if self.source.mixed:

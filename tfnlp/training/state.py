@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-GO_ON = "the same command with --resume goes on"
+RESUME = "run the same command with --resume to continue"
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Trainer:
         splits: the rows.
         folder: where checkpoints are kept while training lasts; of several workers only the chief
             uses it.
-        resume: fits that have ended are not repeated, and one that was cut short goes on.
+        resume: fits that have ended are not repeated, and one that was cut short resumes.
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         histories: the metrics of each epoch, by the names of the fits that have ended.
@@ -189,7 +189,7 @@ def _prepare(
         optimizer=optimizer,
         loss=objective.loss,
         metrics=objective.metrics,
-        jit_compile=False,  # XLA would compile anew for each padded length
+        jit_compile=False,  # XLA would recompile for each padded length
     )
     network.step_metrics = list(step.metrics)
     with scope():

@@ -215,7 +215,7 @@ def test_bad_rows_are_kept_aside_as_by_quarantine(scaled, capsys):
     Path("answers.bad.jsonl").write_text("of an earlier run")
     Path("a.jsonl").write_bytes(good)
     assert scaled("length", "--input", "a.jsonl", "--output", "answers")[0] == 0
-    assert not Path("answers.bad.jsonl").exists(), "it would speak of rows that have been mended"
+    assert not Path("answers.bad.jsonl").exists(), "it would speak of rows that have been fixed"
 
 
 def test_rows_that_the_model_fails_at_do_not_stop_the_others(scaled):

@@ -230,7 +230,7 @@ def test_bad_rows_stop_the_run_with_their_place(tmp_path):
     path = write(tmp_path / "a.csv", BAD_CSV)
     assert error(path) == (
         f"{path}, row 2 (line 4): not UTF-8: byte 0xe9 at character 4 "
-        "(mend it, or use --on-bad-row skip or quarantine)"
+        "(fix it, or use --on-bad-row skip or quarantine)"
     )
     assert not list(tmp_path.glob("*.bad.jsonl"))
 
@@ -250,7 +250,7 @@ def test_bad_rows_are_left_out_and_told(tmp_path, mode):
     assert (tmp_path / "a.csv.bad.jsonl").exists() == (mode == "quarantine")
 
 
-def test_quarantine_keeps_the_raw_rows_and_forgets_mended_ones(tmp_path):
+def test_quarantine_keeps_the_raw_rows_and_forgets_fixed_ones(tmp_path):
     folder = tmp_path / "bad"
     folder.mkdir()
     path = write(tmp_path / "a.csv", BAD_CSV)

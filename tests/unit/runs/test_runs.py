@@ -55,7 +55,7 @@ def test_resumed_run_shows_every_batch_once(tmp_path, prepare, fit, read):
     with written.open("r+b") as file:  # and killed while it wrote
         file.truncate(written.stat().st_size - 20)
     newest = max((run / "checkpoints").glob("step-*"), key=lambda f: int(f.name[5:]))
-    shutil.rmtree(newest)  # so that the run goes on one more batch before
+    shutil.rmtree(newest)  # so that the run resumes one batch earlier
 
     history, _, _ = fit(prepare(tmp_path / "killed", minutes=0.0), run, resume=True)
     assert len(history) == 2

@@ -34,7 +34,7 @@ def model():
     return prepare(made, _rows("a", "b"))
 
 
-def test_examples_are_full_blocks_hidden_anew_in_each_epoch(model):
+def test_examples_are_full_blocks_hidden_again_in_each_epoch(model):
     raw = examples.examples(model, _rows(*["The cat sat on the mat."] * 40))
     assert raw["token_ids"].shape == (23, 16)  # of 14 pieces; 40 texts of 7, 39 separators
     first, offsets = model.task.encode(model.context, raw)

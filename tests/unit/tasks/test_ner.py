@@ -266,9 +266,9 @@ def test_the_loss_with_crf_is_the_likelihood_of_the_path_among_the_legal_ones():
 
 
 @pytest.mark.parametrize("with_crf", [True, False])
-def test_the_metric_counts_the_spans_of_the_likeliest_legal_tags(with_crf):
+def test_the_metric_counts_the_spans_of_the_most_likely_legal_tags(with_crf):
     outputs = np.zeros((1, 1, 4 + TAGS * with_crf, TAGS), np.float32)
-    # I-PER first is the likeliest, but not legal; then B-LOC as expected.
+    # I-PER first is the most likely, but not legal; then B-LOC as expected.
     outputs[0, 0, 1] = [0, 0, 0, 0, 0, 3, 9]
     outputs[0, 0, 2] = [1, 5, 0, 0, 0, 0, 0]
     if with_crf:

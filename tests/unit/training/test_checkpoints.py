@@ -169,7 +169,7 @@ def full(folder, how: str) -> None:
     )
     message = run.stdout.strip()
     assert message.startswith(f"cannot write the checkpoint {folder / 'step-2'}: "), run
-    assert message.endswith("free space there, then go on with --resume)")
+    assert message.endswith("free space there, then resume with --resume)")
     assert "\n" not in message
     assert kept(folder) == ["step-1"]  # and nothing half-written takes up the space
     assert checkpoints.whole(folder / "step-1")

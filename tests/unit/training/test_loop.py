@@ -168,7 +168,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path, whole, at, signum):
     before = signal.getsignal(signum)
     model, objective = made(**EVERYTHING)
     try:
-        with pytest.raises(Interrupted, match=r"with --resume goes on") as stop:
+        with pytest.raises(Interrupted, match=r"with --resume to continue") as stop:
             train(tmp_path, model, objective, minutes=1e9, by=[Kill(at, signum)])
         assert signal.getsignal(signum) is signal.SIG_DFL  # a second one kills
     finally:

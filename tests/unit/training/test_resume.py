@@ -113,7 +113,7 @@ def test_killed_at_random_it_ends_as_if_it_was_not(tmp_path, whole, seed):
             if process.returncode > 0:
                 last = said.strip().splitlines()[-1]
                 assert last.startswith(f"error: stopped by {signal.Signals(signum).name}")
-                assert last.endswith("the same command with --resume goes on")
+                assert last.endswith("run the same command with --resume to continue")
                 assert "Traceback" not in said
         process.communicate()
     end(start(tmp_path / "run", *TINY, "--resume"))

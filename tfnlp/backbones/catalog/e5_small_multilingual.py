@@ -110,7 +110,7 @@ def _unpack(data: bytes) -> tuple[dict[str, object], dict[str, np.ndarray]]:
 
 def _directory(data: bytes) -> dict[str, tuple[bool, int, int]]:
     """Find the tensors: by name, whether they are quantized, how many values, where they start."""
-    place = 44  # behind the header lie a vocabulary and a table of characters, not needed here
+    place = 44  # after the header come a vocabulary and a table of characters, not needed here
     pieces, *_, text = struct.unpack_from("<5iQ", data, place)
     place += 28 + 4 * (pieces + 1) + 4 * pieces + text
     place += 8 + struct.unpack_from("<iI", data, place)[1]

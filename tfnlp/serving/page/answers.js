@@ -107,7 +107,7 @@ function partOfText(left, { texts }) {
   return spans.answer(take(left, 'answer', 'start', 'end', 'score', 'no_answer'), texts);
 }
 
-/** Lists of things: a count, and beside it lists of what each has. */
+/** Lists of things: a count, and next to it lists of what each has. */
 function lists(left, { texts }) {
   const groups = Object.keys(left).filter(
     (name) =>
@@ -138,7 +138,7 @@ function list(group, things, areSpans, texts) {
   return [el('p', { class: 'name' }, group), spans.table(things)];
 }
 
-/** Show the likeliest of what may stand at a place. */
+/** Show the most likely of what may stand at a place. */
 function choices(name, { token, tokens, scores }) {
   return el(
     'section',

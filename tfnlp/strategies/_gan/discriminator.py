@@ -1,7 +1,7 @@
-"""Real or written by a model: a judgement of each beginning of a text, by a small transformer.
+"""A small transformer that tells whether each beginning of a text is real or generated.
 
 Source: de Masson d'Autume et al. 2019, "Training language GANs from scratch", section 3.2
-    (https://arxiv.org/abs/1905.09922), whose recurrent discriminator judges after each token too,
+    (https://arxiv.org/abs/1905.09922), whose recurrent discriminator decides after each token too,
     so that the generator is told where a text went wrong. A transformer that looks only back
     does the same and is faster than a recurrence on a CPU.
 

@@ -1,7 +1,7 @@
 """A generator trained against a discriminator, from the weights that likelihood gave it.
 
 The generator writes texts; the discriminator learns to tell them, after each token, from real
-ones; and tokens behind which a text is taken for real become likelier, by the policy gradient. Its
+ones; and tokens after which a text passes for real become more likely, by the policy gradient. Its
 baseline is the mean over the batch at each place, so that none has to be learned.
 
 Source: de Masson d'Autume et al. 2019, "Training language GANs from scratch", sections 3.1 and 3.2
@@ -85,7 +85,7 @@ class Writer:
         return [text.decode("utf-8", "replace") for text in self.stop.detokenize(answers).numpy()]
 
     def inside(self, ids: tf.Tensor) -> tf.Tensor:
-        """Say which tokens behind the start are the text's or its end: bool (B, T)."""
+        """Return which tokens after the start are the text's or its end: bool (B, T)."""
         ended = tf.cast(is_one_of(ids[:, 1:], self.stop.ids), tf.int32)
         return tf.cumsum(ended, 1, exclusive=True) == 0
 
@@ -93,7 +93,7 @@ class Writer:
 class Adversarial(Step):
     """A step of generator and discriminator, which have optimizers of their own.
 
-    The generator is judged by a discriminator that has not learned from these very texts.
+    The generator is evaluated by a discriminator that has not learned from these very texts.
 
     Args:
         context: the task's.
@@ -171,7 +171,7 @@ class Adversarial(Step):
         return found
 
     def verdicts(self, ids: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-        """Judge texts, int32 (B, T + 1): logits and which places count, float32 (B, T) each."""
+        """Classify texts, int32 (B, T + 1): logits and which places count, float32 (B, T) each."""
         inside = tf.cast(self.writer.inside(ids), tf.int32)
         features = {"token_ids": ids[:, 1:], "padding_mask": inside}
         return self.discriminator(features, training=training), tf.cast(inside, tf.float32)
@@ -192,7 +192,7 @@ class Adversarial(Step):
         return {"discriminator_loss": loss, "discriminator_accuracy": _mean(right, there)}
 
     def improve(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Make likelier what the discriminator takes for real in texts written, (B, T + 1)."""
+        """Make tokens more likely that the discriminator takes for real, int32 (B, T + 1)."""
         logits, there = self.verdicts(ids)
         rewards = (2 * tf.sigmoid(logits) - 1) * there
         place = np.arange(self.writer.length)

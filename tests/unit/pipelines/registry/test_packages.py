@@ -190,7 +190,7 @@ def test_a_server_without_ranges_starts_again(index):
 
 
 @pytest.mark.parametrize("piece", [b"not its beginning", b"x" * 5_000_000, None])
-def test_a_wrong_or_whole_piece_is_mended(index, piece):
+def test_a_wrong_or_whole_piece_is_fixed(index, piece):
     package = pinned(index.content)
     folder = packages._folder(package)
     folder.mkdir(parents=True)

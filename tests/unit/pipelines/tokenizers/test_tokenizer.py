@@ -132,7 +132,7 @@ def test_wordpiece_offsets_are_bytes_of_the_text(lowercase, batch):
         raw = text.encode()
         for (first, last), begin, stop in zip(encoding.offsets, begins, stops, strict=True):
             assert begin == bytes_of(text, first)
-            # Where theirs leaves the marks and invisible characters behind a piece out, ours has
+            # Where theirs leaves the marks and invisible characters after a piece out, ours has
             # them.
             assert stop >= bytes_of(text, last)
             more = raw[bytes_of(text, last) : stop].decode()
