@@ -39,6 +39,10 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         model: trained and calibrated.
         metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value.
         tables: the evaluation's tables.
+
+    Example::
+
+        card = write(model, {"validation": {"accuracy": 0.92}}, report.tables)
     """
     experiment, task = model.experiment, model.task
     data = experiment.data

@@ -34,6 +34,10 @@ def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum:
 
     Raises:
         UserError: the folder cannot be written.
+
+    Example::
+
+        join(storage.load(ner_run), storage.load(relation_run), Path("saved_models/facts"), 0.5)
     """
     import tensorflow as tf
 
@@ -66,6 +70,11 @@ def extractor(
     and ``triples`` int32 (B,), how many, with (B, K) each: ``triples/head``, ``head_type``,
     ``head_start``, ``head_end`` [characters], ``relation``, the same four of ``tail``, and
     ``score``: the relation's probability times both entities' scores.
+
+    Example::
+
+        extract = extractor(entities, relations, minimum=0.5)
+        extract(tf.constant(["Marie Curie was born in Warsaw."]))["triples/relation"]
     """
     import tensorflow as tf
 

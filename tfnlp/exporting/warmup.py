@@ -16,6 +16,10 @@ def write_model_warmup(folder: Path, model: TrainedModel) -> None:
     """Write a request of each length that training met.
 
     The texts are the task's samples repeated, not rows of the user's.
+
+    Example::
+
+        write_model_warmup(Path("saved_models/trec/1"), model)
     """
     from tfnlp.training.model import columns
 
@@ -34,6 +38,10 @@ def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]])
         folder: the version's folder.
         name: the model's name.
         requests: of each request the text of every input.
+
+    Example::
+
+        write_warmup(Path("saved_models/trec/1"), "trec", [{"text": "Who wrote Hamlet?"}])
     """
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2

@@ -64,6 +64,10 @@ def write(
 
     Raises:
         UserError: as :func:`export`.
+
+    Example::
+
+        write(Path("saved_models/trec"), module, {"serving_default": respond}, lambda folder: None)
     """
     import tensorflow as tf
 

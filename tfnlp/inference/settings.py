@@ -17,7 +17,7 @@ _TAKEN = {int: "a whole number of 32 bits", float: "a number", str: "a text"}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the signatures of a model may be told.
+    """The settings that the signatures of a model take.
 
     Attributes:
         ways: by signature the settings' names and their values where a request has none.
@@ -59,9 +59,9 @@ class Settings:
         raise UserError(f"no signature has all of {', '.join(given)}; {there}")
 
     def greedily(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Add a temperature of 0 for ``sample``, unless what is given speaks of chance.
+        """Add a temperature of 0 for ``sample``, unless a setting that is given is about sampling.
 
-        That is what not all ways to write have: max_tokens does not, top_p does.
+        Such are those that not all ways to write have: top_p is, max_tokens is not.
         """
         ways = [self.ways[way] for way in ORDER if way in self.ways]
         if any(name not in way for name in given for way in ways):
@@ -75,8 +75,8 @@ def values(
     """Return the values of all settings of a signature.
 
     Args:
-        given: what a user says, by name.
-        there: the settings' values otherwise, by name.
+        given: what a user asks for, by name.
+        there: the settings' defaults, by name.
         kinds: by name int, float or str.
         where: the signature and its model, for messages.
 

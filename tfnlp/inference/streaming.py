@@ -14,7 +14,7 @@ from tfnlp.inference.saved_model import Saved, split_rows
 
 SIGNATURES = {"start", "advance"}
 _TOLD = ("generated", "score", "tokens", "cut", "done")
-_HALF = "\ufffd"  # what stands for a character of which not all bytes are there yet
+_HALF = "\ufffd"  # stands for a character of which not all bytes are there yet
 
 
 def possible(saved: Saved) -> bool:
@@ -108,6 +108,6 @@ def sure(before: str, now: str, stop: Sequence[str] = ()) -> str:
 
 
 def _put(output: TextIO, text: str) -> None:
-    """Show text at once; a terminal would obey what stands invisible in it."""
+    """Show text at once; a terminal would obey escape sequences in it."""
     output.write(printable(text, keep="\n") if output.isatty() else text)
     output.flush()

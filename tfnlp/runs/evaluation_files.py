@@ -20,6 +20,10 @@ def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
 
     Raises:
         UserError: the folder cannot be written.
+
+    Example::
+
+        write(Path("report"), {"model": "trec", "data": "a.csv", "rows": 500}, report)
     """
     from tfnlp.evaluation import plots
 
@@ -36,7 +40,12 @@ def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
 
 
 def metrics_table(report: Report) -> Table:
-    """Return a report's metrics as a table."""
+    """Return a report's metrics as a table.
+
+    Example:
+        >>> metrics_table(Report({"f1": 0.91})).rows
+        [('f1', '0.9100')]
+    """
     cells = [(name, f"{value:.4f}") for name, value in report.metrics.items()]
     return Table("Metrics", ("metric", "value"), cells)
 

@@ -31,6 +31,12 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
 
     Raises:
         UserError: an unknown section or key, or a value out of range.
+
+    Example:
+        >>> from tfnlp.tasks.classification import Options
+        >>> values = {"task": {"name": "classification"}, "data": {"train": "a.csv"}}
+        >>> from_values(values, Options, "a.yaml").name
+        'a-classification'
     """
     check_sections(values, place)
     name = task_name(values, place)
@@ -89,7 +95,13 @@ def _entry(record: type, given: Mapping[str, Any], place: str) -> Entry:
 
 
 def check_sections(values: Mapping[str, Any], place: str) -> None:
-    """Raise UserError if there is an unknown section, or one that holds no options."""
+    """Raise UserError if there is an unknown section, or one that holds no options.
+
+    Example:
+        >>> check_sections({"trainig": {}}, "a.yaml")
+        Traceback (most recent call last):
+        pipelines.errors.UserError: a.yaml has no option 'trainig'; did you mean 'training'?
+    """
     unknown_key(values, ["task", *ENTRIES, "name", "seed", *SECTIONS], place)
     for name in ("task", "strategy", "peft", *SECTIONS):
         if not isinstance(values.get(name) or {}, Mapping):
@@ -104,6 +116,10 @@ def task_name(values: Mapping[str, Any], place: str) -> str:
 
     Raises:
         UserError: there is none.
+
+    Example:
+        >>> task_name({"task": {"name": "ner", "crf": False}}, "a.yaml")
+        'ner'
     """
     task = values.get("task")
     name = task.get("name") if isinstance(task, Mapping) else None
@@ -113,19 +129,34 @@ def task_name(values: Mapping[str, Any], place: str) -> str:
 
 
 def default_name(task: str, data: Data) -> str:
-    """Name an experiment by its data and task, as in ``trec-classification``."""
+    """Name an experiment by its data and task, as in ``trec-classification``.
+
+    Example:
+        >>> default_name("classification", Data(dataset="trec"))
+        'trec-classification'
+    """
     return f"{data_name(data.dataset, data.train)}-{task.rpartition('.')[2]}"
 
 
 def data_name(dataset: str | None, file: str | None) -> str:
-    """Name data for a folder: ``tfds:glue/cola`` is ``glue-cola``, ``a/b.csv.gz`` is ``b``."""
+    """Name data for a folder: ``tfds:glue/cola`` is ``glue-cola``, ``a/b.csv.gz`` is ``b``.
+
+    Example:
+        >>> data_name("tfds:glue/cola", None), data_name(None, "a/b.csv.gz")
+        ('glue-cola', 'b')
+    """
     if dataset:
         return dataset.removeprefix("tfds:").replace("/", "-").replace(":", "-")
     return Path(str(file)).name.lstrip(".").split(".")[0] or "data"
 
 
 def to_values(experiment: Experiment) -> dict[str, Any]:
-    """Return the nested plain values of an experiment; :func:`from_values` reverses it."""
+    """Return the nested plain values of an experiment; :func:`from_values` reverses it.
+
+    Example::
+
+        to_values(experiment)["training"]["epochs"]  # 4
+    """
     return {
         "name": experiment.name,
         "seed": experiment.seed,
@@ -158,6 +189,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises:
         UserError: the file is missing, is not YAML, or is not a mapping.
+
+    Example:
+        >>> _ = Path("a.yaml").write_text("task: ner")
+        >>> read_yaml("a.yaml")
+        {'task': {'name': 'ner'}}
     """
     try:
         values = yaml.safe_load(Path(path).read_text("utf-8"))
@@ -178,7 +214,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def write_yaml(experiment: Experiment, path: Path) -> None:
-    """Write an experiment so that ``--config`` reproduces it."""
+    """Write an experiment so that ``--config`` reproduces it.
+
+    Example::
+
+        write_yaml(experiment, run / "experiment.yaml")  # --config RUN/experiment.yaml
+    """
     values = to_values(experiment)
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # YAML would read U+0085 as a line's end

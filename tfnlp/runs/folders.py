@@ -26,6 +26,10 @@ def check_place(experiment: Experiment) -> None:
 
     Raises:
         UserError: something else is there, or it may not be written.
+
+    Example::
+
+        check_place(experiment)  # UserError: cannot write tensorboard_logs/trec: ...
     """
     parent = _runs(experiment)
     try:
@@ -50,6 +54,10 @@ def new_run(experiment: Experiment) -> Path:
 
     Raises:
         UserError: it cannot be written.
+
+    Example::
+
+        new_run(experiment)  # tensorboard_logs/trec-classification/20261125-170635
     """
     parent = _runs(experiment)
     run = parent / time.strftime("%Y%m%d-%H%M%S")
@@ -75,6 +83,10 @@ def last_run(experiment: Experiment) -> Path | None:
 
     Raises:
         UserError: that run was started with other settings.
+
+    Example::
+
+        run = (last_run(experiment) if resume else None) or new_run(experiment)
     """
     parent = _runs(experiment)
     found = sorted(f.parent for f in parent.glob("*/experiment.yaml"))
@@ -99,7 +111,12 @@ def last_run(experiment: Experiment) -> Path | None:
 
 
 def changes(before: Experiment, now: Experiment) -> list[str]:
-    """Return the options in which two experiments differ, such as ``training.epochs``."""
+    """Return the options in which two experiments differ, such as ``training.epochs``.
+
+    Example::
+
+        changes(before, dataclasses.replace(before, seed=43))  # ["seed"]
+    """
     a, b = (yaml.safe_load(yaml.safe_dump(to_values(made))) for made in (before, now))
     return [f"{section}.{name}" if name else section for section, name, *_ in _differences(a, b)]
 

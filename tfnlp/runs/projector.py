@@ -34,6 +34,10 @@ def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
         model: trained.
         rows: at most ``logging.projector`` of them are taken, chosen by the seed.
         folder: one with event files, or TensorBoard does not look there.
+
+    Example::
+
+        project(model, splits.validation, run / "report" / "validation")
     """
     wanted = min(model.experiment.logging.projector, len(rows))
     if not wanted or not projected(model):
@@ -58,7 +62,12 @@ def project(model: TrainedModel, rows: Rows, folder: Path) -> None:
 
 
 def projected(model: TrainedModel) -> bool:
-    """Return whether there is one vector that stands for a row."""
+    """Return whether there is one vector that stands for a row.
+
+    Example::
+
+        projected(model)  # True of a classifier, False of a model that writes
+    """
     if model.task.writing:
         return False
     last = model.network.layers[-1].input

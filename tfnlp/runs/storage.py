@@ -38,6 +38,11 @@ def save(model: TrainedModel, run: Path) -> None:
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
+
+    Example::
+
+        save(model, run)
+        load(run).respond({"text": tf.constant(["Who wrote Hamlet?"])})
     """
     try:
         with replacing_path(run / "model") as aside:
@@ -124,6 +129,10 @@ def load(run: Path) -> TrainedModel:
 
     Raises:
         UserError: the folder holds no trained model.
+
+    Example::
+
+        model = load(Path("tensorboard_logs/trec-classification/20261125-170635"))
     """
     folder = run / "model"
     if not (folder / "facts.json").exists():

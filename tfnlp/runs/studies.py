@@ -44,6 +44,11 @@ class Asked:
         study: the entry.
         options: an instance of its options.
         base: the experiment that it varies.
+
+    Example::
+
+        asked = Asked("seeds", seeds.STUDY, seeds.Options(), experiment)
+        asked.folder  # studies/NAME
     """
 
     name: str
@@ -74,6 +79,11 @@ def run(
         UserError: there is a study of this name that is not to be resumed, or another one; it runs
             already; or a trial's process was killed.
         KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
+
+    Example::
+
+        trials, report = run(asked, resume=True)
+        [trial.state for trial in trials]  # ["complete", "complete", "failed"]
     """
     folder = asked.folder
     _begin(asked, resume)
@@ -93,7 +103,12 @@ def run(
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """Return the best trial by the first metric of its validation rows."""
+    """Return the best trial by the first metric of its validation rows.
+
+    Example::
+
+        best(trials).run  # tensorboard_logs/luck-2/20261125-170635
+    """
     from tfnlp.evaluation import runs
 
     place = runs.best([trial.metrics for trial in trials])

@@ -32,6 +32,11 @@ class LoadedSubject:
         model: of a run.
         batch_size: rows it is asked at a time.
         at_once: times it is asked at once.
+
+    Example::
+
+        subject = load("trec-classification")
+        subject.answer({"text": ["Who wrote Hamlet?"]})[0]["label"]  # "HUM"
     """
 
     name: str

@@ -77,6 +77,10 @@ class Log(keras.callbacks.Callback):
         drawn: the training rows.
         folder: the run's, or one in it for a further fit.
         samples: called after each epoch for a table of texts that the model writes.
+
+    Example::
+
+        network.fit(data, callbacks=[Log(model, drawn, run)])
     """
 
     def __init__(
@@ -179,6 +183,10 @@ def start(model: TrainedModel, run: Path, before: Mapping[str, float]) -> None:
         model: built, before training.
         run: the run's folder.
         before: metrics of the untrained model on the validation rows.
+
+    Example::
+
+        start(model, run, {"accuracy": 0.15})
     """
     _once(run / "report", "start", lambda: _start(model, run))
     _once(run / "report" / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))]))
@@ -199,6 +207,10 @@ def finish(
         reports: by split, ``validation`` and ``test``, None where there is no such split.
         validation: rows of which some are shown in the projector.
         step: batches trained.
+
+    Example::
+
+        finish(model, run, {"validation": held, "test": None}, splits.validation, step=648)
     """
     for split, found in reports.items():
         if found is not None:
@@ -285,7 +297,12 @@ def _start(model: TrainedModel, run: Path) -> Iterator[Event]:
 
 
 def options(experiment: Experiment) -> dict[str, Any]:
-    """Name the options by which runs are compared as their flags are; without those not set."""
+    """Name the options by which runs are compared as their flags are; without those not set.
+
+    Example::
+
+        options(experiment)["learning_rate"]  # 0.0001
+    """
     values = to_values(experiment)
     data = values["data"]
     flat = {"seed": values["seed"], "data": data["dataset"] or data["train"]}

@@ -26,7 +26,7 @@ class Limits:
 
     Attributes:
         rows: of requests answered together, at most.
-        wait: for others to come, at most, after a request found the model at leisure [seconds].
+        wait: for others to come, at most, after a request found the model idle [seconds].
         queue: rows that wait, at most; what comes then is refused.
         threads: batches at work at once.
     """
@@ -56,7 +56,7 @@ class Batcher:
 
     Args:
         run: the model's.
-        together: requests can be put together, row behind row.
+        together: requests can be put together, row after row.
         limits: how.
         pool: its threads.
         seen: called with the rows and requests of each batch and the seconds the oldest waited.
@@ -106,7 +106,7 @@ class Batcher:
             raise
 
     def _forget(self, kind: Hashable, asked: _Asked) -> None:
-        """Let go of a request whose sender waits no more."""
+        """Drop a request whose sender no longer waits."""
         waiting = self._waiting.get(kind)
         if waiting and asked in waiting:
             waiting.remove(asked)

@@ -25,7 +25,12 @@ TEXT_B = Column(
 
 @dataclass(frozen=True)
 class TextOptions:
-    """Options of a task that reads one text or two and pools the backbone's states."""
+    """Options of a task that reads one text or two and pools the backbone's states.
+
+    Example:
+        >>> TextOptions(pair=True, max_length=256).pooling
+        'mean'
+    """
 
     pair: bool = option(False, "each row has two texts, text_a and text_b")
     max_length: int = option(128, "longest window of text [tokens]", minimum=8)
@@ -40,7 +45,12 @@ class TextOptions:
 
 
 def input_columns(options: TextOptions) -> tuple[Column, ...]:
-    """Return the raw columns of a request."""
+    """Return the raw columns of a request.
+
+    Example:
+        >>> [column.name for column in input_columns(TextOptions(pair=True))]
+        ['text_a', 'text_b']
+    """
     return (TEXT_A, TEXT_B) if options.pair else (TEXT,)
 
 
@@ -52,6 +62,11 @@ def encode(
     Returns:
         int32 (B, T) each, or (B, W, T) when the options ask for windows; and ``lost``, int64
         (B,), the tokens that were cut from each row.
+
+    Example::
+
+        features, offsets = encode(context, {"text": tf.constant(["Who wrote Hamlet?"])})
+        features["token_ids"].shape, offsets["lost"]  # (1, 6), [0]
     """
     from pipelines.encoding import segments
 
@@ -64,7 +79,13 @@ def encode(
 
 
 def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -> keras.Model:
-    """Put a pooled head that ends in ``output`` on the backbone."""
+    """Put a pooled head that ends in ``output`` on the backbone.
+
+    Example::
+
+        output = keras.layers.Dense(1, dtype="float32", name="number")
+        network = build(context, backbone, output)
+    """
     from tfnlp.heads import pooled
 
     options = context.options
@@ -78,7 +99,12 @@ def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -
 
 
 def build_logits(context: Context, backbone: keras.Model) -> keras.Model:
-    """Build a model whose outputs are a logit for each label in the facts, float32 (B, C)."""
+    """Build a model whose outputs are a logit for each label in the facts, float32 (B, C).
+
+    Example::
+
+        logits = build_logits(context, backbone)(features)  # (B, C)
+    """
     import keras
 
     count = len(context.facts["labels"])
@@ -86,7 +112,12 @@ def build_logits(context: Context, backbone: keras.Model) -> keras.Model:
 
 
 def sample(options: TextOptions, texts: list[str], targets: list[dict[str, Any]]) -> list[dict]:
-    """Return sample rows: each text with its targets; in a pair each text stands with the next."""
+    """Return sample rows: each text with its targets; in a pair each text stands with the next.
+
+    Example:
+        >>> sample(TextOptions(), ["Good.", "Bad."], [{"label": "+"}, {"label": "-"}])
+        [{'text': 'Good.', 'label': '+'}, {'text': 'Bad.', 'label': '-'}]
+    """
     if not options.pair:
         return [{"text": t, **v} for t, v in zip(texts, targets, strict=True)]
     others = texts[1:] + texts[:1]

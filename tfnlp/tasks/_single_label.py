@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def learn(rows: Rows, column: str) -> tuple[dict[str, Any], Counter[str]]:
-    """Learn the names of a column's labels, in alphabetical order, and count their rows."""
+    """Learn the names of a column's labels, in alphabetical order, and count their rows.
+
+    Example:
+        >>> learn(Rows("a.csv", {"label": ["dog", "cat", "dog"]}, [1, 2, 3]), "label")
+        ({'labels': ['cat', 'dog'], 'temperature': 1.0}, Counter({'dog': 2, 'cat': 1}))
+    """
     counts = Counter(rows.columns[column])
     labels = sorted(counts)
     if len(labels) < 2:
@@ -29,7 +34,13 @@ def learn(rows: Rows, column: str) -> tuple[dict[str, Any], Counter[str]]:
 
 
 def calibrate(context: Context, rows: Rows, answers: Arrays, column: str) -> dict[str, Any]:
-    """Fit the temperature on the validation rows."""
+    """Fit the temperature on the validation rows.
+
+    Example::
+
+        answers = answering.answer(model, validation)
+        calibrate(model.context, validation, answers, "label")  # {"temperature": 1.3}
+    """
     import numpy as np
 
     from tfnlp.evaluation.calibration import fit_temperature
@@ -48,6 +59,11 @@ def decode(
     Returns:
         ``label`` string (B,), ``score`` float32 (B,), and for every label ``scores`` float32
         (B, C) under the names in ``labels`` string (B, C).
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["label"]  # [b"person", b"place"]
     """
     import tensorflow as tf
 

@@ -42,6 +42,12 @@ class TextToText:
         headline: the metric that a report begins with.
         keep: which tokens of a source that is too long are read.
         baselines: rows -> by name what needs no model, a text for each row.
+
+    Example::
+
+        TASK = TextToText(SOURCE, TARGET, headline="bleu").task(
+            "a text in another language", "tatoeba-en-es", Options, sample
+        )
     """
 
     source: Column
@@ -305,6 +311,10 @@ def spells(tokenizer: Tokenizer, texts: Sequence[str]) -> bool:
 
     It can if, upper and lower case and white space apart, 95 of 100 come back from their tokens,
     and it needs no more than two tokens for a word.
+
+    Example::
+
+        spells(tokenizer, ["¿Dónde está la estación?"])  # False for an English vocabulary
     """
     import tensorflow as tf
 

@@ -23,7 +23,12 @@ LABEL = Column("label", "label", "the label", ("class", "category", "intent", "s
 
 @dataclass(frozen=True)
 class Options(_pooled_text.TextOptions):
-    """Options of classification."""
+    """Options of classification.
+
+    Example::
+
+        python -m tfnlp.train --task classification --train a.csv --class-weights balanced
+    """
 
     label_smoothing: float = option(
         0.0, "share of the target spread over all labels", minimum=0.0, maximum=0.5
@@ -46,7 +51,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the label names, in alphabetical order, and their weights."""
+    """Learn the label names, in alphabetical order, and their weights.
+
+    Example:
+        >>> learn(Rows("a.csv", {"label": ["dog", "cat"]}, [1, 2]), Options())["labels"]
+        ['cat', 'dog']
+    """
     facts, counts = _single_label.learn(rows, "label")
     if options.class_weights == "balanced":
         labels = facts["labels"]

@@ -23,7 +23,12 @@ RESPONSE = Column(
 
 @dataclass(frozen=True)
 class Options(WritingOptions):
-    """Options of dialogue."""
+    """Options of dialogue.
+
+    Example::
+
+        python -m tfnlp.train --task dialogue --train chats.jsonl --no-repeat-ngram 0
+    """
 
     no_repeat_ngram: int = option(3, "never repeat an n-gram of this size; 0 is off", minimum=0)
 

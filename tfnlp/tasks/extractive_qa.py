@@ -32,7 +32,12 @@ ANSWERS = Column(
 
 @dataclass(frozen=True)
 class Options:
-    """Options of extractive question answering."""
+    """Options of extractive question answering.
+
+    Example::
+
+        python -m tfnlp.train --task extractive_qa --train squad.json --max-answer-length 20
+    """
 
     max_length: int = option(384, "longest window of question and text [tokens]", minimum=16)
     overlap: int = option(
@@ -68,6 +73,11 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     Returns:
         ``unanswerable``, and ``null_threshold`` None: until calibration the best part of the text
         is always given.
+
+    Example:
+        >>> rows = Rows("a.json", {"answers": [[(0, "Rome")], []]}, [1, 2])
+        >>> learn(rows, Options())
+        {'unanswerable': True, 'null_threshold': None}
     """
     answered = sum(map(bool, rows.columns["answers"]))
     if not answered:
@@ -91,6 +101,11 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
         tfnlp.heads.answer_span reads them; and of the context ``starts`` and ``ends``, int32 (B, L)
         [bytes], its token at each ``places``, int32 (B, W, T) or -1, and ``lost``, int64 (B,),
         the tokens cut from the question.
+
+    Example::
+
+        features, offsets = encode(context, {"question": questions, "context": contexts})
+        network(features)  # (B, W, T, 2): logits of start and end
     """
     from pipelines.encoding import questions
 
@@ -111,6 +126,11 @@ def encode_targets(
     """Return start and end of the first answer that lies in each window, int32 (B, W, 2).
 
     Both are 0, [CLS], where a window holds no answer, and -1 where the row has no such window.
+
+    Example::
+
+        places, _ = encode_targets(context, raw, features, offsets)
+        places[0, 0]  # first and last token of the answer in the first window: [14, 16]
     """
     from pipelines.encoding import questions
 
@@ -167,6 +187,11 @@ def decode(
         ``end`` int32 (B,) [characters], both -1 for none; ``score`` float32 (B,), the
         probability of what is answered; ``no_answer`` float32 (B,), that of no answer;
         ``null_margin`` float32 (B,), what is compared with the threshold.
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["answer"], answers["start"]  # [b"3,776 metres"], [14]
 
     Source: Devlin et al. 2019, section 4.3; one softmax over all windows: Clark and Gardner 2018,
         "Simple and effective multi-paragraph reading comprehension", section 3.3

@@ -34,7 +34,12 @@ PAIR = TextToText(PROMPT, RESPONSE, headline="rougeL", keep="last")
 
 @dataclass(frozen=True)
 class Options(WritingOptions):
-    """Options of language modelling."""
+    """Options of language modelling.
+
+    Example::
+
+        python -m tfnlp.train --task language_model --train notes.txt --top-p 0.8 --temperature 0.7
+    """
 
     pair: bool = option(False, "rows are a prompt and its response")
     unit: Literal["block", "row"] = option(
@@ -78,7 +83,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def vocabulary(rows: Rows, options: Options, tokenizer: Tokenizer | None) -> Tokenizer | None:
-    """Learn the vocabulary of a model from scratch."""
+    """Learn the vocabulary of a model from scratch.
+
+    Example::
+
+        tokenizer = vocabulary(train, Options(vocabulary_size=2000), None)
+    """
     from pipelines.tokenizers import vocabularies
 
     if options.pair:
@@ -91,6 +101,10 @@ def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
 
     Of the tokens of a block all but the first are predicted, and the last is the first of the
     next: each is predicted once.
+
+    Example::
+
+        pack(context, rows)["blocks"].shape  # (N, max_length + 1)
     """
     import tensorflow as tf
 
@@ -118,6 +132,11 @@ def encode(context: Context, raw: Tensors) -> tuple[dict, dict]:
         ``token_ids`` and ``padding_mask``, int32 (B, T), or of a request ``prompt``, int32 (B, P),
         and ``prompt_lengths``; ``lost``, int64 (B,), tokens of a request that are not read, the
         first ones; and ``labels``, int32 (B, T), the token after each place, -1 for none.
+
+    Example::
+
+        features, offsets = encode(context, {"text": tf.constant(["Once upon a time"])})
+        features["prompt"]  # the start of a document, and the text's tokens: (1, P)
     """
     import tensorflow as tf
 

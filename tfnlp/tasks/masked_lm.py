@@ -31,7 +31,12 @@ CANDIDATES = 5  # returned for each gap
 
 @dataclass(frozen=True)
 class Options:
-    """Options of masked language modelling."""
+    """Options of masked language modelling.
+
+    Example::
+
+        python -m tfnlp.train --task masked_lm --train notes.txt --whole-words
+    """
 
     max_length: int = option(
         128, "length of the blocks that texts are packed into [tokens]", minimum=8
@@ -62,7 +67,12 @@ def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
 
 
 def pack(context: Context, rows: Rows) -> dict[str, tf.Tensor]:
-    """Pack the texts into ``token_ids``, int32 (N, T), blocks without padding."""
+    """Pack the texts into ``token_ids``, int32 (N, T), blocks without padding.
+
+    Example::
+
+        pack(context, rows)["token_ids"].shape  # (N, max_length)
+    """
     import tensorflow as tf
 
     from pipelines.encoding import packing
@@ -80,6 +90,11 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
         ``token_ids``, ``segment_ids``, ``padding_mask`` and ``hidden``, int32 (B, T) each, the
         last 1 where a piece is to be predicted. And ``lost``, int64 (B,), with ``labels``, int32
         (B, P), what was hidden, or ``masks``, int32 (B,), how many gaps there are.
+
+    Example::
+
+        features, offsets = encode(context, {"text": tf.constant(["Paris is in [MASK]."])})
+        offsets["masks"]  # [1]
     """
     import tensorflow as tf
 
@@ -145,6 +160,11 @@ def decode(
         ``loss`` float32 (B,), the sum of their negative log-likelihoods [nats]. For texts: the
         list ``masks`` with ``token`` and ``score`` of the most likely piece and the five best,
         ``tokens`` and ``scores`` (B, N, 5).
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["masks/token"]  # [[b"france"]]
     """
     import tensorflow as tf
 
@@ -184,7 +204,12 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
 def save_extra(
     context: Context, settings: config.Backbone, network: keras.Model, folder: Path
 ) -> None:
-    """Write the trained backbone, to be fine-tuned by ``--backbone RUN/model/backbone``."""
+    """Write the trained backbone, to be fine-tuned by ``--backbone RUN/model/backbone``.
+
+    Example::
+
+        python -m tfnlp.train --backbone tensorboard_logs/NAME/RUN/model/backbone --train rows.csv
+    """
     from tfnlp.backbones import saving
 
     saving.write(network, settings.name, context.tokenizer, folder / "backbone")

@@ -24,7 +24,12 @@ LABELS = Column(
 
 @dataclass(frozen=True)
 class Options(_pooled_text.TextOptions):
-    """Options of multi-label classification."""
+    """Options of multi-label classification.
+
+    Example::
+
+        python -m tfnlp.train --task multi_label --train rows.csv --thresholds half
+    """
 
     label_smoothing: float = option(
         0.0, "how far targets are moved from 0 and 1 towards 1/2", minimum=0.0, maximum=0.5
@@ -45,7 +50,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the label names, in alphabetical order, and their weights."""
+    """Learn the label names, in alphabetical order, and their weights.
+
+    Example:
+        >>> learn(Rows("a.csv", {"labels": [["food"], ["staff", "food"]]}, [1, 2]), Options())
+        {'labels': ['food', 'staff'], 'temperature': 1.0, 'thresholds': [0.5, 0.5]}
+    """
     counts = Counter(label for given in rows.columns["labels"] for label in set(given))
     if not counts:
         raise UserError(f"{rows.source}: no row has a label; multi_label needs at least one")
@@ -99,7 +109,13 @@ def objective(context: Context) -> Objective:
 
 
 def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
-    """Fit the temperature, then each label's threshold, on the validation rows."""
+    """Fit the temperature, then each label's threshold, on the validation rows.
+
+    Example::
+
+        calibrate(model.context, validation, answering.answer(model, validation))
+        # {"temperature": 1.2, "thresholds": [0.4, 0.6]}
+    """
     import numpy as np
     from scipy.special import expit, logit
 
@@ -123,6 +139,11 @@ def decode(
     Returns:
         ``label`` string (B,), the labels given joined by ``|`` ("" if none); ``scores`` float32
         (B, C) under the names in ``labels`` string (B, C); ``given`` bool (B, C).
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["label"]  # [b"food|service", b""]
     """
     import tensorflow as tf
 

@@ -36,7 +36,12 @@ ENTITIES = Column(
 
 @dataclass(frozen=True)
 class Options:
-    """Options of named entity recognition."""
+    """Options of named entity recognition.
+
+    Example::
+
+        python -m tfnlp.train --task ner --train rows.conll --no-crf
+    """
 
     max_length: int = option(128, "longest window of text [tokens]", minimum=8)
     overlap: int = option(
@@ -65,7 +70,13 @@ def _row(text: str, *spans: tuple[str, str]) -> dict[str, Any]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the types, in alphabetical order, and what the baseline knows of words."""
+    """Learn the types, in alphabetical order, and what the baseline knows of words.
+
+    Example:
+        >>> columns = {"text": ["Zoë sang."], "entities": [[(0, 3, "person")]]}
+        >>> learn(Rows("a.jsonl", columns, [1]), Options())["labels"]
+        ['person']
+    """
     from tfnlp.evaluation.spans import learn_baseline
 
     spans = rows.columns["entities"]
@@ -91,6 +102,11 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     Returns:
         ``token_ids``, ``segment_ids`` and ``padding_mask``, int32 (B, W, T); and where the words
         are, in the text and in the windows: see pipelines.encoding.tagging.
+
+    Example::
+
+        features, offsets = encode(context, {"text": tf.constant(["Zoë sang."])})
+        features["token_ids"].shape  # (1, W, T)
     """
     from pipelines.encoding import tagging
 
@@ -141,6 +157,11 @@ def decode(
         exactly ``text[start:end]``, ``entities/type`` string, ``entities/start`` and
         ``entities/end`` int32 [characters], and ``entities/score`` float32: the mean, over the
         span's words, of their tag's probability given the whole text; all (B, M), padded.
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["entities/text"], answers["entities/type"]  # [[b"Marie Curie"]], [[b"person"]]
 
     Source: Lample et al. 2016, section 2.2 (https://arxiv.org/abs/1603.01360); probabilities by
         forward-backward, Rabiner 1989, section III (https://doi.org/10.1109/5.18626).

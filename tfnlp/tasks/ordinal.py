@@ -26,7 +26,12 @@ GRADE = Column("grade", "number", "the grade", ("rating", "stars", "score", "lab
 
 @dataclass(frozen=True)
 class Options(_pooled_text.TextOptions):
-    """Options of ordinal regression."""
+    """Options of ordinal regression.
+
+    Example::
+
+        python -m tfnlp.train --task ordinal --train stars.csv --pair
+    """
 
 
 def sample(options: Options) -> list[dict[str, Any]]:
@@ -36,7 +41,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the grades, in increasing order, and what share of the rows reaches each."""
+    """Learn the grades, in increasing order, and what share of the rows reaches each.
+
+    Example:
+        >>> learn(Rows("a.csv", {"grade": [1.0, 3.0, 3.0]}, [1, 2, 3]), Options())
+        {'grades': [1.0, 3.0], 'reached': [0.625]}
+    """
     grades = sorted(set(rows.columns["grade"]))
     if len(grades) < 2:
         raise UserError(f"{rows.source}: every row has the grade {grades[0]}; ordinal needs two")
@@ -54,7 +64,13 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
 
 
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
-    """Yield the rows with a grade that training has not seen."""
+    """Yield the rows with a grade that training has not seen.
+
+    Example:
+        >>> rows = Rows("a.csv", {"grade": [3.0, 4.0]}, [1, 2])
+        >>> [bad.number for bad in unusable_rows(rows, {"grades": [1.0, 3.0]})]
+        [2]
+    """
     known = facts["grades"]
     for number, grade in zip(rows.numbers, rows.columns["grade"], strict=True):
         if grade not in known:
@@ -99,6 +115,11 @@ def decode(
     Returns:
         ``grade`` float32 (B,); ``score`` float32 (B,), its probability; ``scores`` float32
         (B, C) of every grade; ``labels`` string (B, C), the grades' names.
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["grade"], answers["score"]  # [4.0], [0.61]
     """
     import tensorflow as tf
 

@@ -22,7 +22,12 @@ TARGET = Column("target", "number", "the number", ("score", "rating", "value", "
 
 @dataclass(frozen=True)
 class Options(_pooled_text.TextOptions):
-    """Options of regression."""
+    """Options of regression.
+
+    Example::
+
+        python -m tfnlp.train --task regression --train scores.csv --pooling cls
+    """
 
 
 def sample(options: Options) -> list[dict[str, Any]]:
@@ -32,7 +37,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the targets' mean and standard deviation; the model predicts in units of it."""
+    """Learn the targets' mean and standard deviation; the model predicts in units of it.
+
+    Example:
+        >>> learn(Rows("a.csv", {"target": [1.0, 3.0]}, [1, 2]), Options())
+        {'mean': 2.0, 'deviation': 1.0}
+    """
     deviation = statistics.pstdev(rows.columns["target"])
     if deviation == 0:
         raise UserError(
@@ -75,7 +85,12 @@ def objective(context: Context) -> Objective:
 def decode(
     context: Context, raw: Tensors, outputs: tf.Tensor, offsets: Tensors
 ) -> dict[str, tf.Tensor]:
-    """Return ``value`` float32 (B,), in the unit of the training targets."""
+    """Return ``value`` float32 (B,), in the unit of the training targets.
+
+    Example::
+
+        decode(context, raw, network(features), offsets)["value"]  # [3.4, -1.2]
+    """
     return {"value": outputs[:, 0] * context.facts["deviation"] + context.facts["mean"]}
 
 

@@ -28,7 +28,12 @@ RELATION = Column("relation", "label", "the relation from e1 to e2", ("label", "
 
 @dataclass(frozen=True)
 class Options:
-    """Options of relation extraction."""
+    """Options of relation extraction.
+
+    Example::
+
+        python -m tfnlp.train --task relation_extraction --train rows.jsonl --none-label none
+    """
 
     max_length: int = option(128, "longest text, marks included [tokens]", minimum=16)
     none_label: str = option(
@@ -50,7 +55,13 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the relations' names, in alphabetical order, and the most frequent one."""
+    """Learn the relations' names, in alphabetical order, and the most frequent one.
+
+    Example:
+        >>> rows = Rows("a.csv", {"relation": ["born_in", "no_relation", "born_in"]}, [1, 2, 3])
+        >>> learn(rows, Options())["most_frequent"]
+        'born_in'
+    """
     facts, counts = _single_label.learn(rows, "relation")
     positive = [(n, name) for name, n in counts.items() if name != options.none_label]
     facts["most_frequent"] = max(positive)[1]
@@ -63,7 +74,13 @@ def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Turn marked texts into ids and the masks of both arguments, int32 (B, T) each."""
+    """Turn marked texts into ids and the masks of both arguments, int32 (B, T) each.
+
+    Example::
+
+        text = tf.constant(["<e1>Rome</e1> lies on the <e2>Tiber</e2>"])
+        features, offsets = encode(context, {"text": text})
+    """
     from pipelines.encoding import marked
 
     features, lost = marked.encode(context.tokenizer, raw["text"], context.max_length)
@@ -118,6 +135,11 @@ def decode(
     Returns:
         As every single label's: ``label``, ``score``, ``labels``, ``scores``; for a text without
         both marks the label "" with the score 0.
+
+    Example::
+
+        answers = decode(context, raw, network(features), offsets)
+        answers["label"]  # [b"born_in"]
     """
     import tensorflow as tf
 

@@ -27,7 +27,12 @@ _NUMBERS = 2**24  # of texts; as many as float32, in which Keras compares target
 
 @dataclass(frozen=True)
 class Options:
-    """Options of similarity."""
+    """Options of similarity.
+
+    Example::
+
+        python -m tfnlp.train --task similarity --train pairs.csv --pair --temperature 0.1
+    """
 
     pair: bool = option(False, "learn from pairs: each row has two texts, text_a and text_b")
     max_length: int = option(128, "longest text [tokens]", minimum=8)
@@ -40,7 +45,12 @@ class Options:
 
 
 def input_columns(options: Options) -> tuple[Column, ...]:
-    """Return the raw columns of a request."""
+    """Return the raw columns of a request.
+
+    Example:
+        >>> [column.name for column in input_columns(Options(pair=True))]
+        ['text_a', 'text_b']
+    """
     return (_pooled_text.TEXT_A, _pooled_text.TEXT_B) if options.pair else (_pooled_text.TEXT,)
 
 
@@ -80,6 +90,11 @@ def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[s
     Returns:
         int32 (B, W, T) each, of two texts (W = 2) or one; while training, of one text twice. And
         ``lost``, int64 (B,), the tokens that were cut from each row.
+
+    Example::
+
+        features, _ = encode(context, {"text_a": questions, "text_b": answers})
+        features["token_ids"].shape  # (B, 2, T)
     """
     import tensorflow as tf
 
@@ -146,6 +161,10 @@ def decode(
     Returns:
         ``embedding`` float32 (B, H) of a text; of a pair ``similarity`` float32 (B,), the cosine
         from -1 to 1, and ``embedding_a`` and ``embedding_b``.
+
+    Example::
+
+        decode(context, raw, network(features), offsets)["similarity"]  # [0.83, 0.12]
     """
     import tensorflow as tf
 

@@ -17,7 +17,12 @@ SUMMARY = Column("summary", "text", "the short one", ("title", "headline", "high
 
 @dataclass(frozen=True)
 class Options(WritingOptions):
-    """Options of summarization."""
+    """Options of summarization.
+
+    Example::
+
+        python -m tfnlp.train --task summarization --train articles.csv --max-length 512
+    """
 
     max_length: int = option(256, "longest text that is read [tokens]", minimum=8)
     no_repeat_ngram: int = option(3, "never repeat an n-gram of this size; 0 is off", minimum=0)
@@ -48,7 +53,12 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def baselines(rows: Rows) -> Mapping[str, Sequence[str]]:
-    """Return the first sentence of each document, which news puts the matter into."""
+    """Return the first sentence of each document, which news puts the matter into.
+
+    Example:
+        >>> baselines(Rows("a.csv", {"document": ["It rained. Nobody was hurt."]}, [1]))
+        {'the lead sentence': ['It rained.']}
+    """
     from tfnlp.evaluation import generated_text
 
     return {"the lead sentence": [generated_text.lead(text) for text in rows.columns["document"]]}

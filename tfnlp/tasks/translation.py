@@ -16,7 +16,12 @@ TARGET = Column("target", "text", "its translation", ("translation", "tgt", "tar
 
 @dataclass(frozen=True)
 class Options(WritingOptions):
-    """Options of translation."""
+    """Options of translation.
+
+    Example::
+
+        python -m tfnlp.train --task translation --train pairs.csv --decoder-layers 3
+    """
 
     max_length: int = option(64, "longest text that is read [tokens]", minimum=8)
 

@@ -23,7 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class Score(keras.callbacks.Callback):
-    """Adds what a score finds to the logs of an epoch."""
+    """Adds what a score finds to the logs of an epoch.
+
+    Example::
+
+        network.fit(data, callbacks=[Score(lambda: {"score": score()}), early_stopping])
+    """
 
     def __init__(self, score: Callable[[], Mapping[str, float]]) -> None:
         super().__init__()
@@ -36,7 +41,12 @@ class Score(keras.callbacks.Callback):
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, with its counters in the state and the best weights on disk."""
+    """Keras's early stopping, with its counters in the state and the best weights on disk.
+
+    Example::
+
+        EarlyStopping(Watch("val_accuracy", "max"), 2, state, run / "checkpoints")
+    """
 
     def __init__(
         self, watch: Watch, patience: int, state: State, folder: Path, extra: Sequence[Any] = ()
@@ -71,7 +81,12 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a run whose loss is no number any more, naming the batch's rows."""
+    """Stops a run whose loss is no number any more, naming the batch's rows.
+
+    Example::
+
+        FiniteLoss(feed, state, run / "checkpoints", "lower --learning-rate")
+    """
 
     def __init__(self, feed: Feed, state: State, folder: Path, remedy: str) -> None:
         super().__init__()
@@ -93,7 +108,13 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class Saver(keras.callbacks.Callback):
-    """Keeps the state: on disk, and between calls of fit. It must be the last callback."""
+    """Keeps the state: on disk, and between calls of fit. It must be the last callback.
+
+    Example::
+
+        saver = Saver(run / "checkpoints", state, feed, minutes=5.0, signals=signals)
+        saver.load(network)  # to resume
+    """
 
     def __init__(
         self,
@@ -221,7 +242,12 @@ def _kept(folder: Path) -> str:
 
 
 def values_of(variables: Sequence[Any]) -> list[tf.Variable]:
-    """Return the TensorFlow variables under Keras's, each once, in order."""
+    """Return the TensorFlow variables under Keras's, each once, in order.
+
+    Example::
+
+        checkpoints.write(folder, values_of(network.variables), {"epoch": 3})
+    """
     plain = [v.value if isinstance(v, keras.Variable) else v for v in variables]
     return list({id(v): v for v in plain}.values())
 

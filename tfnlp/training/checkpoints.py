@@ -32,6 +32,10 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
+
+    Example::
+
+        write(run / "checkpoints" / "step-40", values_of(network.variables), {"epoch": 1})
     """
     try:
         with replacing_path(folder, sync=True) as aside:
@@ -48,7 +52,12 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
 
 
 def whole(folder: Path) -> bool:
-    """Return whether a checkpoint's files are all there and as they were written."""
+    """Return whether a checkpoint's files are all there and as they were written.
+
+    Example:
+        >>> whole(Path("step-40"))  # there is none
+        False
+    """
     try:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
         return all(_sha256(folder / name) == digest for name, digest in manifest.items())
@@ -57,12 +66,24 @@ def whole(folder: Path) -> bool:
 
 
 def newest(parent: Path, prefix: str) -> Path | None:
-    """Return the whole checkpoint with the highest number, from ``<prefix><number>`` folders."""
+    """Return the whole checkpoint with the highest number, from ``<prefix><number>`` folders.
+
+    Example::
+
+        restore(newest(run / "checkpoints", "step-"), values_of(network.variables))
+    """
     return next((f for f in reversed(listed(parent, prefix)) if whole(f)), None)
 
 
 def listed(parent: Path, prefix: str) -> list[Path]:
-    """List ``<prefix><number>`` folders by increasing number."""
+    """List ``<prefix><number>`` folders by increasing number.
+
+    Example:
+        >>> for name in ("step-9", "step-10", "best-1"):
+        ...     Path("run", name).mkdir(parents=True)
+        >>> [folder.name for folder in listed(Path("run"), "step-")]
+        ['step-9', 'step-10']
+    """
     if not parent.is_dir():
         return []
     found = [f for f in parent.iterdir() if f.name.startswith(prefix)]
@@ -73,7 +94,12 @@ def listed(parent: Path, prefix: str) -> list[Path]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """Return the JSON values of a checkpoint."""
+    """Return the JSON values of a checkpoint.
+
+    Example::
+
+        read_state(run / "checkpoints" / "step-40")["epoch"]  # 1
+    """
     state: dict[str, Any] = json.loads((folder / "state.json").read_text("utf-8"))
     return state
 
@@ -83,6 +109,10 @@ def restore(folder: Path, variables: Sequence[tf.Variable]) -> None:
 
     Raises:
         UserError: the checkpoint holds other variables.
+
+    Example::
+
+        restore(run / "checkpoints" / "step-40", values_of(network.variables))
     """
     try:
         _checkpoint(variables).read(str(folder / "variables")).assert_consumed()
@@ -96,6 +126,13 @@ def drop(parent: Path, kept: set[str]) -> None:
     """Delete the checkpoints in ``parent`` whose names are not in ``kept``.
 
     Other folders, such as those of a strategy's further fits, stay.
+
+    Example:
+        >>> Path("runs", "best-0").mkdir(parents=True)
+        >>> Path("runs", "best-1").mkdir()
+        >>> drop(Path("runs"), {"best-1"})
+        >>> [folder.name for folder in listed(Path("runs"), "best-")]
+        ['best-1']
     """
     for folder in parent.iterdir():
         if folder.name.startswith(PREFIXES) and folder.name not in kept:

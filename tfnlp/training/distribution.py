@@ -38,6 +38,11 @@ def devices(kind: Kind, batch_size: int) -> tf.distribute.Strategy:
 
     Raises:
         UserError: as `check`.
+
+    Example::
+
+        with devices("mirrored", batch_size=64).scope():
+            model = prepare(experiment, train)
     """
     check(kind, batch_size)
     if kind == "mirrored":
@@ -53,6 +58,9 @@ def check(kind: Kind, batch_size: int) -> None:
     Raises:
         UserError: TF_CONFIG does not name the workers and which of them this one is, or the
             batch cannot be dealt out evenly.
+
+    Example:
+        >>> check("none", 32)
     """
     replicas = 1
     if kind == "mirrored":
@@ -90,7 +98,12 @@ def _workers() -> int:
 
 
 def chief(strategy: tf.distribute.Strategy) -> bool:
-    """Return whether this process is the one that writes."""
+    """Return whether this process is the one that writes.
+
+    Example:
+        >>> chief(tf.distribute.get_strategy())
+        True
+    """
     return bool(strategy.extended.should_checkpoint)
 
 
@@ -101,6 +114,10 @@ def dataset(strategy: tf.distribute.Strategy, make: Callable[[range, int], Any])
         strategy: the strategy.
         make: (replicas of this process, all replicas) -> tf.data.Dataset in which each batch
             stands as the parts of these replicas, one after the other.
+
+    Example::
+
+        dataset(strategy, lambda parts, of: batches(model, data, range(4), 0, parts, of))
     """
     total = strategy.num_replicas_in_sync
     if total == 1:
@@ -115,7 +132,12 @@ def dataset(strategy: tf.distribute.Strategy, make: Callable[[range, int], Any])
 
 
 def agree(strategy: tf.distribute.Strategy, value: Any) -> Any:
-    """Return the chief's JSON value in every worker."""
+    """Return the chief's JSON value in every worker.
+
+    Example:
+        >>> agree(tf.distribute.get_strategy(), {"epoch": 3})
+        {'epoch': 3}
+    """
     if strategy.num_replicas_in_sync == 1:
         return value
     text = np.frombuffer(json.dumps(value).encode(), np.uint8).astype(np.int64)
@@ -125,7 +147,12 @@ def agree(strategy: tf.distribute.Strategy, value: Any) -> Any:
 
 
 def broadcast(strategy: tf.distribute.Strategy, variables: Sequence[tf.Variable]) -> None:
-    """Give the variables in every worker the chief's values."""
+    """Give the variables in every worker the chief's values.
+
+    Example::
+
+        broadcast(strategy, values_of(network.variables))
+    """
     if strategy.num_replicas_in_sync == 1:
         return
     values = _from_chief(strategy, [np.asarray(variable.numpy()) for variable in variables])
@@ -153,7 +180,13 @@ def _from_chief(strategy: tf.distribute.Strategy, arrays: Sequence[np.ndarray]) 
 
 @contextmanager
 def others_needed(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turn the failure of another worker into a UserError; it is noticed within a minute."""
+    """Turn the failure of another worker into a UserError; it is noticed within a minute.
+
+    Example::
+
+        with others_needed(strategy):
+            trainer.fit()
+    """
     try:
         yield
     except tf.errors.OpError as error:

@@ -84,6 +84,11 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
 
     Raises:
         UserError: a file, data set, column or row cannot be used.
+
+    Example::
+
+        splits = read_splits(experiment, tasks.load("classification"))
+        len(splits.train), splits.warnings
     """
     found = read(experiment, task)
     warnings = [
@@ -99,7 +104,12 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
 
 
 def examples(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
-    """Hold rows, or what the task packs them into, as tensors with their seeds."""
+    """Hold rows, or what the task packs them into, as tensors with their seeds.
+
+    Example::
+
+        examples(model, rows)["label"][:2], examples(model, rows)["seed"][:2]
+    """
     if model.task.pack:
         raw = model.task.pack(model.context, rows)
     else:
@@ -113,7 +123,12 @@ def _size(raw: Tensors) -> int:
 
 
 def measure(model: TrainedModel, raw: Tensors) -> batching.Sizes:
-    """Count the tokens of examples."""
+    """Count the tokens of examples.
+
+    Example::
+
+        measure(model, examples(model, rows)).lengths.max()  # tokens of the longest
+    """
     found = []
     model.count.get_concrete_function(batching.specs(raw))
     for start in range(0, _size(raw), 1024):
@@ -125,7 +140,13 @@ def measure(model: TrainedModel, raw: Tensors) -> batching.Sizes:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows as tensors of examples, with their sizes and the plan of their batches."""
+    """Rows as tensors of examples, with their sizes and the plan of their batches.
+
+    Example::
+
+        data = arrange(model, rows, shuffle=True)
+        len(data.plan)  # batches in an epoch
+    """
 
     rows: Rows
     raw: dict[str, tf.Tensor]
@@ -134,7 +155,12 @@ class Examples:
 
 
 def unlabelled(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
-    """Hold rows of which only the inputs are known as tensors with their seeds."""
+    """Hold rows of which only the inputs are known as tensors with their seeds.
+
+    Example::
+
+        raw = unlabelled(model, rows)  # {"text": ..., "seed": ...}, no "label"
+    """
     raw = batching.tensors(rows, columns(model.experiment, model.task, targets=False))
     return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
 
@@ -158,6 +184,11 @@ def arrange(
         raw: the rows as tensors, if not as :func:`examples` holds them.
         widths: padded lengths to keep to, where no row is longer; chosen by the rows if not given.
         seed: of the order; the experiment's if not given.
+
+    Example::
+
+        train = arrange(model, splits.train, shuffle=True)
+        held = arrange(model, splits.validation, shuffle=False)
     """
     experiment = model.experiment
     # A causal model has logits for every token of its rows, unless it is asked for new ones.
@@ -184,7 +215,12 @@ def arrange(
 
 
 def encoded(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> tuple[Any, Any]:
-    """Return a batch's features, padded to a width, and its offsets."""
+    """Return a batch's features, padded to a width, and its offsets.
+
+    Example::
+
+        features, offsets = encoded(model, raw, tf.constant(32, tf.int64))
+    """
     features, offsets = model.task.encode(model.context, raw)
     if "length" in offsets:
         return features, offsets
@@ -195,7 +231,12 @@ def encoded(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) ->
 
 
 def element(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
-    """Turn a batch's raw columns into what fit takes: (features, targets[, weights])."""
+    """Turn a batch's raw columns into what fit takes: (features, targets[, weights]).
+
+    Example::
+
+        features, targets, *weights = element(model, raw, tf.constant(32, tf.int64))
+    """
     features, offsets = encoded(model, raw, width)
     targets, weights = model.task.encode_targets(model.context, raw, features, offsets)
     return (features, targets) if weights is None else (features, targets, weights)
@@ -209,6 +250,12 @@ def batches(
     parts: range = range(1),
     of: int = 1,
 ) -> tf.data.Dataset:
-    """Return the batches of some epochs, or some parts of each batch (see pipelines.batching)."""
+    """Return the batches of some epochs, or some parts of each batch (see pipelines.batching).
+
+    Example::
+
+        for features, targets in batches(model, arrange(model, rows, shuffle=True), range(4)):
+            ...
+    """
     prepared = partial(element, model)
     return batching.batches(data.raw, data.plan, prepared, epochs, start, parts, of)

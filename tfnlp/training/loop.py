@@ -61,6 +61,12 @@ def fit(
     Raises:
         Interrupted: SIGTERM or SIGINT came; the state was saved first.
         UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
+
+    Example::
+
+        state = fit(network, Watch("val_loss", "min"), feed, epochs=4, patience=2,
+                    folder=run / "checkpoints", minutes=5.0, resume=True)
+        state.history[-1]["val_loss"]
     """
     state = State()
     with caught(f" after the last epoch; {RESUME}") as signals, signals.held():

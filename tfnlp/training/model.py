@@ -38,6 +38,10 @@ class TrainedModel:
         blocks: the backbone's layers from the embeddings up; empty for a loaded model.
         lengths: that the batches of its training examples are padded to, shortest first [tokens];
             empty until `tfnlp.training.trainer.Trainer` fills it in.
+
+    Example::
+
+        model.respond({"text": tf.constant(["Who wrote Hamlet?"])})["label"]  # [b"HUM"]
     """
 
     experiment: Experiment
@@ -84,7 +88,12 @@ class TrainedModel:
 
 
 def columns(experiment: Experiment, task: Task, targets: bool = True) -> tuple[Column, ...]:
-    """Return the raw columns that this experiment reads."""
+    """Return the raw columns that this experiment reads.
+
+    Example::
+
+        [column.name for column in columns(experiment, task)]  # ["text", "label"]
+    """
     wanted = task.input_columns(experiment.options)
     return wanted + task.target_columns(experiment.options) if targets else wanted
 
@@ -94,6 +103,11 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
 
     Raises:
         UserError: the rows cannot be learned from, or the backbone does not fit the options.
+
+    Example::
+
+        model = prepare(experiment, splits.train)
+        model.network.count_params()
     """
     policy = precision.start(experiment.training.precision, training=True)
     keras.config.set_dtype_policy(policy)
@@ -114,6 +128,10 @@ def build(
 
     Raises:
         UserError: the backbone cannot be trained for the task, or by the peft method.
+
+    Example::
+
+        model = build(experiment, task, context, loading.load("minilm-l6-en"))
     """
     settings = experiment.backbone
     _adapt(experiment, backbone)
@@ -138,6 +156,10 @@ def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model
 
     Raises:
         UserError: the backbone cannot be loaded.
+
+    Example::
+
+        network = rebuilt(experiment, task, context)  # its weights are still to be set
     """
     settings = experiment.backbone
     backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)
@@ -156,20 +178,35 @@ def longest_example(task: Task, options: Any, kind: Kind) -> int:
     """Return the longest that a window of an example can be [tokens].
 
     A causal model reads what is asked and what is written in one, other models each by itself.
+
+    Example::
+
+        longest_example(task, options, "causal")  # 128 + 64: prompt and answer
     """
     written = task.writing.max_tokens(options) if task.writing and kind == "causal" else 0
     return int(options.max_length) + written
 
 
 def room(experiment: Experiment, task: Task, backbone: loading.Backbone) -> int:
-    """Return the greatest ``--max-length`` that a backbone has positions for [tokens]."""
+    """Return the greatest ``--max-length`` that a backbone has positions for [tokens].
+
+    Example::
+
+        room(experiment, task, loading.load("minilm-l6-en"))  # 512
+    """
     options = experiment.options
     written = longest_example(task, options, backbone.kind) - options.max_length
     return int(backbone.max_length - written)
 
 
 def misfits(experiment: Experiment, task: Task, backbone: loading.Backbone) -> Iterator[str]:
-    """Yield why a backbone does not fit the options, a sentence each."""
+    """Yield why a backbone does not fit the options, a sentence each.
+
+    Example::
+
+        list(misfits(experiment, task, backbone))
+        # ["--max-length 600 is more than the 512 tokens that minilm-l6-en has positions for ..."]
+    """
     length, name = experiment.options.max_length, experiment.backbone.name
     longest = room(experiment, task, backbone)
     if length > longest:
@@ -202,6 +239,10 @@ def context_of(
         backbone: what is fine-tuned.
         target: the vocabulary that is written with, if it is not the backbone's.
         facts: what the task learned.
+
+    Example::
+
+        context = context_of(experiment, backbone, None, task.learn(rows, experiment.options))
     """
     return Context(
         experiment.options,
@@ -222,6 +263,10 @@ def backbone_of(
 
     Raises:
         UserError: there is no such backbone, or it is of a kind that the task is not for.
+
+    Example::
+
+        backbone, target = backbone_of(experiment, task, splits.train)
     """
     settings, options = experiment.backbone, experiment.options
     if settings.name.partition(":")[0] == loading.SCRATCH:

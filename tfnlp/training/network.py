@@ -32,6 +32,11 @@ class Network(keras_patches.ReplicatedModel):
         step: how a batch becomes gradients.
         streams: parts of a batch that are computed in parallel, one for each core; 1 is whole.
         divisible: whether rows are answered each for itself, so that a batch may be taken in parts.
+
+    Example::
+
+        network = trainable(keras.Model(inputs, outputs), divisible=True)
+        network.step = Step()
     """
 
     step: Step
@@ -161,6 +166,10 @@ def batch_of(data: Any) -> Batch:
 
     Args:
         data: (x, y) or (x, y, weights), or a mapping with ``x`` and any other field of `Batch`.
+
+    Example::
+
+        batch_of({"x": features, "y": labels, "extras": {"teacher": logits}}).extras
     """
     if isinstance(data, Mapping):
         beside = {name: batch_of(one) for name, one in data.get("beside", {}).items()}
@@ -175,6 +184,10 @@ def trainable(network: keras.Model, *, divisible: bool) -> Network:
     Args:
         network: the functional model.
         divisible: whether its rows are answered each for itself, whatever else the batch holds.
+
+    Example::
+
+        network = trainable(task.build(context, backbone.model), divisible=task.rowwise)
     """
     with network.distribute_strategy.scope():
         made = Network(network.input, network.output, name=network.name)
@@ -184,7 +197,12 @@ def trainable(network: keras.Model, *, divisible: bool) -> Network:
 
 
 def single(network: keras.Model) -> keras.Model:
-    """Return a copy of a replicated model, with its weights, that knows of no strategy."""
+    """Return a copy of a replicated model, with its weights, that knows of no strategy.
+
+    Example::
+
+        single(network).save("model.keras")
+    """
     if network.distribute_strategy.num_replicas_in_sync == 1:
         return network
     copy = keras.models.clone_model(keras.Model(network.input, network.output, name=network.name))
@@ -196,7 +214,13 @@ def single(network: keras.Model) -> keras.Model:
 
 @contextmanager
 def in_parts(network: Network) -> Iterator[None]:
-    """Let a network take parts of a batch in parallel: in training, not in an export."""
+    """Let a network take parts of a batch in parallel: in training, not in an export.
+
+    Example::
+
+        with in_parts(network):
+            network.fit(data)
+    """
     network.streams = threads.count() if network.divisible and network.replicas == 1 else 1
     try:
         yield

@@ -27,6 +27,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         total_steps: batches in all.
         kind: ``linear`` or ``cosine`` fall, or ``constant``.
 
+    Example:
+        >>> rate = WarmupDecay(1e-3, warmup_steps=10, total_steps=110)
+        >>> [round(float(rate(step)), 5) for step in (0, 9, 60)]
+        [0.0001, 0.001, 0.0005]
+
     Source: linear: Devlin et al. 2019, appendix A.2; cosine: Loshchilov and Hutter 2017, "SGDR",
         equation 5 without restarts (https://arxiv.org/abs/1608.03983).
     """
@@ -83,6 +88,10 @@ class AdamW(keras.optimizers.Adam):
     Args:
         scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
         decay: decoupled weight decay.
+
+    Example::
+
+        AdamW(learning_rate=1e-4, scale=lambda path: 1.0, decay=0.01)
 
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"
         (https://arxiv.org/abs/1711.05101); learning rates by layer: Howard and Ruder 2018,
@@ -176,6 +185,10 @@ def adamw(
         settings: the experiment's optimizer section.
         steps: batches in the whole run.
         blocks: the backbone's layers from the embeddings up, for ``layer_decay``.
+
+    Example::
+
+        network.compile(adamw(experiment.optimizer, steps=1200, blocks=model.blocks), loss=loss)
 
     Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"
         (https://arxiv.org/abs/1711.05101).

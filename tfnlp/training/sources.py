@@ -30,6 +30,11 @@ class Drawn:
         model: gives the encoding.
         source: the rows.
         seed: of the order of the rows.
+
+    Example::
+
+        drawn = Drawn(model, Source(splits.train), seed=42)
+        drawn.steps(0), drawn.before(3)  # batches of the first epoch, and of the first three
     """
 
     model: TrainedModel
@@ -131,7 +136,12 @@ class Drawn:
 
 
 def joined(main: Any, beside: Mapping[str, Any]) -> Any:
-    """Put the elements of several sources of one step into one."""
+    """Put the elements of several sources of one step into one.
+
+    Example:
+        >>> joined((1, 2), {"other": (3, 4)})
+        {'x': 1, 'y': 2, 'beside': {'other': {'x': 3, 'y': 4}}}
+    """
     return {**_named(main), "beside": {name: _named(one) for name, one in beside.items()}}
 
 

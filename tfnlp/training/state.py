@@ -21,6 +21,10 @@ class State:
         best: the best value of the monitored metric.
         best_epoch: the epoch it was reached in; its weights are in ``best-<epoch>``.
         stopped: whether early stopping has ended the run.
+
+    Example:
+        >>> State(epoch=1, step=40).stopped
+        False
     """
 
     epoch: int = 0
@@ -44,6 +48,10 @@ class Feed:
         validation: validation batches.
         validation_steps: how many.
         changing: whether epochs may differ in their number of batches.
+
+    Example::
+
+        Feed(batches, lambda epoch: 100, lambda epoch: 100 * epoch, rows, held, 10)
     """
 
     batches: Callable[[range, int], Any]
@@ -63,6 +71,10 @@ class Watch:
         monitor: a name among the epoch's logs, such as ``val_accuracy``.
         mode: whether more or less is better.
         score: called after each epoch for further logs, if the best epoch is chosen by one.
+
+    Example:
+        >>> Watch("val_accuracy", "max").score is None
+        True
     """
 
     monitor: str

@@ -38,6 +38,11 @@ class Fit:
         model: with the settings of this fit.
         drawn: the training rows.
         epochs: at most.
+
+    Example::
+
+        def callbacks(fit: Fit) -> list[keras.callbacks.Callback]:
+            return [terminal.Progress(fit.drawn.steps, fit.epochs)]
     """
 
     name: str
@@ -59,6 +64,12 @@ class Trainer:
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         histories: the metrics of each epoch, by the names of the fits that have ended.
+
+    Example::
+
+        trainer = Trainer(model, splits, run / "checkpoints", resume=True)
+        history = trainer.fit()
+        history[-1]["val_accuracy"]
     """
 
     model: TrainedModel
