@@ -31,6 +31,10 @@ def summaries(folder: Path) -> dict[str, str]:
     """Return what each module that is a command says of itself; imports none of them.
 
     A command is a module, or a package's ``__main__``, that runs something when it is executed.
+
+    Example:
+        >>> "python -m tfnlp.train" in summaries(Path(__file__).parent)
+        True
     """
     found = {}
     for path in folder.rglob("*.py"):

@@ -53,6 +53,11 @@ def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
     Raises:
         UserError: rows, options or files cannot be used, in one sentence.
         Interrupted: SIGTERM or SIGINT came; ``resume`` continues.
+
+    Example::
+
+        experiment, _ = arguments.parse(["--train", "reviews.csv"], Parser())
+        run = train(experiment)
     """
     training = experiment.training
     if training.distribute == "none":

@@ -26,6 +26,14 @@ class Conversation(Protocol):
     """An application at work: events in, events out, and a state that is kept.
 
     A server calls :meth:`handle`, and the routes, from several threads at once.
+
+    Example::
+
+        class Echo:
+            def handle(self, event):
+                yield {"type": "text", "text": event["text"]}
+
+            def close(self): ...
     """
 
     def handle(self, event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -59,6 +67,16 @@ class Application:
             kept in the folder, which exists and is no other process's. Raises UserError.
         routes: the conversation that ``open`` returned -> the pages and HTTP routes of a server,
             in addition to ``POST /events``.
+
+    Example::
+
+        APPLICATION = Application(
+            summary="repeats each text",
+            options=Options,
+            models={},
+            sample=({"type": "text", "text": "Hi"},),
+            open=lambda options, models, folder: Echo(),
+        )
     """
 
     summary: str
@@ -74,5 +92,9 @@ def load(name: str) -> Application:
 
     Raises:
         UserError: there is no such application, or the module defines none.
+
+    Example:
+        >>> load("knowledge_graph").models
+        {'triples': 'triples'}
     """
     return discover.entry("tfnlp.applications", name, Application)

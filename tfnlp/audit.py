@@ -26,7 +26,12 @@ _LABEL = Column("label", "label", "the label")
 
 @dataclass(frozen=True)
 class Options:
-    """The rows, the bounds, and where the report goes."""
+    """The rows, the bounds, and where the report goes.
+
+    Example::
+
+        python -m tfnlp.audit MODEL --test rows.csv --bound ece=0.05
+    """
 
     test: str | None = option(
         None, "file of rows with the right answers, of any format that training takes"

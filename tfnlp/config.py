@@ -13,7 +13,12 @@ _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datase
 
 @dataclass(frozen=True)
 class Data:
-    """Where the rows come from."""
+    """Where the rows come from.
+
+    Example:
+        >>> Data(train="rows.csv", columns={"text": "review"}).on_bad_row
+        'error'
+    """
 
     dataset: str | None = option(
         None,
@@ -56,7 +61,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Backbone:
-    """The pretrained model."""
+    """The pretrained model.
+
+    Example:
+        >>> Backbone(freeze_layers=3).name
+        'minilm-l6-en'
+    """
 
     name: str = option(
         "minilm-l6-en",
@@ -77,7 +87,12 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The steps of AdamW, their schedule, and what is done to the gradients."""
+    """The steps of AdamW, their schedule, and what is done to the gradients.
+
+    Example:
+        >>> Optimizer(learning_rate=3e-5).schedule
+        'linear'
+    """
 
     learning_rate: float = option(1e-4, "the highest learning rate", minimum=0.0)
     weight_decay: float = option(
@@ -105,7 +120,12 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Training:
-    """How long to train, and how."""
+    """How long to train, and how.
+
+    Example::
+
+        python -m tfnlp.train --train rows.csv --epochs 8 --batch-size 64 --deterministic
+    """
 
     epochs: int = option(4, "passes over the training rows, at most [epochs]", minimum=1)
     batch_size: int = option(32, "rows in a batch, over all devices [rows]", minimum=1)
@@ -131,7 +151,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Logging:
-    """What TensorBoard is shown besides the scalars, the graph and the pictures."""
+    """What TensorBoard is shown besides the scalars, the graph and the pictures.
+
+    Example:
+        >>> Logging(projector=0).histograms
+        False
+    """
 
     histograms: bool = option(False, "histograms of every weight at each epoch")
     projector: int = option(
@@ -141,7 +166,12 @@ class Logging:
 
 @dataclass(frozen=True)
 class Export:
-    """Where the results go."""
+    """Where the results go.
+
+    Example:
+        >>> Export(saved_models="models").tensorboard_logs
+        'tensorboard_logs'
+    """
 
     saved_models: str = option("saved_models", "folder of the SavedModels, <name>/<version> below")
     tensorboard_logs: str = option("tensorboard_logs", "folder of the runs, <name>/<run> below")

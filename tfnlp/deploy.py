@@ -86,6 +86,10 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: a mistake in the arguments, or a folder that cannot be written.
+
+    Example::
+
+        run(parser().parse(["trec-classification", "--output", "deploy"]))
     """
     release = Release.of(args.serving_version)
     if not 1 <= args.cpus <= 256:

@@ -39,7 +39,12 @@ EVALUATIONS = Path("evaluations")
 
 @dataclass(frozen=True)
 class Options:
-    """The rows to evaluate on, and where the report goes."""
+    """The rows to evaluate on, and where the report goes.
+
+    Example::
+
+        python -m tfnlp.evaluate trec-classification --test rows.csv --output report
+    """
 
     test: str | None = option(
         None,
@@ -75,6 +80,10 @@ class Exported:
         experiment: what made the model.
         task: its task.
         facts: what its facts.json holds.
+
+    Example::
+
+        exported.experiment.task  # "classification"
     """
 
     folder: Path
@@ -131,6 +140,10 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
         exported: the SavedModel.
         rows: N rows with the task's inputs and targets.
         batch_size: rows it is asked at a time [rows].
+
+    Example::
+
+        evaluate(exported, rows, batch_size=64).metrics["accuracy"]
     """
     model = load(exported.folder)
     columns = ([*map(as_request, rows.columns[name])] for name in model.inputs)

@@ -27,7 +27,12 @@ DEFAULT = "occlusion"
 
 @dataclass(frozen=True)
 class Options:
-    """What is explained, how, and where it goes."""
+    """What is explained, how, and where it goes.
+
+    Example::
+
+        python -m tfnlp.explain trec-classification --input rows.csv --output why.jsonl
+    """
 
     by: str = option(
         DEFAULT,
@@ -128,7 +133,12 @@ def _writer(output: TextIO, path: str | None) -> Callable[[Attribution], None]:
 
 
 def values(found: Attribution) -> dict[str, Any]:
-    """Return an attribution as a line of JSON holds it."""
+    """Return an attribution as a line of JSON holds it.
+
+    Example::
+
+        values(found)["pieces"][0]  # {"input": "text", "text": "Who", "weight": 0.41, ...}
+    """
     pieces = [
         {
             "input": piece.input,

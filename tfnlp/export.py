@@ -19,7 +19,12 @@ JOINED = {"triples": ("ner", "relation_extraction")}  # by layout the runs' task
 
 @dataclass(frozen=True)
 class Options:
-    """Where the SavedModel goes, and how runs are joined."""
+    """Where the SavedModel goes, and how runs are joined.
+
+    Example::
+
+        python -m tfnlp.export tensorboard_logs/NAME/RUN --name other
+    """
 
     name: str | None = option(
         None,

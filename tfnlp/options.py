@@ -228,6 +228,10 @@ def values_of(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
     Args:
         flags: what :meth:`Parser.parse` returned, as a mapping.
         name: the section's, as :func:`add_flags` was told it.
+
+    Example:
+        >>> values_of({"training.epochs": 3, "task.pair": True}, "training")
+        {'epochs': 3}
     """
     return {
         key[len(name) + 1 :]: value for key, value in flags.items() if key.startswith(name + ".")
@@ -252,7 +256,13 @@ def unknown_key(
 
 
 def plain(section: Any) -> dict[str, Any]:
-    """Return a section's values as YAML can hold them."""
+    """Return a section's values as YAML can hold them.
+
+    Example:
+        >>> Section = dataclasses.make_dataclass("Section", [("stop", tuple)])
+        >>> plain(Section(("a", "b")))
+        {'stop': ['a', 'b']}
+    """
     values = {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 

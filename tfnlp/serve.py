@@ -18,7 +18,12 @@ TOKEN = "TFNLP_TOKEN"
 
 @dataclass(frozen=True)
 class Options:
-    """How the server listens, and what it allows."""
+    """How the server listens, and what it allows.
+
+    Example::
+
+        python -m tfnlp.serve saved_models --rest-port 8080 --batch-size 16
+    """
 
     host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 for all", minimum=1)
     rest_port: int = option(
@@ -79,6 +84,10 @@ def run(models: Path, options: Options) -> None:
 
     Raises:
         UserError: a mistake in the arguments, or an address that is taken.
+
+    Example::
+
+        run(Path("saved_models"), Options(rest_port=0, quiet=True))
     """
     token = _token(options.token_file)
     _check(models, options, token)

@@ -66,6 +66,10 @@ class Context:
 
     Raises:
         UserError: a fact has a reserved name.
+
+    Example::
+
+        Context(Options(), tokenizer, 128, {"labels": ["no", "yes"]}, "encoder", 512)
     """
 
     options: Any
@@ -101,6 +105,10 @@ def to_json(context: Context, lengths: Sequence[int]) -> dict[str, Any]:
     Args:
         context: of a trained model.
         lengths: that its training batches were padded to [tokens].
+
+    Example::
+
+        to_json(context, [16, 32])["widths"]  # [16, 32]
     """
     return {
         **context.facts,
@@ -119,6 +127,11 @@ def load_context(folder: Path, options: Any, saved: Mapping[str, Any]) -> Contex
         options: the task's.
         saved: what `to_json` returned. Version 0.1.0 left out ``form``, ``positions`` and ``chat``
             for tasks that do not write, whose backbones are encoders.
+
+    Example::
+
+        saved = json.loads((folder / "facts.json").read_text("utf-8"))
+        context = load_context(folder, Options(), saved)
     """
     from pipelines.tokenizers import tokenizer
 
@@ -147,6 +160,11 @@ class Objective:
         metrics: Keras metrics shown while training.
         monitor: name of the validation metric that early stopping watches (``val_accuracy``).
         mode: whether a larger (``max``) or smaller (``min``) value is better.
+
+    Example::
+
+        loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+        Objective(loss, [], monitor="val_loss", mode="min")
     """
 
     loss: Any
@@ -175,6 +193,10 @@ class Writing:
         max_tokens: options -> the longest text that is written [tokens].
         figures: (context, network, N rows, N texts written) -> name -> what draws a picture that
             needs the network.
+
+    Example::
+
+        load("translation").writing.max_tokens(options)  # 64
     """
 
     vocabulary: Callable[[Rows, Any, Tokenizer | None], Tokenizer | None]
@@ -231,6 +253,10 @@ class Task:
             the row and the length that the batch is padded to; parts of a batch may then go
             through it in parallel.
         writing: what a task that writes text has besides; None of one that does not.
+
+    Example::
+
+        load("classification").summary  # "one label for a text or a pair of texts"
     """
 
     summary: str
@@ -285,5 +311,9 @@ def load(name: str) -> Task:
 
     Raises:
         UserError: there is no such task, or the module defines none.
+
+    Example:
+        >>> load("ner").reading
+        'parts'
     """
     return discover.entry("tfnlp.tasks", name, Task)

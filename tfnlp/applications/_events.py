@@ -21,6 +21,10 @@ def answers(conversation: Conversation, number: int, line: bytes) -> Iterator[di
         conversation: the application at work.
         number: of the line, the first is 1.
         line: an event in JSON if it begins with ``{``, else a text.
+
+    Example::
+
+        list(answers(conversation, 1, b"Marie Curie was born in Warsaw."))
     """
     if not line.strip():
         return
@@ -35,6 +39,10 @@ def event_of(line: bytes) -> dict[str, Any]:
 
     Raises:
         UserError: the line is neither JSON nor text.
+
+    Example:
+        >>> event_of(b"It rained.")
+        {'type': 'text', 'text': 'It rained.'}
     """
     try:
         text = line.decode("utf-8-sig").strip()

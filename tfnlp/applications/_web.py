@@ -26,6 +26,10 @@ def application(conversation: Conversation, routes: Sequence[BaseRoute]) -> Star
 
     The body of ``POST /events`` is lines as :func:`tfnlp.applications._events.answers` reads
     them; the answers come as JSONL, with status 200 even where one of them is an error.
+
+    Example::
+
+        app = application(conversation, APPLICATION.routes(conversation))
     """
 
     async def events(request: Request) -> Response:
@@ -68,6 +72,10 @@ def serve(app: Starlette, host: str, port: int) -> None:
 
     Raises:
         UserError: the address is taken, or is not one of this machine's.
+
+    Example::
+
+        serve(application(conversation, ()), "127.0.0.1", 8080)
     """
     sock = sockets.listen(host, port, "--host, --port")
     url = f"http://{sockets.address(host, sock.getsockname()[1])}"

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How the error is measured."""
+    """How the error is measured.
+
+    Example::
+
+        python -m tfnlp.audit MODEL --test rows.csv --calibration-bins 10
+    """
 
     bins: int = option(15, "equally wide bins of confidence [bins]", minimum=1)
     resamples: int = option(1000, "times rows are drawn again for the intervals", minimum=100)
@@ -37,6 +42,11 @@ def examine(
     ``ece`` is the expected calibration error, ``overconfidence`` the mean confidence less the
     accuracy. Where a row may have several labels each label is a decision of its own, and
     confidence is the score of having it.
+
+    Example::
+
+        findings, report = examine(subject, rows, Options(), {"ece": 0.05})
+        findings[0].value
     """
     import numpy as np
 

@@ -22,7 +22,12 @@ _JOINED = _JOINER + "\u200c\uff9e\uff9f"  # the last two are the voicing marks o
 
 @dataclass(frozen=True)
 class Options:
-    """Options of AEDA."""
+    """Options of AEDA.
+
+    Example::
+
+        python -m tfnlp.train --train rows.csv --augment aeda --aeda-ratio 0.2
+    """
 
     ratio: float = option(
         1 / 3,
@@ -44,6 +49,10 @@ def edit(text: str, spans: Sequence[Span], random: random.Random, options: Optio
     Returns:
         Insertions; none where the text has no two words, or a span holds all of it. The paper
         also inserts before the first word, which would change how a text begins.
+
+    Example:
+        >>> [(one.start, one.end) for one in edit("It rained", [], random.Random(0), Options())]
+        [(3, 3)]
 
     Source: Karimi et al. 2021, "AEDA: An easier data augmentation technique for text
         classification", section 3 (https://arxiv.org/abs/2108.13230). Texts that are written

@@ -25,6 +25,10 @@ class Encoder(keras_hub.layers.TransformerEncoder):
     Keras projects by einsums, multiplies tensors of rank 3, and writes GELU so that no kernel knows
     it. Here tokens are the rows of one matrix and each projection is a product of matrices with
     its bias (and GELU by ``Erf``), which TensorFlow joins to one call of oneDNN.
+
+    Example::
+
+        states = Encoder(intermediate_dim=1536, num_heads=12)(states, padding_mask=mask)
     """
 
     def call(
@@ -112,13 +116,24 @@ def _normalize(layer: Any, x: Any) -> Any:
 
 
 def adopt(network: keras.Model) -> None:
-    """Make KerasHub's layers in a model, at any depth, ours; their weights stay as they are."""
+    """Make KerasHub's layers in a model, at any depth, ours; their weights stay as they are.
+
+    Example::
+
+        adopt(keras.models.load_model("model.keras"))
+    """
     _turn(network, keras_hub.layers.TransformerEncoder, Encoder)
 
 
 @contextmanager
 def as_kerashub(network: keras.Model) -> Iterator[None]:
-    """Make our layers KerasHub's for a while, so that what is saved loads without tfnlp."""
+    """Make our layers KerasHub's for a while, so that what is saved loads without tfnlp.
+
+    Example::
+
+        with as_kerashub(network):
+            network.save("model.keras")
+    """
     ours = _turn(network, Encoder, keras_hub.layers.TransformerEncoder)
     try:
         yield

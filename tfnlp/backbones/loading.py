@@ -46,6 +46,10 @@ class Backbone:
         hidden_size: H.
         max_length: the most tokens T that have a position.
         chat: the strings of its chat template (`pipelines.encoding.chat`), if it has one.
+
+    Example::
+
+        load("minilm-l6-en").hidden_size  # 384
     """
 
     name: str
@@ -69,6 +73,11 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
 
     Raises:
         UserError: there is no such backbone, it cannot be fetched, or it is of another kind.
+
+    Example::
+
+        backbone = load("minilm-l6-en", layers=3)
+        backbone.model(features)["pooled"]  # (B, 384)
     """
     folder = find(name)
     config = _config(name, folder)
@@ -141,6 +150,10 @@ def scratch(name: str, tokenizer: Tokenizer, dropout: float | None) -> Backbone:
 
     Raises:
         UserError: the name is of another form.
+
+    Example::
+
+        scratch("scratch:4x256", tokenizer, dropout=None).kind  # "causal"
     """
     size = re.fullmatch(rf"{SCRATCH}(?::(\d+)x(\d+))?", name)
     layers, hidden = (int(n or 0) for n in size.groups()) if size else (0, 0)
@@ -211,6 +224,10 @@ def find(name: str) -> Path:
 
     Raises:
         UserError: there is no such backbone, or it cannot be fetched.
+
+    Example::
+
+        find("minilm-l6-en")  # the folder that it was fetched into
     """
     if name.replace("_", "-") in entry.names():
         return entry.prepared(name.replace("_", "-"))

@@ -46,6 +46,11 @@ def write(network: keras.Model, source: str, tokenizer: Tokenizer, folder: Path)
 
     Raises:
         UserError: the source is no longer there.
+
+    Example::
+
+        write(model.network, "minilm-l6-en", model.context.tokenizer, Path("backbone"))
+        loading.load("backbone")
     """
     origin = loading.find(source)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +74,10 @@ def write_hub(backbone: Any, source: str, tokenizer: Tokenizer, folder: Path) ->
         source: the name under which it was loaded.
         tokenizer: its vocabulary.
         folder: where to write; made, or written over.
+
+    Example::
+
+        write_hub(families.inside(network).backbone, "smollm2-135m", tokenizer, Path("backbone"))
     """
     backbone.save_to_preset(str(folder))
     tied = getattr(getattr(backbone, "token_embedding", None), "tie_weights", None)

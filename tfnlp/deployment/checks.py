@@ -25,6 +25,10 @@ class Findings:
         errors: the server would refuse the model, or its requests.
         warnings: it may, or some of them.
         passed: what was checked and is right.
+
+    Example:
+        >>> Findings(warnings=["trec: no warm-up requests"]).errors
+        []
     """
 
     errors: list[str] = field(default_factory=list)
@@ -39,6 +43,10 @@ def check(model: Served, release: Release, batching: bool) -> Findings:
         model: as it lies in its folder.
         release: the server's version.
         batching: the server will put requests together.
+
+    Example::
+
+        check(read("trec"), Release.of("2.19"), batching=True).errors  # []
     """
     findings = Findings()
     findings.passed.append(f"version {model.version} is a folder named by a whole number")

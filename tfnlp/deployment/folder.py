@@ -28,6 +28,11 @@ def place(files: Mapping[str, str], out: Path, force: bool) -> Path | None:
 
     Raises:
         UserError: it is in the way, or the folder cannot be written.
+
+    Example:
+        >>> place({"config/models.config": "model_config_list {}"}, Path("deploy"), force=False)
+        >>> Path("deploy", "config", "models.config").read_text()
+        'model_config_list {}'
     """
     out = plain(out)
     kept = in_the_way(out, force)
@@ -55,6 +60,10 @@ def in_the_way(out: Path, force: bool) -> Path | None:
 
     Raises:
         UserError: it may not be replaced.
+
+    Example:
+        >>> in_the_way(Path("nothing-there"), force=False) is None
+        True
     """
     out = plain(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
@@ -115,6 +124,10 @@ def into_model(path: Path, text: str, force: bool) -> None:
 
     Raises:
         UserError: another one is there, or it cannot be written.
+
+    Example::
+
+        into_model(Path("saved_models/trec/1/batching_params.pbtxt"), parameters, force=False)
     """
     try:
         if path.exists() and path.read_text("utf-8", "replace") != text and not force:

@@ -29,6 +29,10 @@ class Tensor:
     Attributes:
         dtype: TensorFlow's number of it.
         shape: its dimensions, -1 where one varies; None if even their number is not known.
+
+    Example:
+        >>> Tensor(STRING, (-1,)).by_rows
+        True
     """
 
     dtype: int
@@ -48,6 +52,10 @@ class Signature:
         method: TF Serving's, such as ``tensorflow/serving/predict``.
         inputs: by name.
         outputs: by name.
+
+    Example::
+
+        Signature("tensorflow/serving/predict", {"text": Tensor(STRING, (-1,))}, outputs)
     """
 
     method: str
@@ -72,6 +80,10 @@ class Served:
         graph_size: size of saved_model.pb [bytes].
         warmup: its warm-up requests.
         texts: by input a text to ask it with.
+
+    Example::
+
+        read("trec").example()  # {"text": "Who wrote Hamlet?"}
     """
 
     name: str
@@ -108,6 +120,10 @@ def read(model: str) -> Served:
 
     Raises:
         UserError: there is none; TF Serving would not find it there; or it cannot be read.
+
+    Example::
+
+        read("saved_models/trec").version  # 1
     """
     path = plain(saved_model.find_model(model))
     if not (path.name.isascii() and path.name.isdecimal()):
@@ -154,7 +170,12 @@ def read(model: str) -> Served:
 
 
 def body(instance: Mapping[str, Any], signature: str = "serving_default") -> str:
-    """Return the JSON of a REST request."""
+    """Return the JSON of a REST request.
+
+    Example:
+        >>> body({"text": "Who wrote Hamlet?"})
+        '{"instances": [{"text": "Who wrote Hamlet?"}]}'
+    """
     named = {} if signature == "serving_default" else {"signature_name": signature}
     return json.dumps({**named, "instances": [instance]}, ensure_ascii=False)
 

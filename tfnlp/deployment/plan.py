@@ -30,6 +30,11 @@ class Plan:
         cpus: cores of a container.
         most: by model the rows in a batch, at most; empty without batching.
         in_models: every version's folder holds its own batching parameters.
+
+    Example::
+
+        plan = Plan("trec", Release.of("2.19"), [read("trec")], 2, {"trec": 32}, in_models=False)
+        plan.request, plan.limit  # MiB
     """
 
     app: str
@@ -78,7 +83,12 @@ def _rounded(size: float) -> int:
 
 
 def batch_sizes(most: int) -> list[int]:
-    """Return the allowed sizes of batches: powers of two below ``most``, and ``most``."""
+    """Return the allowed sizes of batches: powers of two below ``most``, and ``most``.
+
+    Example:
+        >>> batch_sizes(12)
+        [1, 2, 4, 8, 12]
+    """
     return [*(2**i for i in range(most.bit_length()) if 2**i < most), most]
 
 
@@ -91,6 +101,10 @@ def most_rows(given: Sequence[str], models: Sequence[Served]) -> dict[str, int]:
 
     Raises:
         UserError: it is no number from 1 to 4096, or there is no such model.
+
+    Example::
+
+        most_rows(["16", "en-es=4"], models)  # {"trec": 16, "en-es": 4}
     """
     found = dict.fromkeys((model.name for model in models), MOST)
     for text in sorted(given, key=lambda text: "=" in text):
@@ -112,6 +126,10 @@ def app_name(given: str | None, models: Sequence[Served]) -> str:
 
     Raises:
         UserError: Kubernetes would not take it.
+
+    Example::
+
+        app_name(None, [read("TREC_questions")])  # "trec-questions"
     """
     if given is None:
         plain = re.sub(r"[^a-z0-9]+", "-", models[0].name.lower()).strip("-")

@@ -23,6 +23,10 @@ def write(plan: Plan, out: Path, checks: str, separate: bool) -> str:
         out: its folder.
         checks: what was checked, as of `checked`.
         separate: batching parameters for single models are in ``batching/``.
+
+    Example::
+
+        write(plan, Path("deploy"), checked(found, "2.19"), separate=False)
     """
     first = plan.models[0]
     row = "| `batching/` | parameters for single models, not in use: see below |\n"
@@ -57,6 +61,10 @@ def checked(found: dict[str, Findings], minor: str) -> str:
     Args:
         found: by model what was found.
         minor: the version of TF Serving.
+
+    Example::
+
+        checked({"trec": Findings(passed=["version 1 is a folder ..."])}, "2.19")
     """
     parts = []
     for name, findings in found.items():
@@ -67,7 +75,12 @@ def checked(found: dict[str, Findings], minor: str) -> str:
 
 
 def build(plan: Plan, out: Path) -> str:
-    """Return the command that builds an image with the models."""
+    """Return the command that builds an image with the models.
+
+    Example::
+
+        build(plan, Path("deploy"))  # docker build --build-context model0=../saved_models/trec ...
+    """
     contexts = [
         f"--build-context {sh(f'model{i}={relative(model.folder, out)}')}"
         for i, model in enumerate(plan.models)

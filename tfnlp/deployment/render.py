@@ -22,6 +22,10 @@ def files(plan: Plan, out: Path, checks: str) -> dict[str, str]:
         plan: what is deployed.
         out: the folder, from which the paths of the models are told.
         checks: what was checked, Markdown.
+
+    Example::
+
+        files(plan, Path("deploy"), checks)["compose.yaml"]
     """
     config = _config(plan)
     written = {f"config/{name}": text for name, text in config.items()}
@@ -63,7 +67,12 @@ def files(plan: Plan, out: Path, checks: str) -> dict[str, str]:
 
 
 def flags(plan: Plan) -> list[tuple[str, str]]:
-    """Return the server's flags, each with what it is for."""
+    """Return the server's flags, each with what it is for.
+
+    Example::
+
+        dict(flags(plan))["--enable_batching=true"]
+    """
     found = [
         ("--model_config_file=/config/models.config", "Which models, from where."),
         ("--model_config_file_poll_wait_seconds=30", "Between looks into that file [s]."),
@@ -98,7 +107,12 @@ def flags(plan: Plan) -> list[tuple[str, str]]:
 
 
 def batching_params(plan: Plan, model: Served) -> str:
-    """Return ``batching_params.pbtxt`` for a version's folder."""
+    """Return ``batching_params.pbtxt`` for a version's folder.
+
+    Example::
+
+        batching_params(plan, plan.models[0])
+    """
     return f"# BatchingParameters of this version.\n{_parameters(plan, model)}"
 
 

@@ -43,6 +43,10 @@ class Release:
         basis: what a comparison of ops with the list says of this version, in a sentence.
         certain: an op that is not listed is missing there.
         doubt: why the comparison may be wrong, in a sentence; "" if it should not be.
+
+    Example:
+        >>> Release.of("2.19").tag
+        '2.19.1'
     """
 
     minor: str

@@ -34,6 +34,10 @@ class Request:
         model: the name of the model it is for.
         signature: which it asks.
         inputs: of a predict request, by name the dtype's number and the shape.
+
+    Example::
+
+        Request("predict", "trec", "serving_default", {"text": (7, (1,))})
     """
 
     kind: str
@@ -51,6 +55,10 @@ class Requests:
         requests: those that could be read, up to one more than TF Serving takes.
         fault: why the next one could not be; "" if all could.
         texts: by input the text of the first predict request of serving_default.
+
+    Example:
+        >>> Requests().there
+        False
     """
 
     there: bool = False
@@ -60,7 +68,12 @@ class Requests:
 
 
 def read(version: Path) -> Requests:
-    """Read the warm-up requests in a version's folder; what is wrong with them is noted."""
+    """Read the warm-up requests in a version's folder; what is wrong with them is noted.
+
+    Example::
+
+        read(Path("saved_models/trec/1")).texts  # {"text": "Who wrote Hamlet?"}
+    """
     path = version / FILE
     if not path.is_file():
         return Requests()

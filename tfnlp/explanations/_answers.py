@@ -21,6 +21,11 @@ class Claim:
         label: what it says: a label, the name of a number, or an entity's type and text.
         score: how sure the model is; a number itself.
         score_of: (the answer to the text without a part, that part) -> the score there.
+
+    Example::
+
+        claim, = claims(answer, {"text": "Who wrote Hamlet?"})
+        claim.score - claim.score_of(other, ("text", 0, 4))
     """
 
     label: str
@@ -37,6 +42,10 @@ def claims(answer: Answer, texts: Mapping[str, str]) -> list[Claim]:
 
     Raises:
         UnsuitableError: the answer is of another kind.
+
+    Example:
+        >>> [claim.label for claim in claims({"label": "b", "scores": {"a": 0.1, "b": 0.9}}, {})]
+        ['b']
     """
     if isinstance(answer.get("scores"), Mapping):
         return _labels(answer)

@@ -27,6 +27,10 @@ def words(text: str) -> list[Place]:
 
     Each punctuation mark, each character of a script without spaces, and each run of other symbols
     (an emoji with its joiners) is a word of its own. Combining marks stay with their letters.
+
+    Example:
+        >>> words("It's 3.5!")
+        [(0, 4), (5, 8), (8, 9)]
     """
     found: list[Place] = []
     before = "space"
@@ -72,12 +76,22 @@ def _inside(text: str, place: int) -> bool:
 
 
 def sentences(text: str) -> list[Place]:
-    """Return the sentences of a text; a line's end ends one, a point within a word does not."""
+    """Return the sentences of a text; a line's end ends one, a point within a word does not.
+
+    Example:
+        >>> sentences("Hi. Bye.")
+        [(0, 3), (4, 8)]
+    """
     return [match.span() for match in _SENTENCE.finditer(text)]
 
 
 def unmarked(text: str, places: list[Place]) -> list[Place]:
-    """Return the places without those that touch a marker such as ``<e1>``."""
+    """Return the places without those that touch a marker such as ``<e1>``.
+
+    Example:
+        >>> unmarked("<e1>Rome</e1>", [(0, 4), (4, 8)])
+        [(4, 8)]
+    """
     marks = [match.span() for match in _MARKER.finditer(text)]
     return [(s, e) for s, e in places if all(e <= start or s >= end for start, end in marks)]
 
@@ -87,6 +101,10 @@ def without(text: str, start: int, end: int) -> tuple[str, Place]:
 
     Returns:
         What is left, and the characters that are gone.
+
+    Example:
+        >>> without("not bad", 0, 3)
+        ('bad', (0, 4))
     """
     after = end < len(text) and text[end] == " "
     before = start > 0 and text[start - 1] == " "

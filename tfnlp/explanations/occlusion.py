@@ -23,7 +23,12 @@ _AT_ONCE = 1024  # texts that are asked about together, to be sorted by their le
 
 @dataclass(frozen=True)
 class Options:
-    """What is left out."""
+    """What is left out.
+
+    Example::
+
+        python -m tfnlp.explain MODEL "It rained. We stayed." --occlusion-unit sentence
+    """
 
     unit: Literal["word", "sentence"] = option(
         "word",
@@ -60,6 +65,11 @@ def explain(subject: Subject, records: Iterable[Record], options: Options) -> It
 
     Of an entity the score after is that of the entity of the same type in what is left of its
     place, 0 if there is none.
+
+    Example::
+
+        for found in explain(subject, records, Options()):
+            print(found.label, [(piece.start, piece.weight) for piece in found.pieces])
     """
     waiting: list[_Question] = []
     for number, record in enumerate(records):

@@ -31,7 +31,12 @@ _AT_ONCE = 2  # batches: while one waits for its slowest thread, the other has w
 
 @dataclass(frozen=True)
 class Options:
-    """Which rows are answered, how the model is asked, and where the answers go."""
+    """Which rows are answered, how the model is asked, and where the answers go.
+
+    Example::
+
+        python -m tfnlp.predict MODEL --input rows.csv --column text=question --set top_p=0.9
+    """
 
     input: str | None = option(
         None,
@@ -109,7 +114,14 @@ class Options:
 
 @dataclass
 class Tally:
-    """How many rows were answered and left out, for the last line; constant in size."""
+    """How many rows were answered and left out, for the last line; constant in size.
+
+    Example:
+        >>> tally = Tally()
+        >>> tally.leave_out(BadRow(7, "text is empty"))
+        >>> tally.bad, str(tally.first_bad)
+        (1, 'row 7: text is empty')
+    """
 
     answered: int = 0
     bad: int = 0
@@ -129,6 +141,10 @@ class Target:
         name: its folder or address, for messages.
         settings: the settings that its signatures take besides texts.
         load: loads it, or reaches its server.
+
+    Example::
+
+        Target.of("trec-classification", "auto").load()
     """
 
     name: str
@@ -155,6 +171,10 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
 
     Raises:
         UserError: the options contradict one another, or a file, a row or the model cannot be used.
+
+    Example::
+
+        run("trec-classification", ["Who wrote Hamlet?"], Options(format="jsonl"))
     """
     if texts and options.input:
         raise UserError("texts and --input were both given (give one of them)")

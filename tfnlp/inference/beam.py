@@ -59,6 +59,10 @@ class Source:
         columns: what the model reads.
         names: by the model's name of a column, the files' own, as in `pipelines.rows.read`.
         flag: what names a column, as in `pipelines.rows.stream`.
+
+    Example::
+
+        Source("csv", (TEXT,), {"text": "question"}, COLUMN_FLAG).check("gs://bucket/rows.csv")
     """
 
     form: Format
@@ -94,7 +98,12 @@ def _bad(
 
 
 class Read(beam.DoFn):
-    """From a path to its rows, each as (path, Record), and its bad rows as lines of JSON."""
+    """From a path to its rows, each as (path, Record), and its bad rows as lines of JSON.
+
+    Example::
+
+        rows, bad = paths | beam.ParDo(Read(source)).with_outputs(BAD, main="rows")
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -148,6 +157,10 @@ class Question:
         signature: which of its signatures is asked.
         settings: settings besides the rows.
         batch_size: rows it is asked at a time.
+
+    Example::
+
+        Question("gs://bucket/model", "serving_default", {}, 32)
     """
 
     model: str
@@ -164,6 +177,10 @@ class Handler(TFModelHandlerTensor):
 
     Beam collects as many rows as `answered` sorts by length, which asks the model for
     ``batch_size`` of them at a time; batches of a bundle's last rows are smaller.
+
+    Example::
+
+        answers = records | RunInference(KeyedModelHandler(Handler(question)))
     """
 
     def __init__(self, question: Question) -> None:
@@ -194,6 +211,10 @@ def patient(model: ServedModel) -> ServedModel:
     """Return a model that answers rows one by one where it fails at several together.
 
     The answer to a row at which it fails even so is the reason, under a name no output has.
+
+    Example::
+
+        patient(saved_model.load(folder)).answer({"text": ["fine", "one that fails"]})
     """
 
     def answer(texts: Mapping[str, Sequence[Any]]) -> Answers:
@@ -210,7 +231,12 @@ def patient(model: ServedModel) -> ServedModel:
 
 
 class Written(beam.DoFn):
-    """From (path, PredictionResult) to a line of JSON, or to one for the file of bad rows."""
+    """From (path, PredictionResult) to a line of JSON, or to one for the file of bad rows.
+
+    Example::
+
+        lines = answers | beam.ParDo(Written()).with_outputs(BAD, main="lines")
+    """
 
     def __init__(self) -> None:
         self.answered = Metrics.counter(__name__, "answered")
@@ -242,7 +268,13 @@ def build(
     question: Question,
     output: Output,
 ) -> None:
-    """Add to a pipeline what answers files."""
+    """Add to a pipeline what answers files.
+
+    Example::
+
+        with beam.Pipeline() as pipeline:
+            build(pipeline, files, source, question, output)
+    """
     read = (
         pipeline
         | "Files" >> beam.Create(files)
@@ -283,6 +315,10 @@ def run(
 
     Raises:
         UserError: the runner is unknown, the job fails, or no row could be answered.
+
+    Example::
+
+        run(["a.jsonl"], source, question, output, "DirectRunner", ["--direct_num_workers=2"])
     """
     before = output.files()
     # It warns of each file that it replaces.

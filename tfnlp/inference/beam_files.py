@@ -24,7 +24,12 @@ _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".deflate")
 
 
 def remote(address: str) -> bool:
-    """Return whether an address is outside the file system, such as gs://bucket/model."""
+    """Return whether an address is outside the file system, such as gs://bucket/model.
+
+    Example::
+
+        remote("gs://bucket/model"), remote("saved_models/trec")  # True, False
+    """
     return "://" in address
 
 
@@ -37,6 +42,11 @@ def reachable(address: str) -> Iterator[Path]:
 
     Raises:
         UserError: there is no SavedModel.
+
+    Example::
+
+        with reachable("gs://bucket/model") as folder:
+            saved = saved_model.opened(folder)
     """
     if not remote(address) or address.startswith(SERVERS):
         yield find_model(address)
@@ -51,6 +61,10 @@ def fetch(address: str, folder: Path) -> None:
 
     Raises:
         UserError: there are none, or they cannot be read.
+
+    Example::
+
+        fetch("gs://bucket/model", Path("model"))
     """
     root = address.rstrip("/")
     for path in _matching(f"{root}/**"):
@@ -81,6 +95,10 @@ class Output:
         suffix: .jsonl, or .jsonl.gz and the like.
         shards: how many files; 0 leaves it to the runner.
         bad: where bad rows go, or None if they are not kept.
+
+    Example::
+
+        Output.of("answers", None, 8, True).prefix  # answers-00000-of-00008.jsonl and so on
     """
 
     prefix: str
@@ -158,6 +176,10 @@ def files_of(pattern: str, output: Output) -> list[str]:
 
     Raises:
         UserError: there are none, or the answers would replace them.
+
+    Example::
+
+        files_of("gs://bucket/texts-*.jsonl", output)
     """
     files = sorted(_matching(pattern))
     if not files:
@@ -172,7 +194,12 @@ def files_of(pattern: str, output: Output) -> list[str]:
 
 
 def form_of(path: str, told: Format | None) -> Format:
-    """Return a file's format: as told, or by its suffix, before that of a compression."""
+    """Return a file's format: as told, or by its suffix, before that of a compression.
+
+    Example::
+
+        form_of("rows.csv.bz2", None)  # "csv"
+    """
     packed = next((s for s in _COMPRESSED if path.endswith(s)), "")
     return told or format_of(Path(path.removesuffix(packed)))
 
@@ -205,6 +232,11 @@ def opened(path: str) -> BinaryIO:
 
     Raises:
         UserError: it cannot be read.
+
+    Example::
+
+        with opened("gs://bucket/rows.csv.bz2") as file:
+            file.readline()
     """
     packed = not path.endswith(".gz") and path.endswith(_COMPRESSED)
     how = CompressionTypes.AUTO if packed else CompressionTypes.UNCOMPRESSED

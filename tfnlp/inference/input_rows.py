@@ -18,12 +18,22 @@ COLUMN_FLAG = "--column {name}=HEADER"
 
 
 def source(path: str | None) -> str:
-    """Return what an input is called in messages; None and - are standard input."""
+    """Return what an input is called in messages; None and - are standard input.
+
+    Example:
+        >>> source("-"), source("rows.csv")
+        ('<stdin>', 'rows.csv')
+    """
     return STDIN if path in (None, "-") else str(path)
 
 
 def format_told(path: str | None, told: Format | None = None) -> Format:
-    """Return the format of an input: as told, or by the file's suffix."""
+    """Return the format of an input: as told, or by the file's suffix.
+
+    Example:
+        >>> format_told("rows.csv.gz"), format_told("-")
+        ('csv', 'text')
+    """
     told = told or ("text" if source(path) == STDIN else None)
     return told or format_of(Path(str(path)))
 
@@ -34,6 +44,11 @@ def open_input(path: str | None) -> Iterator[BinaryIO]:
 
     Raises:
         UserError: the file cannot be read, or nobody writes to standard input.
+
+    Example::
+
+        with open_input("rows.csv") as file:
+            records = from_file(file, columns, path="rows.csv", ...)
     """
     if path is None and sys.stdin.isatty():
         raise UserError("nothing to answer (give texts or --input FILE, or pipe texts in)")
@@ -53,6 +68,11 @@ def from_arguments(texts: Sequence[str], columns: Sequence[Column]) -> Iterator[
 
     Raises:
         UserError: the texts do not fill the last row, or are not what the model reads.
+
+    Example:
+        >>> rows = from_arguments(["Hi", "Bye"], [Column("text", "text", "the text")])
+        >>> [row.values for row in rows]
+        [{'text': 'Hi'}, {'text': 'Bye'}]
     """
     names = [column.name for column in columns]
     if len(texts) % len(names):
@@ -94,6 +114,11 @@ def from_file(
         headers: by the model's input, the file's column, where it has another name.
         on_bad_row: as in `pipelines.rows.read`.
         report: is called with each bad row that is left out.
+
+    Example::
+
+        from_file(file, model.columns, path="rows.csv", form="csv", headers={"text": "question"},
+                  on_bad_row="skip", report=tally.leave_out)
     """
     return stream(
         file,
@@ -112,6 +137,10 @@ def headers_of(headers: Mapping[str, str], form: Format, inputs: Sequence[str]) 
 
     Raises:
         UserError: a name is none of the inputs, or lines of text cannot hold them all.
+
+    Example:
+        >>> headers_of({"text": "question"}, "csv", ["text"])
+        {'text': 'question'}
     """
     unknown = [name for name in headers if name not in inputs]
     if unknown:

@@ -29,6 +29,11 @@ def opened(path: str | None) -> Iterator[TextIO]:
 
     Args:
         path: the file; None or - is standard output.
+
+    Example::
+
+        with opened("answers.jsonl") as output:
+            write = writer("jsonl", output, ["text"])
     """
     if path in (None, "-"):
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
@@ -43,6 +48,10 @@ def form_of(path: str | None, told: str | None) -> str:
 
     Raises:
         UserError: the suffix is that of a gzipped file.
+
+    Example:
+        >>> form_of("answers.csv", None), form_of("answers.csv", "tsv")
+        ('csv', 'tsv')
     """
     if path in (None, "-"):
         return told or ("table" if sys.stdout.isatty() else "jsonl")
@@ -53,7 +62,14 @@ def form_of(path: str | None, told: str | None) -> str:
 
 
 def writer(form: str, output: TextIO, inputs: Sequence[str]) -> Callable[[Chunk], None]:
-    """Return the function that writes rows and their answers."""
+    """Return the function that writes rows and their answers.
+
+    Example::
+
+        write = writer("csv", output, model.inputs)
+        for chunk in answered(records, model):
+            write(chunk)
+    """
     if form == "table":
         show = _table_writer(output, inputs)
         return lambda chunk: show([{**record.values, **answer} for record, answer in chunk])
@@ -129,6 +145,10 @@ def printable(text: str, keep: str = "") -> str:
     """Put spaces in the place of what is invisible, but for the characters of ``keep``.
 
     A text may hold escape sequences, which a terminal would obey.
+
+    Example:
+        >>> printable(f"a{chr(27)}[31mb")
+        'a [31mb'
     """
     return "".join(c if c.isprintable() or c in keep else " " for c in text)
 
@@ -143,6 +163,11 @@ def progress(file: BinaryIO | None, output: str | None) -> Iterator[Callable[[in
 
     Yields:
         A function to be called with the number of rows so far.
+
+    Example::
+
+        with progress(file, "answers.csv") as advance:
+            advance(1024)  # rows so far
     """
     to_file = output not in (None, "-") or not sys.stdout.isatty()
     shown = file is not None and to_file and sys.stderr.isatty()

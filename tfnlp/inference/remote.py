@@ -35,7 +35,12 @@ Asked = Mapping[str, "tf.Tensor"]
 
 
 def is_address(model: str) -> bool:
-    """Return whether a model is on a server."""
+    """Return whether a model is on a server.
+
+    Example:
+        >>> is_address("grpc://localhost:8500/trec"), is_address("saved_models/trec")
+        (True, False)
+    """
     return "://" in model
 
 
@@ -49,6 +54,11 @@ def opened(address: str) -> Saved:
 
     Raises:
         UserError: it is no such address, the server cannot be reached, or has no such model.
+
+    Example::
+
+        saved = opened("http://localhost:8501/v1/models/trec")
+        saved.model("serving_default").answer({"text": ["Who wrote Hamlet?"]})
     """
     parts = _GRPC.fullmatch(address)
     if not parts and not _REST.fullmatch(address):

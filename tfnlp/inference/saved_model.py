@@ -238,6 +238,10 @@ def load(
     Raises:
         UserError: it cannot be loaded; it has no such signature, or one that reads something else;
             or that has no such setting, or one of another kind.
+
+    Example::
+
+        load(Path("saved_models/trec/1")).answer({"text": ["Who wrote Hamlet?"]})[0]["label"]
     """
     return opened(folder).model(signature, settings)
 
@@ -263,6 +267,10 @@ def fold(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Returns:
         Arrays of B rows, strings as str.
+
+    Example::
+
+        fold({"label": np.array([b"LOC"], object)})  # {"label": array(["LOC"])}
     """
     import numpy as np
 
@@ -338,6 +346,10 @@ def answered(
         model: what answers.
         batch_size: rows it is asked at a time.
         at_once: times it is asked at once; a server answers several.
+
+    Example::
+
+        for record, answer in itertools.chain.from_iterable(answered(records, model)): ...
     """
     records = iter(records)
     while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):

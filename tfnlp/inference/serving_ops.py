@@ -21,6 +21,10 @@ class Node:
     Attributes:
         op: its op.
         name: its own.
+
+    Example::
+
+        Node("MatMul", "dense/MatMul")
     """
 
     op: str
@@ -28,19 +32,35 @@ class Node:
 
 
 def known(version: str) -> set[str]:
-    """Return the ops of a version of TF Serving, from ``serving_ops_<version>.txt``."""
+    """Return the ops of a version of TF Serving, from ``serving_ops_<version>.txt``.
+
+    Example:
+        >>> "MatMul" in known("2.12")
+        True
+    """
     listed = resources.files("tfnlp.inference").joinpath(f"serving_ops_{version}.txt")
     return {row for row in listed.read_text("utf-8").split("\n") if not row.startswith("#")}
 
 
 def nodes(graph: meta_graph_pb2.MetaGraphDef) -> list[Node]:
-    """Return the nodes of a graph and of its functions, without calls of these functions."""
+    """Return the nodes of a graph and of its functions, without calls of these functions.
+
+    Example::
+
+        {node.op for node in nodes(read(folder).meta_graphs[0])}
+    """
     functions = {function.signature.name for function in graph.graph_def.library.function}
     return [Node(each.op, each.name) for each in every_node(graph) if each.op not in functions]
 
 
 def every_node(graph: meta_graph_pb2.MetaGraphDef) -> list[node_def_pb2.NodeDef]:
-    """Return the nodes of a graph and of its functions, to be read or changed."""
+    """Return the nodes of a graph and of its functions, to be read or changed.
+
+    Example::
+
+        for node in every_node(graph):
+            node.device = ""
+    """
     library = graph.graph_def.library.function
     return [*graph.graph_def.node, *(node for function in library for node in function.node_def)]
 
@@ -49,6 +69,10 @@ def missing(graph: meta_graph_pb2.MetaGraphDef, version: str) -> list[Node]:
     """Return the nodes whose ops are not among a version's, an op once.
 
     XLA's ops are known to the stock server, but ask for a compiler that it has not.
+
+    Example::
+
+        [node.op for node in missing(read(folder).meta_graphs[0], "2.12")]  # ["XlaCallModule"]
     """
     there = known(version)
     found: dict[str, Node] = {}
@@ -59,7 +83,12 @@ def missing(graph: meta_graph_pb2.MetaGraphDef, version: str) -> list[Node]:
 
 
 def compiled(graph: meta_graph_pb2.MetaGraphDef) -> list[str]:
-    """Return the names of what asks for XLA's compiler: nodes and functions."""
+    """Return the names of what asks for XLA's compiler: nodes and functions.
+
+    Example::
+
+        compiled(read(folder).meta_graphs[0])  # [] unless something has jit_compile
+    """
     named = [(node.name, node) for node in every_node(graph)]
     named += [(each.signature.name, each) for each in graph.graph_def.library.function]
     return [name for name, each in named if each.attr["_XlaMustCompile"].b]
@@ -74,6 +103,10 @@ def check(folder: Path, version: str) -> None:
 
     Raises:
         UserError: the graph has what this server does not run.
+
+    Example::
+
+        check(Path("saved_models/trec/1"), "2.12")
     """
     graph = read(folder).meta_graphs[0]
     for node in missing(graph, version):
@@ -89,7 +122,12 @@ def check(folder: Path, version: str) -> None:
 
 
 def read(folder: Path) -> saved_model_pb2.SavedModel:
-    """Read ``saved_model.pb``."""
+    """Read ``saved_model.pb``.
+
+    Example::
+
+        read(Path("saved_models/trec/1")).meta_graphs[0].signature_def["serving_default"]
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     saved = saved_model_pb2.SavedModel()

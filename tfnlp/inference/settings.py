@@ -22,6 +22,11 @@ class Settings:
     Attributes:
         ways: by signature the settings' names and their values where a request has none.
         decoding: how the model writes by itself: greedy, sample, beam or contrastive.
+
+    Example:
+        >>> settings = Settings({"sample": {"top_p": 0.9}, "beam": {"beams": 4}}, "beam")
+        >>> settings.choose({"top_p": "0.8"})
+        ('sample', {'top_p': '0.8'})
     """
 
     ways: Mapping[str, Mapping[str, Any]]
@@ -82,6 +87,10 @@ def values(
 
     Raises:
         UserError: a name is unknown, or a value of another kind.
+
+    Example:
+        >>> values({"beams": "8"}, {"beams": 4}, {"beams": int}, "the signature beam")
+        {'beams': 8}
     """
     for name in given:
         if name not in there:

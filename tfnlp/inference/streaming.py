@@ -18,12 +18,22 @@ _HALF = "\ufffd"  # stands for a character of which not all bytes are there yet
 
 
 def possible(saved: Saved) -> bool:
-    """Return whether a model can write in steps."""
+    """Return whether a model can write in steps.
+
+    Example::
+
+        possible(saved_model.opened(folder))  # True of a model exported from a task that writes
+    """
     return saved.signatures >= SIGNATURES
 
 
 class Stream:
-    """Writes answers a token at a time."""
+    """Writes answers a token at a time.
+
+    Example::
+
+        Stream(saved, {"temperature": "0.8"}).show({"text": "Once upon a time"}, sys.stdout)
+    """
 
     def __init__(self, saved: Saved, given: Mapping[str, str]) -> None:
         """Prepare requests.
@@ -98,6 +108,10 @@ def sure(before: str, now: str, stop: Sequence[str] = ()) -> str:
         before: the text a token earlier; what differs may change again.
         now: the text.
         stop: strings that end it, of which the beginning must not be shown.
+
+    Example:
+        >>> sure("Hello w", "Hello wor"), sure("Ok. E", "Ok. EN", ("END",))
+        ('Hello w', 'Ok. ')
     """
     same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False))
     text = "".join(character for character, _ in same).rstrip(_HALF)

@@ -12,7 +12,12 @@ _TRAINED = ("bias", "beta")  # beta is LayerNorm's bias
 
 @dataclass(frozen=True)
 class Options:
-    """BitFit has no options of its own."""
+    """BitFit has no options of its own.
+
+    Example::
+
+        python -m tfnlp.train --train rows.csv --peft bitfit
+    """
 
 
 def adapt(backbone: Adaptable, options: Options) -> None:
@@ -20,6 +25,11 @@ def adapt(backbone: Adaptable, options: Options) -> None:
 
     Raises:
         UserError: it has none, as models such as Llama.
+
+    Example::
+
+        backbone = loading.load("minilm-l6-en")
+        adapt(backbone, Options())
 
     Source: Ben Zaken et al. 2022, "BitFit: Simple parameter-efficient fine-tuning for
         transformer-based masked language-models", section 3 (https://arxiv.org/abs/2106.10199).

@@ -20,7 +20,12 @@ _STATES = get_model_status_pb2.ModelVersionStatus.State
 
 
 def status(versions: Iterable[Version]) -> get_model_status_pb2.GetModelStatusResponse:
-    """Return the states of versions."""
+    """Return the states of versions.
+
+    Example::
+
+        status(repository.states("trec")).model_version_status[0].state
+    """
     response = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
         told = response.model_version_status.add()
@@ -37,12 +42,22 @@ def status(versions: Iterable[Version]) -> get_model_status_pb2.GetModelStatusRe
 
 
 def status_json(versions: Iterable[Version]) -> Any:
-    """Return the same as REST has it."""
+    """Return the same as REST has it.
+
+    Example::
+
+        status_json(repository.states("trec"))["model_version_status"][0]["state"]  # "AVAILABLE"
+    """
     return _json(status(versions))
 
 
 def signatures(version: Version) -> get_model_metadata_pb2.SignatureDefMap:
-    """Return the signatures of a version."""
+    """Return the signatures of a version.
+
+    Example::
+
+        signatures(version).signature_def["serving_default"].inputs["text"]
+    """
     found = get_model_metadata_pb2.SignatureDefMap()
     assert version.servable is not None
     for key, definition in version.servable.definitions.items():
@@ -51,7 +66,12 @@ def signatures(version: Version) -> get_model_metadata_pb2.SignatureDefMap:
 
 
 def metadata_json(version: Version) -> Any:
-    """Return a model's signatures as REST has them."""
+    """Return a model's signatures as REST has them.
+
+    Example::
+
+        metadata_json(version)["model_spec"]  # {"name": "trec", "version": "1", ...}
+    """
     spec = {"name": version.model, "signature_name": "", "version": str(version.number)}
     return {"model_spec": spec, "metadata": {"signature_def": _json(signatures(version))}}
 
@@ -69,6 +89,10 @@ def card(version: Version) -> dict[str, Any]:
         ``version``, int; ``signatures``: by key the names of ``inputs`` with their dtypes and the
         names of ``outputs``; ``kinds`` of the inputs; ``settings`` by signature; ``card``,
         Markdown.
+
+    Example::
+
+        card(version)["signatures"]["serving_default"]["inputs"]  # {"text": "string"}
     """
     assert version.servable is not None
     signatures = {

@@ -29,6 +29,10 @@ class Limits:
         wait: for others to come, at most, after a request found the model idle [seconds].
         queue: rows that wait, at most; what comes then is refused.
         threads: batches at work at once.
+
+    Example:
+        >>> Limits(rows=8, wait=0.005).queue
+        1024
     """
 
     rows: int = 32
@@ -60,6 +64,11 @@ class Batcher:
         limits: how.
         pool: its threads.
         seen: called with the rows and requests of each batch and the seconds the oldest waited.
+
+    Example::
+
+        batcher = Batcher(partial(servable.run, "serving_default"), True, limits, pool, seen)
+        await batcher.ask({"text": np.array([b"Who wrote Hamlet?"], object)})
     """
 
     def __init__(

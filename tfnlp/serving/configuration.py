@@ -25,6 +25,12 @@ class Wanted:
         latest: how many of the latest.
         versions: those named.
         labels: version by name.
+
+    Example:
+        >>> Path("trec", "1").mkdir(parents=True)
+        >>> Path("trec", "2").mkdir()
+        >>> Wanted("trec", Path("trec"), latest=1).chosen()
+        [2]
     """
 
     name: str
@@ -43,7 +49,13 @@ class Wanted:
 
 
 def versions_in(folder: Path) -> list[int]:
-    """Return the numbers of a model's versions; of a folder that is not there, none."""
+    """Return the numbers of a model's versions; of a folder that is not there, none.
+
+    Example:
+        >>> Path("en-es", "7").mkdir(parents=True)
+        >>> versions_in(Path("en-es"))
+        [7]
+    """
     try:
         there = [path.name for path in folder.iterdir()]
     except OSError:
@@ -57,6 +69,11 @@ def find(folder: Path) -> list[Wanted]:
 
     Raises:
         UserError: there is no folder, or it is a single version.
+
+    Example:
+        >>> Path("models", "en-es", "1").mkdir(parents=True)
+        >>> [model.name for model in find(Path("models"))]
+        ['en-es']
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder} (give one of models, or a models.config)")
@@ -76,6 +93,10 @@ def read(file: Path) -> list[Wanted]:
 
     Raises:
         UserError: it cannot be read, or is none.
+
+    Example::
+
+        [model.name for model in read(Path("models.config"))]
     """
     try:
         text = file.read_text("utf-8")
@@ -95,6 +116,11 @@ def wanted(config: model_server_config_pb2.ModelServerConfig) -> list[Wanted]:
     Raises:
         RequestError: one has no name or no absolute folder, two have the same name, or it is of
             another kind.
+
+    Example::
+
+        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+        [model.name for model in wanted(config)]
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("custom_model_config is not served here (use model_config_list)")

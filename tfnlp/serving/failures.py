@@ -6,7 +6,12 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
+    """gRPC's status codes (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
+
+    Example:
+        >>> int(Code.NOT_FOUND)
+        5
+    """
 
     OK = 0
     CANCELLED = 1
@@ -46,6 +51,10 @@ class RequestError(Exception):
     Attributes:
         code: gRPC's status code.
         message: why, for who sent the request.
+
+    Example:
+        >>> RequestError(Code.NOT_FOUND, "there is no such model").http
+        404
     """
 
     def __init__(self, code: Code, message: str) -> None:
@@ -59,5 +68,10 @@ class RequestError(Exception):
 
 
 def invalid(message: str) -> RequestError:
-    """Return a failure of a request that no model would answer."""
+    """Return a failure of a request that no model would answer.
+
+    Example:
+        >>> invalid("no instances").http
+        400
+    """
     return RequestError(Code.INVALID_ARGUMENT, message)

@@ -21,6 +21,10 @@ def signature_of(version: Version, name: str, method: str = PREDICT) -> Signatur
 
     Raises:
         RequestError: there is none.
+
+    Example::
+
+        signature_of(version, "classify", CLASSIFY).inputs  # {"inputs": ...}
     """
     servable = version.servable
     if servable is None or name not in servable.signatures:
@@ -37,7 +41,13 @@ def signature_of(version: Version, name: str, method: str = PREDICT) -> Signatur
 
 
 async def predict(version: Version, name: str, inputs: Arrays) -> dict[str, np.ndarray]:
-    """Ask a signature; raises RequestError."""
+    """Ask a signature; raises RequestError.
+
+    Example::
+
+        outputs = await predict(version, "serving_default", {"text": np.array([b"Hi"], object)})
+        outputs["label"]
+    """
     return await version.ask(signature_of(version, name).name, inputs)
 
 
@@ -69,7 +79,12 @@ async def classify(version: Version, name: str, examples: np.ndarray) -> list[li
 
 
 async def regress(version: Version, name: str, examples: np.ndarray) -> list[float]:
-    """Return a number for each example; arguments and errors as of `classify`."""
+    """Return a number for each example; arguments and errors as of `classify`.
+
+    Example::
+
+        await regress(version, "regress", examples)  # [3.4, -1.2]
+    """
     signature = signature_of(version, name, REGRESS)
     outputs = (await version.ask(name, {_only(signature): examples})).get("outputs")
     if outputs is None or outputs.size != len(examples):

@@ -29,6 +29,10 @@ def parsed(body: bytes) -> dict[str, Any]:
 
     Raises:
         RequestError: it is no JSON object.
+
+    Example:
+        >>> parsed(b'{"instances": ["Hi"]}')
+        {'instances': ['Hi']}
     """
     if not body.strip():
         raise invalid("JSON Parse error: The document is empty")
@@ -47,13 +51,23 @@ def parsed(body: bytes) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """Write a value for an error, as far as one would read."""
+    """Write a value for an error, as far as one would read.
+
+    Example:
+        >>> shown({"text": "naïve"})
+        '{"text": "naïve"}'
+    """
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def type_of(value: Any) -> str:
-    """Name a JSON value's type as TF Serving does."""
+    """Name a JSON value's type as TF Serving does.
+
+    Example:
+        >>> type_of([1, 2]), type_of(None)
+        ('Array', 'Null')
+    """
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
@@ -61,12 +75,22 @@ def type_of(value: Any) -> str:
 
 
 def is_base64(value: Any) -> bool:
-    """Return whether a value is bytes in base 64."""
+    """Return whether a value is bytes in base 64.
+
+    Example:
+        >>> is_base64({"b64": "SGk="})
+        True
+    """
     return isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
 def to_bytes(value: Any) -> bytes:
-    """Read a string, or bytes in base 64."""
+    """Read a string, or bytes in base 64.
+
+    Example:
+        >>> to_bytes({"b64": "SGk="}), to_bytes("Hi")
+        (b'Hi', b'Hi')
+    """
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     if is_base64(value):
@@ -80,7 +104,12 @@ def to_bytes(value: Any) -> bytes:
 
 
 def unexpected(value: Any, wanted: str) -> RequestError:
-    """Return the error about a value of another type."""
+    """Return the error about a value of another type.
+
+    Example:
+        >>> unexpected(1, "string").http
+        400
+    """
     return invalid(
         f"JSON Value: {shown(value)} Type: {type_of(value)} is not of expected type: {wanted}"
     )
@@ -91,6 +120,10 @@ def signature_name(request: Mapping[str, Any]) -> str:
 
     Raises:
         RequestError: its name is no string.
+
+    Example:
+        >>> signature_name({"instances": []})
+        'serving_default'
     """
     name = request.get("signature_name", "")
     if not isinstance(name, str):
@@ -116,6 +149,10 @@ def inputs_of(request: Mapping[str, Any], signature: Signature) -> tuple[dict, b
 
     Raises:
         RequestError: it has neither or both, or values that do not fit the signature.
+
+    Example::
+
+        inputs, by_rows = inputs_of({"instances": [{"text": "Hi"}]}, signature)
     """
     by_rows = "instances" in request
     if by_rows and "inputs" in request:
@@ -305,6 +342,10 @@ def answer(outputs: Arrays, by_rows: bool) -> dict[str, Any]:
 
     Raises:
         RequestError: by rows, if outputs have not as many rows as one another.
+
+    Example:
+        >>> answer({"label": np.array([b"LOC"], object)}, by_rows=True)
+        {'predictions': ['LOC']}
     """
     if by_rows:
         _check_rows(outputs)

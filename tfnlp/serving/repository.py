@@ -41,6 +41,11 @@ class Version:
         users: requests at work.
         files: what the folder held when it was tried.
         refused: the place and files of a version that was to replace it, and failed.
+
+    Example::
+
+        version = repository.version("trec")
+        await version.ask("serving_default", {"text": np.array([b"Hi"], object)})
     """
 
     model: str
@@ -92,6 +97,11 @@ class Repository:
         find: says which are wanted now.
         limits: how requests are put together.
         seen: called for every batch.
+
+    Example::
+
+        repository = Repository(lambda: find(Path("saved_models")), Limits(), telemetry.batch)
+        await repository.refresh()
     """
 
     def __init__(self, find: Callable[[], list[Wanted]], limits: Limits, seen: Seen) -> None:

@@ -40,7 +40,12 @@ _PAGE = Path(__file__).parent / "page"
 
 
 def application(service: Service) -> Starlette:
-    """Return the REST API as an ASGI application."""
+    """Return the REST API as an ASGI application.
+
+    Example::
+
+        await uvicorn.Server(uvicorn.Config(application(service))).serve()
+    """
     rest = _Rest(service)
     routes = [
         Route("/", rest.page, methods=["GET"]),

@@ -39,7 +39,13 @@ Context: TypeAlias = Any  # grpc.aio.ServicerContext, which has no types
 
 
 def register(server: grpc.aio.Server, service: Service) -> None:
-    """Put both services on a server."""
+    """Put both services on a server.
+
+    Example::
+
+        server = grpc.aio.server()
+        register(server, service)
+    """
     rpc = _Rpc(service)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(rpc, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(rpc, server)

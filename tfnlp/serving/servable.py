@@ -34,6 +34,11 @@ class Signature:
         method: its method's name, such as ``tensorflow/serving/predict``.
         inputs: by name; every dimension that is not known is None.
         outputs: by name.
+
+    Example::
+
+        signature = servable.signatures["serving_default"]
+        signature.check({"text": np.array([b"Hi"], object)})
     """
 
     name: str
@@ -101,6 +106,11 @@ class Servable:
     Attributes:
         signatures: what it can be asked, by key.
         definitions: the same as the SavedModel has them.
+
+    Example::
+
+        servable = Servable(Path("saved_models/trec/1"))
+        servable.run("serving_default", {"text": np.array([b"Hi"], object)})["label"]
     """
 
     def __init__(self, folder: Path) -> None:

@@ -43,6 +43,10 @@ class Options:
         token: what a request must show.
         certificate, key: PEM files for TLS.
         quiet: no access log.
+
+    Example::
+
+        Options(rest_port=0, grpc_port=0, limits=Limits(rows=8))
     """
 
     host: str = "127.0.0.1"
@@ -76,6 +80,10 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
 
     Raises:
         UserError: an address cannot be bound to, or no model can be loaded at the start.
+
+    Example::
+
+        asyncio.run(serve(lambda: find(Path("saved_models")), Options()))
     """
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()

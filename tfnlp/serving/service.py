@@ -24,6 +24,12 @@ class Service:
         timeout: for an answer, at most [seconds].
         most: of a request's body, at most [bytes].
         closing: the server ends; it is no longer ready.
+
+    Example::
+
+        service = Service(repository, telemetry, token="secret")
+        async with service.admitted(request, "Bearer secret"):
+            ...
     """
 
     repository: Repository

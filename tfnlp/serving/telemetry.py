@@ -40,6 +40,10 @@ class Request:
         model, version, signature, rows, size: as they are found out.
         code: how it ended.
         error: why, if not well.
+
+    Example::
+
+        Request("REST", "Predict", "127.0.0.1", model="trec", rows=2)
     """
 
     protocol: str
@@ -60,6 +64,12 @@ class Telemetry:
 
     Args:
         quiet: nothing is logged.
+
+    Example::
+
+        telemetry = Telemetry(quiet=True)
+        telemetry.batch("trec", rows=8, requests=3, waited=0.002)
+        telemetry.exposition()
     """
 
     def __init__(self, quiet: bool = False) -> None:

@@ -9,11 +9,22 @@ from tfnlp.extensions import Outcome, Strategy, Trainer
 
 @dataclass(frozen=True)
 class Options:
-    """Supervised training has no options of its own."""
+    """Supervised training has no options of its own.
+
+    Example::
+
+        python -m tfnlp.train --strategy supervised  # the default
+    """
 
 
 def train(trainer: Trainer) -> Outcome:
-    """Fit once."""
+    """Fit once.
+
+    Example::
+
+        outcome = train(trainer)
+        trainer.histories["fit"][-1]["val_loss"]
+    """
     trainer.fit()
     return Outcome()
 

@@ -22,13 +22,23 @@ _SEEDS = 2**31  # more there are not
 
 @dataclass(frozen=True)
 class Options:
-    """How many seeds."""
+    """How many seeds.
+
+    Example::
+
+        python -m tfnlp.study seeds --train rows.csv --seeds-count 3
+    """
 
     count: int = option(5, "seeds, from --seed on [runs]", minimum=2)
 
 
 def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Experiment | None:
-    """Return the experiment with the next seed."""
+    """Return the experiment with the next seed.
+
+    Example::
+
+        propose(experiment, [], Options()).seed  # that of the experiment, 42
+    """
     done = len(trials)
     if done >= options.count:
         return None
@@ -36,7 +46,12 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Expe
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:
-    """Return mean, standard deviation and the mean's 95% interval of each metric, and all runs."""
+    """Return mean, standard deviation and the mean's 95% interval of each metric, and all runs.
+
+    Example::
+
+        report(trials, Options()).tables[0].title  # "Metrics over the seeds"
+    """
     import numpy as np
 
     from tfnlp.evaluation import intervals, runs

@@ -66,7 +66,12 @@ def encode_targets(
 
 
 def build(context: Context, backbone: keras.Model) -> keras.Model:
-    """Build the model: outputs are standardized numbers, float32 (B, 1)."""
+    """Build the model: outputs are standardized numbers, float32 (B, 1).
+
+    Example::
+
+        build(context, backbone)(features)  # (B, 1)
+    """
     import keras
 
     return _pooled_text.build(

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """What is taken into the graph."""
+    """What is taken into the graph.
+
+    Example::
+
+        python -m tfnlp.applications knowledge_graph --model triples=facts --min-score 0.5
+    """
 
     min_score: float = option(
         0.0, "least score of a triple that is taken into the graph", minimum=0.0, maximum=1.0

@@ -32,6 +32,11 @@ class GraphConversation:
     Raises:
         UserError: the model reads something else, networkx or rdflib is not installed, or the
             folder holds something else.
+
+    Example::
+
+        conversation = GraphConversation(model, Path("state"), minimum=0.5)
+        list(conversation.handle({"type": "text", "text": "Marie Curie was born in Warsaw."}))
     """
 
     def __init__(self, model: ServedModel, folder: Path, minimum: float) -> None:
@@ -146,7 +151,12 @@ def _checked(triples: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def routes(conversation: GraphConversation) -> Sequence[Route]:
-    """Return ``GET /graph``, ``/graph.svg`` and ``/facts?entity=...``."""
+    """Return ``GET /graph``, ``/graph.svg`` and ``/facts?entity=...``.
+
+    Example::
+
+        _web.application(conversation, routes(conversation))
+    """
 
     def nodes_and_edges(request: Request) -> Response:
         return JSONResponse(conversation.as_json())

@@ -34,6 +34,10 @@ class Fact:
         tail: key of the thing it goes to.
         score: the best score it was found with.
         rows: numbers of the rows that it was found in, ascending.
+
+    Example:
+        >>> Fact("marie curie", "born_in", "warsaw", 0.9, [1]).rows
+        [1]
     """
 
     head: str
@@ -51,6 +55,11 @@ class Knowledge:
         facts: by (head, relation, tail).
         names: of each thing, how often it is written in which way.
         types: of each thing, how often it is of which type.
+
+    Example::
+
+        knowledge.add(1, triple)  # as the model gives it
+        [fact.relation for fact in knowledge.about("Marie Curie")]
     """
 
     facts: dict[tuple[str, str, str], Fact] = field(default_factory=dict)
@@ -115,6 +124,10 @@ def collect(rows: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: fl
     Args:
         rows: numbers of rows in their order, each with the row's triples as a model gives them.
         minimum: least score of a triple that is kept.
+
+    Example::
+
+        knowledge = collect([(1, answer["triples"])], minimum=0.5)
     """
     knowledge = Knowledge()
     for row, triples in rows:
@@ -125,7 +138,12 @@ def collect(rows: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: fl
 
 
 def write(knowledge: Knowledge, folder: Path) -> None:
-    """Write the graph in all its forms; each file is put in place when it is whole."""
+    """Write the graph in all its forms; each file is put in place when it is whole.
+
+    Example::
+
+        write(knowledge, Path("graph"))  # GraphML, Turtle, CSV and a picture
+    """
     import networkx
 
     graph = as_graph(knowledge)
@@ -152,12 +170,22 @@ def _best_first(fact: Fact) -> tuple[Any, ...]:
 
 
 def ranked(knowledge: Knowledge) -> list[Fact]:
-    """Return the facts, those found in most rows first, then those with the best scores."""
+    """Return the facts, those found in most rows first, then those with the best scores.
+
+    Example::
+
+        ranked(knowledge)[0].rows  # of the fact that was found most often
+    """
     return sorted(knowledge.facts.values(), key=_best_first)
 
 
 def as_row(knowledge: Knowledge, fact: Fact) -> dict[str, Any]:
-    """Return a fact by the names of its things."""
+    """Return a fact by the names of its things.
+
+    Example::
+
+        [as_row(knowledge, fact) for fact in ranked(knowledge)]
+    """
     return {
         "head": knowledge.name(fact.head),
         "head_type": knowledge.type(fact.head),
@@ -170,7 +198,12 @@ def as_row(knowledge: Knowledge, fact: Fact) -> dict[str, Any]:
 
 
 def as_graph(knowledge: Knowledge, facts: Sequence[Fact] | None = None) -> networkx.MultiDiGraph:
-    """Return facts, by default all, as a directed graph that may have several edges at a pair."""
+    """Return facts, by default all, as a directed graph that may have several edges at a pair.
+
+    Example::
+
+        as_graph(knowledge).number_of_edges()
+    """
     import networkx
 
     graph = networkx.MultiDiGraph()
@@ -189,7 +222,12 @@ def as_graph(knowledge: Knowledge, facts: Sequence[Fact] | None = None) -> netwo
 
 
 def as_json(knowledge: Knowledge) -> dict[str, list[dict[str, Any]]]:
-    """Return all facts as nodes and edges that JSON can hold."""
+    """Return all facts as nodes and edges that JSON can hold.
+
+    Example::
+
+        as_json(knowledge)["edges"][0]["relation"]  # "born_in"
+    """
     graph = as_graph(knowledge)
     return {
         "nodes": [{"id": key, **data} for key, data in graph.nodes(data=True)],
@@ -207,7 +245,12 @@ def as_json(knowledge: Knowledge) -> dict[str, list[dict[str, Any]]]:
 
 
 def turtle(knowledge: Knowledge) -> str:
-    """Return the facts as RDF Turtle: a resource for each thing, a property for each relation."""
+    """Return the facts as RDF Turtle: a resource for each thing, a property for each relation.
+
+    Example::
+
+        print(turtle(knowledge))  # entity:marie_curie relation:born_in entity:warsaw ...
+    """
     import rdflib
 
     graph = rdflib.Graph()
@@ -230,7 +273,12 @@ def turtle(knowledge: Knowledge) -> str:
 
 
 def layout(graph: networkx.MultiDiGraph) -> dict[str, list[float]]:
-    """Place each part of a graph by itself and the parts side by side, in rows, largest first."""
+    """Place each part of a graph by itself and the parts side by side, in rows, largest first.
+
+    Example::
+
+        layout(as_graph(knowledge))["warsaw"]  # [x, y]
+    """
     import networkx
     import numpy as np
 
@@ -259,19 +307,34 @@ def layout(graph: networkx.MultiDiGraph) -> dict[str, list[float]]:
 
 
 def most_found(knowledge: Knowledge) -> networkx.MultiDiGraph:
-    """Return the graph of the facts found most often, at most sixty, for a picture."""
+    """Return the graph of the facts found most often, at most sixty, for a picture.
+
+    Example::
+
+        picture(most_found(knowledge)).savefig("graph.png")
+    """
     return as_graph(knowledge, ranked(knowledge)[:MOST_DRAWN])
 
 
 def draw(knowledge: Knowledge, path: Path) -> None:
-    """Draw the facts found most often, at most sixty, as a PNG."""
+    """Draw the facts found most often, at most sixty, as a PNG.
+
+    Example::
+
+        draw(knowledge, Path("graph.png"))
+    """
     from tfnlp.evaluation import plots
 
     plots.save(picture(most_found(knowledge)), path)
 
 
 def svg(graph: networkx.MultiDiGraph) -> str:
-    """Return a graph's picture as SVG, with its names as text that a browser can search."""
+    """Return a graph's picture as SVG, with its names as text that a browser can search.
+
+    Example::
+
+        Path("graph.svg").write_text(svg(most_found(knowledge)), "utf-8")
+    """
     import matplotlib as mpl
 
     figure = picture(graph)
@@ -285,7 +348,12 @@ def svg(graph: networkx.MultiDiGraph) -> str:
 
 
 def picture(graph: networkx.MultiDiGraph) -> Figure:
-    """Draw a graph as :func:`as_graph` makes it."""
+    """Draw a graph as :func:`as_graph` makes it.
+
+    Example::
+
+        picture(as_graph(knowledge)).savefig("graph.png")
+    """
     import networkx
     from matplotlib.figure import Figure
 

@@ -22,6 +22,13 @@ class Journal:
 
     Raises:
         UserError: the file holds something else.
+
+    Example:
+        >>> journal = Journal(Path("facts.jsonl"), print)
+        >>> journal.append({"row": 1})
+        >>> journal.close()
+        >>> Journal(Path("facts.jsonl"), print).close()
+        {'row': 1}
     """
 
     def __init__(self, path: Path, replay: Callable[[dict[str, Any]], object]) -> None:

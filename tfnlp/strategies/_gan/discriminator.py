@@ -31,6 +31,10 @@ def head(
     Returns:
         A functional model from ``token_ids`` and ``padding_mask``, int32 (B, T), to logits,
         float32 (B, T), one for each place: above 0 the text up to there is taken for real.
+
+    Example::
+
+        logits = head(2000, 32)({"token_ids": ids, "padding_mask": mask})  # (B, T)
     """
     inputs = {
         name: keras.Input((None,), dtype="int32", name=name)

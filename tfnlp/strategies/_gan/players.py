@@ -42,6 +42,11 @@ class Writer:
     Args:
         context: the task's.
         network: token_ids, padding_mask (B, T) -> logits (B, T, V).
+
+    Example::
+
+        writer = Writer(model.context, model.network)
+        writer.texts(writer.rows(8, temperature=1.0, seed=42))
     """
 
     def __init__(self, context: Context, network: keras.Model) -> None:
@@ -99,6 +104,10 @@ class Adversarial(Step):
         context: the task's.
         options: of the strategy.
         seed: where every random choice starts from.
+
+    Example::
+
+        trainer.fit(Adversarial(model.context, Options(), seed=42), train=source, name="gan")
     """
 
     remedy = "lower --gan-generator-rate or --gan-discriminator-rate"
