@@ -1,4 +1,4 @@
-"""Further rows made of those that are there: texts are edited, and their targets move with them.
+"""Additional rows made of existing ones: texts are edited, and their targets move with them.
 
 What edits a text only says which characters it replaces. Here the edits are applied, and offsets
 into the text are moved, so that every span still holds the same characters.
@@ -91,7 +91,7 @@ def _changed(
     editor: Editor,
     generator: random.Random,
 ) -> dict[str, Any]:
-    """Return what of a row is another after its texts were edited; empty if nothing is."""
+    """Return the values of a row that editing its texts changed; empty if none did."""
     changed: dict[str, Any] = {}
     for column in inputs:
         text = row[column.name]

@@ -88,7 +88,7 @@ def _ragged(values: Sequence[Sequence[Any]], dtype: tf.DType) -> tf.RaggedTensor
 
 
 def _in_bytes(text: str, spots: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
-    """Turn starts and ends in characters into such in bytes of UTF-8."""
+    """Convert starts and ends from characters to bytes of UTF-8."""
     if text.isascii() or not spots:
         return [(start, end) for start, end, _ in spots]
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)

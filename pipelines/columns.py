@@ -333,7 +333,7 @@ def as_request(value: Any) -> str:
 
 
 def _turns(value: Any, key: str) -> list[str]:
-    """Return what was said, in its order; blank turns and what a system says are none."""
+    """Return the turns in order, without blank ones and system messages."""
     if isinstance(value, str) and not _LIST.fullmatch(value):
         return [line.strip() for line in value.split(TURN_END) if line.strip()]
     said = (text for role, text in _messages(value, key) if role not in _SYSTEM)

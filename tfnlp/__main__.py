@@ -42,7 +42,7 @@ def summaries(folder: Path) -> dict[str, str]:
         if len(parts) > 2 and parts[-1] == "__main__":
             parts.pop()
         text = path.read_text("utf-8")
-        # Looking for the words first spares the parsing of all files.
+        # Looking for the word first saves parsing all files.
         if any(part.startswith("_") for part in parts) or "__main__" not in text:
             continue
         module = ast.parse(text)

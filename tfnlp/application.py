@@ -1,4 +1,4 @@
-"""An application as a record: what is built of exported models; one file or folder each.
+"""An application as a record: something built on exported models; one file or folder each.
 
 A file in ``tfnlp/applications/`` is an application if it defines such a record as ``APPLICATION``.
 ``python -m tfnlp.applications`` imports it for its help, so that it keeps TensorFlow and other

@@ -223,11 +223,11 @@ def make(section: type, values: Mapping[str, Any], place: str) -> Any:
 
 
 def values_of(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return what parsed flags say of a section, by field; flags not given are not among them.
+    """Return what parsed flags set in a section, by field; flags not given are not among them.
 
     Args:
         flags: what :meth:`Parser.parse` returned, as a mapping.
-        name: the section's, as :func:`add_flags` was told it.
+        name: the section's, as given to :func:`add_flags`.
 
     Example:
         >>> values_of({"training.epochs": 3, "task.pair": True}, "training")

@@ -37,10 +37,10 @@ class Options:
     )
     queue: int = option(1024, "rows that wait for a signature, at most [rows]", minimum=1)
     threads: int = option(
-        min(os.cpu_count() or 1, 8), "batches at work at once; a core each, at most 8", minimum=1
+        min(os.cpu_count() or 1, 8), "batches run at once; a core each, at most 8", minimum=1
     )
     timeout: float = option(60.0, "for an answer, at most [s]", minimum=0.001)
-    grace: float = option(30.0, "for requests at work at the end [s]", minimum=0)
+    grace: float = option(30.0, "for requests in progress at the end [s]", minimum=0)
     max_body: float = option(32.0, "of a request, at most [MiB]", minimum=0.001)
     precision: Literal["auto", "float32"] = option(
         "auto", "float32, or auto: with products in bfloat16 where the processor has them"

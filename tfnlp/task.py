@@ -256,7 +256,11 @@ class Task:
 
     Example::
 
-        load("classification").summary  # "one label for a text or a pair of texts"
+        TASK = replace(
+            regression.TASK,
+            summary="a count, by Poisson regression",
+            objective=lambda context: Objective(keras.losses.Poisson(), [], "val_loss", "min"),
+        )
     """
 
     summary: str

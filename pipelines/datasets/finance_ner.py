@@ -80,7 +80,7 @@ class FinanceNer(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # ty
 
 
 def _located(ideal: str, text: str) -> Iterator[dict[str, Any]]:
-    """Yield the names that a list tells, each after the one before, where they stand."""
+    """Yield a list's names at their places in the text, each after the one before."""
     end = 0
     for name, label in _NAMED.findall(ideal.removeprefix("[")):
         found = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)").search(text, end)

@@ -1,4 +1,4 @@
-"""WebNLG read backwards: the things that a text tells something of (English)."""
+"""WebNLG read backwards: the things that a text is about (English)."""
 
 from __future__ import annotations
 

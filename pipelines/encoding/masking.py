@@ -22,7 +22,7 @@ import tensorflow as tf
 from pipelines.tokenizers.tokenizer import Tokenizer
 
 MASKED, RANDOM = 0.8, 0.1  # of the chosen: become the mask, become any piece; the rest stay
-NOTHING = -1  # the label of a token that is not to be guessed
+NOTHING = -1  # the label of a token that is not to be predicted
 # Scripts written without spaces: BERT's tokenizers make each character a word of its own.
 _IDEOGRAPHS = re.compile(
     "[\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -31,7 +31,7 @@ _IDEOGRAPHS = re.compile(
 
 @tf.autograph.experimental.do_not_convert  # plain Python, over all pieces
 def ordinary(tokenizer: Tokenizer) -> np.ndarray:
-    """Return whether each piece can be masked and guessed, bool (V,); special ones cannot.
+    """Return whether each piece can be masked and predicted, bool (V,); special ones cannot.
 
     Example::
 

@@ -273,7 +273,7 @@ def _quoting_fault(message: str, delimiter: str) -> str:
 
 
 def _column_names(header: list[str], source: str) -> list[str]:
-    """Return a header's names; a column without one is called after its place."""
+    """Return a header's names; a column without one is named after its position."""
     columns = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
     twice = [name for name in columns if columns.count(name) > 1]
     if twice:

@@ -108,7 +108,7 @@ class BytePair:
 
     @cached_property
     def pad_id(self) -> int:
-        """The id that fills up; that of the end where, as in GPT-2, nothing else is meant to."""
+        """The padding id; that of the end where, as in GPT-2, there is no piece for padding."""
         if self._named("pad") is None and self._named("end") is not None:
             return self.end_id
         return self._find("pad")
@@ -341,7 +341,7 @@ def _reachable(merges: Sequence[tuple[str, str]]) -> dict[str, int]:
 
 
 def _valid(strings: tf.Tensor) -> tf.Tensor:
-    """Replace what is no UTF-8 by U+FFFD."""
+    """Replace invalid UTF-8 by U+FFFD."""
     return tf.strings.unicode_transcode(strings, "UTF-8", "UTF-8")
 
 

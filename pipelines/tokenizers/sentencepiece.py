@@ -179,7 +179,7 @@ class SentencePiece:
 
     @cached_property
     def _of_words(self) -> Any:
-        """The same tokenizer, but that it neither adds a space nor takes any away."""
+        """The same tokenizer, but one that neither adds nor removes spaces."""
         model = schema.ModelProto.FromString(self.proto)
         model.normalizer_spec.add_dummy_prefix = False
         model.normalizer_spec.remove_extra_whitespaces = False

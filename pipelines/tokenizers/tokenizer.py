@@ -127,7 +127,7 @@ def _wordpiece(folder: Path, vocabulary: list[str]) -> WordPiece:
 
 
 def _case(folder: Path) -> tuple[bool | None, bool | None]:
-    """Find the settings lowercase and strip_accents; None is said nowhere."""
+    """Find the settings lowercase and strip_accents; None where no file has them."""
     config = _json(folder / "tokenizer_config.json")  # Hugging Face's slow tokenizers
     if config.get("do_lower_case") is not None:
         return config["do_lower_case"], config.get("strip_accents")

@@ -1,4 +1,4 @@
-"""python -m tfnlp.applications: what is built of exported models, by lines or over HTTP."""
+"""python -m tfnlp.applications: applications built on exported models, by lines or over HTTP."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tfnlp.applications import _events
 from tfnlp.serving import sockets
 
 LARGEST = 32 * 2**20  # of a request's body [bytes]
-GRACE = 30  # for the requests at work when the server ends [s]
+GRACE = 30  # for requests in progress when the server ends [s]
 
 
 def application(conversation: Conversation, routes: Sequence[BaseRoute]) -> Starlette:

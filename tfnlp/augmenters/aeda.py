@@ -88,7 +88,7 @@ def _places(text: str) -> Iterator[tuple[int, bool]]:
 
 
 def _combines(character: str) -> bool:
-    """Return whether a character is one with that before it."""
+    """Return whether a character combines with the one before it."""
     return character in _JOINED or unicodedata.category(character).startswith("M")
 
 

@@ -39,7 +39,7 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        """Float (B, T, H), int32 (B, T) -> float (B, T, H); what is rarely asked goes to Keras."""
+        """Float (B, T, H), int32 (B, T) -> float (B, T, H); rare arguments go to Keras."""
         if attention_mask is not None or padding_mask is None or return_attention_scores:
             return super().call(
                 inputs, padding_mask, attention_mask, training, return_attention_scores

@@ -271,7 +271,7 @@ def _title(section: type) -> str:
 
 
 def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, name: str) -> None:
-    """Settle which data are meant: a flag's over the file's, and the task's own if none."""
+    """Decide which data to use: a flag's over the file's, and the task's own if none."""
     if "data.train" in flags and "data.dataset" not in flags:
         data["dataset"] = None
     if "data.dataset" in flags and "data.train" not in flags:

@@ -1,4 +1,4 @@
-"""Checks a model against a version of TF Serving: what fails there, and what may.
+"""Check a model against a version of TF Serving: what fails there, and what may.
 
 Nothing is run: the graph's ops, the signatures and the warm-up requests are read.
 """
@@ -88,7 +88,7 @@ def _ops(model: Served, release: Release, findings: Findings) -> None:
 
 
 def _signatures(model: Served, findings: Findings) -> None:
-    """Check that strings go in, by rows, and tell of strings that come out as base64."""
+    """Check that inputs are strings by rows, and report strings that come out as base64."""
     default = model.signatures.get(_DEFAULT)
     if default is None:
         there = ", ".join(model.signatures) or "none"

@@ -1,4 +1,4 @@
-"""What the generated files say in numbers, each by a rule that they repeat in a comment."""
+"""The numbers in the generated files, each by a rule that they repeat in a comment."""
 
 from __future__ import annotations
 

@@ -165,14 +165,14 @@ def _batching(plan: Plan, most: int, why: str) -> str:
 
 
 def _why(model: Served) -> str:
-    """Return what comes of more or fewer rows."""
+    """Return a sentence on the effect of more or fewer rows."""
     if model.writes:
         return "Fewer rows wait less for one another: this model writes until the last one is done."
     return "More rows take longer together, and less for each."
 
 
 def _values(plan: Plan, out: Path) -> dict[str, Any]:
-    """Return what the YAML templates say."""
+    """Return the values for the YAML templates."""
     path = quote(plan.models[0].name)
     metadata = f"/v1/models/{path}/metadata"
     return {

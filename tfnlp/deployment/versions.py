@@ -76,7 +76,7 @@ class Release:
 
 
 def _ops(minor: str) -> tuple[str, bool, str]:
-    """Return what the list of ops is worth for a version: basis, certain, doubt."""
+    """Return how far the list of ops holds for a version: basis, certain, doubt."""
     listed = f"its ops are all among those of TensorFlow {LISTED} with TF Text {LISTED}"
     if minor == LISTED:
         return f"{listed}, which TF Serving {LISTED} links", True, ""

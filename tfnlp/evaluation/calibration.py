@@ -1,4 +1,4 @@
-"""Metrics and calibration that Keras and scikit-learn do not hold.
+"""Metrics and calibration that Keras and scikit-learn lack.
 
 Dimensions: N rows, C classes.
 """

@@ -71,7 +71,7 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
 
 def self_bleu(texts: Sequence[str], n: int = 4, *, sample: int = 500, seed: int = 0) -> float:
-    """Return how like one another texts are: the mean BLEU-n of each against all others, 0 to 100.
+    """Return how similar texts are: the mean BLEU-n of each against all others, 0 to 100.
 
     Lower is more varied. Of more texts than ``sample`` as many are drawn by the seed. Papers
     print hundredths of it. A single text scores 0.

@@ -1,4 +1,4 @@
-"""Generated text: how like the references it is, how varied, and how well a model predicts text.
+"""Generated text: how close to the references it is, how varied, and how well predicted.
 
 BLEU and chrF are between 0 and 100, as sacrebleu prints them; ROUGE and distinct-n between 0 and 1.
 Empty texts, or no text at all, score 0. All is deterministic.
@@ -259,7 +259,7 @@ def _measured(texts: Sequence[str], references: References) -> dict[str, float]:
 
 
 def _figure(name: str, value: float) -> str:
-    """Write a metric with the digits it deserves."""
+    """Format a metric with a suitable number of digits."""
     return f"{value:.2f}" if name in ("bleu", "chrf") else f"{value:.3f}"
 
 
@@ -271,7 +271,7 @@ def _correlation(scores: np.ndarray, right: np.ndarray) -> float:
 
 
 def _samples(texts: Sequence[str], references: References, sources: Sequence[str] | None) -> Table:
-    """Show rows that stand evenly spaced."""
+    """Show evenly spaced rows."""
     places = np.linspace(0, len(texts) - 1, min(SAMPLES, len(texts))).round().astype(int).tolist()
     columns: dict[str, list[str]] = {} if sources is None else {"source": list(sources)}
     columns |= {"reference": [" || ".join(row) for row in references], "generated": list(texts)}

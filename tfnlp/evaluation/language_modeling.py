@@ -11,12 +11,12 @@ from tfnlp.report import Report
 
 
 def masked_lm(loss: np.ndarray, hidden: np.ndarray, right: np.ndarray) -> Report:
-    """Return the report on the guesses of N blocks.
+    """Return the report on the predictions of N blocks.
 
     Args:
         loss: float (N,), the sum of the negative log-likelihoods of a block's pieces [nats].
-        hidden: int (N,), how many pieces of a block had to be guessed.
-        right: int (N,), how many of the most likely guesses were right.
+        hidden: int (N,), how many pieces of a block were to be predicted.
+        right: int (N,), how many of the most likely predictions were right.
 
     Example:
         >>> masked_lm(np.array([2.0]), np.array([4]), np.array([3])).metrics["accuracy"]

@@ -1,4 +1,4 @@
-"""Texts written from nothing on the plane of quality and diversity, and two models compared there.
+"""Quality against diversity of texts generated without a prompt, and two models compared by it.
 
 Quality alone says little: a model that always writes one good sentence has it. Any model gives up
 diversity for quality when its temperature falls, so two models are compared at equal diversity,
@@ -32,7 +32,7 @@ Rows = Sequence[Sequence[int]]  # token ids, each row with its end token
 
 @dataclass(frozen=True)
 class Measured:
-    """What one sample of texts is like.
+    """Measures of one sample of texts.
 
     Attributes:
         bleu: mean BLEU-4 against all references, 0 to 100; more is better.

@@ -1,4 +1,4 @@
-"""What is found of numbers and of grades, by scikit-learn and SciPy.
+"""Reports on numbers and on grades, by scikit-learn and SciPy.
 
 Dimensions: N rows.
 """

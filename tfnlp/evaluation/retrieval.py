@@ -149,7 +149,7 @@ def _has_words(given: Sequence[str]) -> bool:
 
 
 def _spread(vectors: np.ndarray) -> dict[str, float]:
-    """Measure how evenly unit vectors (N, H) are spread: of the first ones, in a fixed disorder.
+    """Measure how evenly unit vectors (N, H) are spread: of a fixed random sample.
 
     Source: Wang and Isola 2020, "Understanding contrastive representation learning", section
         4.1, with t = 2 (https://arxiv.org/abs/2005.10242). 0 is all in one place; lower is better.

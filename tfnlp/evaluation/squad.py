@@ -118,7 +118,7 @@ def asking_word(question: str) -> str:
 
 
 def guess(question: str, context: str) -> str:
-    """Return what a reader would take who only compares words.
+    """Return the answer of a baseline that only compares words.
 
     The sentence that shares most words with the question, and in it the longest run of words
     that are capitalised or have a digit and do not stand in the question, the last of equally

@@ -139,7 +139,7 @@ def adjusted(
         lower = tf.where(logits > 0, logits / penalty[:, None], logits * penalty[:, None])
         return tf.where(_marked(ids, tf.broadcast_to(past, tf.shape(ids)), size), lower, logits)
 
-    # Most requests set none of these: the conditionals spare them (B, V) work at every step.
+    # Most requests set none of these: the conditionals save them (B, V) work at every step.
     logits = tf.cond(tf.reduce_any(penalty != 1.0), penalised, lambda: logits)
 
     def unrepeated() -> tf.Tensor:

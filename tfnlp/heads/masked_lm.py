@@ -1,4 +1,4 @@
-"""A guess at the pieces that are hidden: states -> transform -> the embedding's own matrix.
+"""Predictions of hidden pieces: states -> transform -> the embedding's own matrix.
 
 Source: Devlin et al. 2019, "BERT", section 3.1 (https://arxiv.org/abs/1810.04805); the output
     layer shares its matrix with the embedding as in Press and Wolf 2017, "Using the output
@@ -126,7 +126,7 @@ def likelihood(targets: Any, logits: Any) -> tuple[Any, Any]:
 
 
 class Crossentropy(keras.losses.Loss):
-    """The mean negative log-likelihood of a batch's pieces that must be guessed [nats].
+    """The mean negative log-likelihood of a batch's pieces that are to be predicted [nats].
 
     Args:
         smoothing: share of each target that goes to all pieces alike.

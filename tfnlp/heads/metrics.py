@@ -1,4 +1,4 @@
-"""Keras metrics that Keras does not hold: F1 from logits, F1 that leaves one label out."""
+"""Metrics that Keras lacks: F1 from logits, F1 that leaves one label out."""
 
 from __future__ import annotations
 

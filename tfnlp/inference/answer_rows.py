@@ -1,4 +1,4 @@
-"""Rows answered by a SavedModel: from a command line, a file or standard input, to where told."""
+"""Rows answered by a SavedModel: from a command line, a file or standard input, to any output."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def _shown_settings(
 
 
 def _at_scale(model: str, texts: Sequence[str], options: Options) -> None:
-    """Have Apache Beam answer files; what it would trip over is looked for first."""
+    """Have Apache Beam answer files; what would make it fail is checked first."""
     _check_scale(texts, options)
     try:
         with quiet_start():

@@ -344,7 +344,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _counts(result: Any) -> dict[str, int] | None:
-    """Return the pipeline's counters, or None if the runner does not tell them."""
+    """Return the pipeline's counters, or None if the runner does not report them."""
     try:
         found = result.metrics().query(MetricsFilter().with_namespace(__name__))
     except Exception:  # whatever a runner raises; the answers are there all the same

@@ -194,7 +194,7 @@ def files_of(pattern: str, output: Output) -> list[str]:
 
 
 def form_of(path: str, told: Format | None) -> Format:
-    """Return a file's format: as told, or by its suffix, before that of a compression.
+    """Return a file's format: as asked for, or by its suffix, before that of a compression.
 
     Example::
 

@@ -28,7 +28,7 @@ def source(path: str | None) -> str:
 
 
 def format_told(path: str | None, told: Format | None = None) -> Format:
-    """Return the format of an input: as told, or by the file's suffix.
+    """Return the format of an input: as asked for, or by the file's suffix.
 
     Example:
         >>> format_told("rows.csv.gz"), format_told("-")
@@ -43,7 +43,7 @@ def open_input(path: str | None) -> Iterator[BinaryIO]:
     """Open a file or standard input.
 
     Raises:
-        UserError: the file cannot be read, or nobody writes to standard input.
+        UserError: the file cannot be read, or standard input is a terminal.
 
     Example::
 

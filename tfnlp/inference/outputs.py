@@ -1,4 +1,4 @@
-"""Where answers go: into files, and before a person's eyes."""
+"""Where answers go: into files, or onto a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def opened(path: str | None) -> Iterator[TextIO]:
 
 
 def form_of(path: str | None, told: str | None) -> str:
-    """Return the format of the answers: as told, by the file's suffix, or a table to look at.
+    """Return the format of the answers: as asked for, by the file's suffix, or a table.
 
     Raises:
         UserError: the suffix is that of a gzipped file.
@@ -130,7 +130,7 @@ def _table_writer(output: TextIO, inputs: Sequence[str]) -> Writer:
 
 
 def _cell(value: Any) -> Text:
-    """Return a value for the eye: three digits, the three best of a mapping, nothing invisible."""
+    """Return a value for display: three digits, the three best of a mapping, nothing invisible."""
     if isinstance(value, dict):
         best = sorted(value.items(), key=lambda pair: pair[1], reverse=True)[:3]
         value = ", ".join(f"{label} {score:.3f}" for label, score in best)
@@ -142,7 +142,7 @@ def _cell(value: Any) -> Text:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Put spaces in the place of what is invisible, but for the characters of ``keep``.
+    """Replace invisible characters by spaces, except for those in ``keep``.
 
     A text may hold escape sequences, which a terminal would obey.
 

@@ -185,7 +185,7 @@ def _cause(error: Exception) -> str:
 
 
 def _beside(session: requests.Session, address: str) -> dict[str, Any]:
-    """Return what `tfnlp.serve` tells of a model besides; TF Serving tells nothing."""
+    """Return what else `tfnlp.serve` reports about a model; TF Serving reports nothing."""
     host, _, name = address.partition("/v1/models/")
     try:
         response = session.get(f"{host}/page/models/{quote(name.split('/')[0])}", timeout=_TIMEOUT)

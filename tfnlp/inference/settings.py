@@ -1,4 +1,4 @@
-"""What a request may say besides its texts: which settings a model has, and with what values."""
+"""What a request may hold besides its texts: which settings a model has, and their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.columns import FLOAT32_MAX
 from pipelines.errors import UserError
 
-ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several would do
+ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several fit
 DEFAULT = "serving_default"  # the model's own way to write
 _TAKEN = {int: "a whole number of 32 bits", float: "a number", str: "a text"}
 

@@ -1,4 +1,4 @@
-"""A model under analysis, wherever it lies: a run, a SavedModel in a folder, or one on a server."""
+"""A model under analysis, wherever it is: a run, a SavedModel in a folder, or one on a server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REQUESTS = 4  # that a server is sent at a time
 
 @dataclass(frozen=True)
 class LoadedSubject:
-    """A model that answers; fulfils `tfnlp.extensions.Subject`.
+    """A model that answers; implements `tfnlp.extensions.Subject`.
 
     Attributes:
         name: what it is called in reports: the folder or address it was loaded from.

@@ -94,7 +94,7 @@ class Log(keras.callbacks.Callback):
         self.samples = samples
         self.drawn = drawn
         self.folder = folder
-        # Sources and targets are padded each by itself: no one share tells of both.
+        # Sources and targets are padded each by itself: no single share describes both.
         self.two_sides = "decoder_ids" in model.network.input
         self.longest = longest_example(model.task, model.context.options, model.context.kind)
         self.histograms = model.experiment.logging.histograms
@@ -241,7 +241,7 @@ def _open(folder: Path, step: int) -> tf.io.TFRecordWriter:
 
 
 def _forget(folder: Path, step: int, epoch_ended: bool) -> None:
-    """Take out of a killed run's files what lies after the place where it is resumed.
+    """Remove from a killed run's files what comes after the place where it is resumed.
 
     Args:
         folder: with the event files.

@@ -50,7 +50,7 @@ def status(command: Callable[[list[str]], int], argv: Sequence[str]) -> int:
 
 
 def discard_output() -> None:
-    """Send what is still to be flushed to standard output nowhere: its reader is gone."""
+    """Discard what is still to be flushed to standard output: its reader is gone."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

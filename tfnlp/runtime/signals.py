@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one ends a command in good order, the second one kills it."""
+"""SIGINT and SIGTERM: the first one ends a command cleanly, the second one kills it."""
 
 from __future__ import annotations
 

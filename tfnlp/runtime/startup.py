@@ -56,7 +56,7 @@ def quiet_start(*modules: str) -> Iterator[None]:
 
 
 def _import(*modules: str) -> None:
-    """Import modules as if what is needless were not installed, which all of them provide for."""
+    """Import modules as if packages that are not needed were missing, which all of them allow."""
     withheld = [name for name in _NEEDLESS if name not in sys.modules]
     for name in withheld:
         sys.modules[name] = None  # type: ignore[assignment]  # it cannot be imported

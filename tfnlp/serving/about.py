@@ -1,4 +1,4 @@
-"""What a model says of itself: the state of its versions, its signatures, its card."""
+"""What a model reports about itself: the state of its versions, its signatures, its card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests answered together: those of like length that wait while the model is at work.
+"""Requests answered together: those of similar length that wait while the model is busy.
 
 Dimensions: B rows of a request.
 """
@@ -28,7 +28,7 @@ class Limits:
         rows: of requests answered together, at most.
         wait: for others to come, at most, after a request found the model idle [seconds].
         queue: rows that wait, at most; what comes then is refused.
-        threads: batches at work at once.
+        threads: batches run at once.
 
     Example:
         >>> Limits(rows=8, wait=0.005).queue
@@ -55,7 +55,7 @@ class Batcher:
     """Answers the requests to one signature of one version.
 
     A request goes to work as soon as a thread is free for it, with those of its kind that wait by
-    then; while all threads are at work, requests gather. Lengths of a kind differ by less than
+    then; while all threads are busy, requests gather. Lengths of a kind differ by less than
     twice, so that short texts are not padded to long ones.
 
     Args:
@@ -124,7 +124,7 @@ class Batcher:
                 del self._waiting[kind]
 
     def _start(self) -> None:
-        """Put to work what can be."""
+        """Start what can be started."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
@@ -147,7 +147,7 @@ class Batcher:
         return not self._together or sum(asked.rows for asked in waiting) >= self._limits.rows
 
     def _take(self, kind: Hashable) -> list[_Asked]:
-        """Take the oldest request of a kind, and those behind it while there is room."""
+        """Take the oldest request of a kind, and those after it while there is room."""
         waiting = self._waiting[kind]
         taken = [waiting.popleft()]
         rows = taken[0].rows

@@ -1,4 +1,4 @@
-"""What a request can fail of, as gRPC and HTTP name it."""
+"""Why a request can fail, as gRPC and HTTP name it."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Version:
         failure: why it cannot be served.
         servable: the SavedModel, while it is in memory.
         batchers: by signature.
-        users: requests at work.
+        users: requests in progress.
         files: what the folder held when it was tried.
         refused: the place and files of a version that was to replace it, and failed.
 

@@ -38,7 +38,7 @@ class Options:
         limits: how requests are put together.
         poll: between looks for new versions [seconds].
         timeout: for an answer, at most [seconds].
-        grace: for the requests at work when the server ends [seconds].
+        grace: for the requests in progress when the server ends [seconds].
         most: of a request's body [bytes].
         token: what a request must show.
         certificate, key: PEM files for TLS.
@@ -113,7 +113,7 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
         sys.stdout.flush()
         polling = asyncio.create_task(_poll(repository, options.poll))
         await ending.wait()
-        log.info("ending: no new requests; those at work are answered")
+        log.info("ending: no new requests; those in progress are answered")
     finally:
         service.closing = True
         if polling:

@@ -74,7 +74,7 @@ class Telemetry:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
-        self.active = 0  # requests at work
+        self.active = 0  # requests in progress
         self._registry = CollectorRegistry()
         disable_created_metrics()  # type: ignore[no-untyped-call]
         of_request = ["model_name", "API", "entrypoint"]
@@ -95,7 +95,7 @@ class Telemetry:
             _MICROSECONDS,
         )
         self._active = Gauge(
-            _PREFIX + "active_requests", "Requests at work.", registry=self._registry
+            _PREFIX + "active_requests", "Requests in progress.", registry=self._registry
         )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:

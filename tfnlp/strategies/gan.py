@@ -78,7 +78,9 @@ def fits(task: Task, experiment: Experiment, own: Options) -> None:
             f"{experiment.task}"
         )
     if options.pair:
-        raise UserError("--strategy gan writes from nothing and cannot be used with --pair")
+        raise UserError(
+            "--strategy gan generates texts without a prompt and cannot be used with --pair"
+        )
     if options.unit != "row":
         raise UserError(
             f"--strategy gan learns from texts one by one, not with --unit {options.unit} (leave "

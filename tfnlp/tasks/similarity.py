@@ -56,7 +56,7 @@ def input_columns(options: Options) -> tuple[Column, ...]:
 
 def sample(options: Options) -> list[dict[str, Any]]:
     """Return four rows."""
-    # Of as many tokens each: texts of one length share a batch, and only others can be negatives.
+    # All of one length: texts of a length share a batch, and only others can be negatives.
     pairs = [
         ("Where is my parcel?", "My order is late."),
         ("Can I pay cash?", "Do you take cards?"),
@@ -69,7 +69,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn nothing, but that there is something to tell apart."""
+    """Learn nothing, but check that the texts differ."""
     columns = [rows.columns[column.name] for column in input_columns(options)]
     if any(len(set(values)) < 2 for values in columns):
         raise UserError(

@@ -53,7 +53,7 @@ def sample(options: Options) -> list[dict[str, Any]]:
 
 
 def baselines(rows: Rows) -> Mapping[str, Sequence[str]]:
-    """Return the first sentence of each document, which news puts the matter into.
+    """Return the first sentence of each document, which sums up most news articles.
 
     Example:
         >>> baselines(Rows("a.csv", {"document": ["It rained. Nobody was hurt."]}, [1]))

@@ -57,7 +57,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.extra = extra
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Take the counters up where the state has them."""
+        """Restore the counters from the state."""
         super().on_train_begin(logs)
         self.wait, self.best = self.state.wait, self.state.best
         self.best_epoch = self.state.best_epoch
@@ -81,7 +81,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a run whose loss is no number any more, naming the batch's rows.
+    """Stops a run whose loss is no longer finite, naming the batch's rows.
 
     Example::
 
@@ -151,7 +151,7 @@ class Saver(keras.callbacks.Callback):
         self.metrics = _numbers(model.metrics_variables) if self.state.step else None
 
     def _newest(self) -> Path | None:
-        """The newest checkpoint that is whole, its best weights too; later ones are dropped."""
+        """Return the newest checkpoint that is whole with its best weights; drop later ones."""
         steps = checkpoints.listed(self.folder, "step-")
         for found in reversed(steps):
             if checkpoints.whole(found):
@@ -181,7 +181,7 @@ class Saver(keras.callbacks.Callback):
             self.save()
 
     def on_test_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Obey a signal: the trained epoch is saved, the validation will be done again."""
+        """Act on a signal: the trained epoch is saved, the validation will be done again."""
         if self.signals.noted:
             self._set_metrics()
             self.save()

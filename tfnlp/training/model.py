@@ -147,7 +147,7 @@ def build(
 
 
 def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model:
-    """Build the network of a model once more, its trained weights at any value.
+    """Build the network of a model again; its trained weights are still to be set.
 
     Args:
         experiment: what made the model.
@@ -159,7 +159,7 @@ def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model
 
     Example::
 
-        network = rebuilt(experiment, task, context)  # its weights are still to be set
+        network = rebuilt(experiment, task, context)
     """
     settings = experiment.backbone
     backbone = loading.load(settings.name, dropout=settings.dropout, layers=settings.layers)

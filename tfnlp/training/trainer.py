@@ -53,7 +53,7 @@ class Fit:
 
 @dataclass
 class Trainer:
-    """Fulfils `tfnlp.extensions.Trainer`.
+    """Implements `tfnlp.extensions.Trainer`.
 
     Attributes:
         model: with the weights that it has now.

@@ -36,7 +36,7 @@ class Model:
 
 
 def ask(model, requests, together=True, limits=None):
-    """Answer requests that come while the model is at work on a first one."""
+    """Answer requests that come while the model is busy with a first one."""
 
     async def all_of_them():
         with ThreadPoolExecutor(1) as pool:

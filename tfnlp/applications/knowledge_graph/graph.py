@@ -299,7 +299,7 @@ def layout(graph: networkx.MultiDiGraph) -> dict[str, list[float]]:
         within = networkx.kamada_kawai_layout(ordered, scale=side / 2 - 0.6)
         spots = np.array(list(within.values()))
         if np.ptp(spots[:, 0]) > np.ptp(spots[:, 1]):
-            spots = spots[:, ::-1]  # names are wide: neighbours had better stand above each other
+            spots = spots[:, ::-1]  # names are wide: neighbours should stand above each other
         spots = spots @ turn + (left + side / 2, top - side / 2)
         places |= dict(zip(within, spots.tolist(), strict=True))
         left += side

@@ -37,7 +37,7 @@ _IMPROVED = ("generator_loss", "reward", "entropy")
 
 
 class Writer:
-    """Writes texts from nothing, by the cached loop.
+    """Generates texts without a prompt, by the cached loop.
 
     Args:
         context: the task's.
