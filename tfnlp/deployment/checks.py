@@ -181,7 +181,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> bool:
 
 
 def _batching(model: Served, findings: Findings) -> None:
-    """Report signatures whose requests the server cannot put together.
+    """Report signatures whose requests the server cannot batch.
 
     Source: tensorflow_serving/batching/batching_session.cc, which joins the requests of every
         signature along the first dimension, and divides every output by it.

@@ -133,14 +133,14 @@ def _next_kubernetes(plan: Plan, model: Served, out: Path) -> str:
 
 
 def _batching(plan: Plan, out: Path, separate: bool) -> str:
-    """Return how requests are put together, and how a model gets parameters of its own."""
+    """Return how requests are batched, and how a model gets parameters of its own."""
     if not plan.most:
         return "- Batching is off (`--no-batching`): each request is answered by itself.\n"
     if plan.in_models:
         return (
             "- Batching: each version's folder has its own `batching_params.pbtxt`, written there "
             "with `--batching-in-models`.\n  A new version needs one too, or its requests are not "
-            "put together.\n"
+            "batched.\n"
         )
     text = (
         f"- Batching: at most {plan.shared} rows at once, and in a request (`--max-batch-size`).\n"

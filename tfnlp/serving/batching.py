@@ -22,7 +22,7 @@ Run = Callable[[Arrays], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Limits:
-    """How requests are put together.
+    """How requests are batched.
 
     Attributes:
         rows: of requests answered together, at most.
@@ -60,7 +60,7 @@ class Batcher:
 
     Args:
         run: the model's.
-        together: requests can be put together, row after row.
+        together: requests can be joined, row after row.
         limits: how.
         pool: its threads.
         seen: called with the rows and requests of each batch and the seconds the oldest waited.
@@ -90,7 +90,7 @@ class Batcher:
         """Answer a request.
 
         Args:
-            inputs: arrays of B rows each, if requests are put together; checked.
+            inputs: arrays of B rows each, if requests are joined; checked.
 
         Raises:
             RequestError: the model fails, or too many wait.

@@ -95,7 +95,7 @@ class Repository:
 
     Args:
         find: says which are wanted now.
-        limits: how requests are put together.
+        limits: how requests are batched.
         seen: called for every batch.
 
     Example::

@@ -35,7 +35,7 @@ class Options:
     Attributes:
         host: address it binds to.
         rest_port, grpc_port: 0 is any that is free.
-        limits: how requests are put together.
+        limits: how requests are batched.
         poll: between looks for new versions [seconds].
         timeout: for an answer, at most [seconds].
         grace: for the requests in progress when the server ends [seconds].
