@@ -155,7 +155,7 @@ def _tell(planned: Plan, found: Mapping[str, Findings], out: Path, kept: Path | 
         print(f"wrote {PARAMETERS} into {len(planned.models)} version folders")
     if kept:
         print(f"kept the folder that was there as {kept}")
-    print(f"wrote {out} (nothing was started: what it does in TF Serving is for you to see)")
+    print(f"wrote {out} (nothing was started: try it in TF Serving)")
     print(
         f"next: cd {shlex.quote(str(out))} && docker compose up -d, then the requests in its "
         "README.md"

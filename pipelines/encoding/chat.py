@@ -93,7 +93,7 @@ def load(folder: Path) -> dict[str, Any] | None:
         As :func:`derive`; None if the model has no template, or one that strings cannot replace.
 
     Raises:
-        UserError: a file of these is no JSON.
+        UserError: a file of these is not JSON.
 
     Example::
 
@@ -159,5 +159,5 @@ def _json(file: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
     except ValueError as error:
-        raise UserError(f"{file} is no JSON: {error}") from error
+        raise UserError(f"{file} is not JSON: {error}") from error
     return content

@@ -287,7 +287,9 @@ def _conllu_fields(block: list[Line]) -> dict[str, Any]:
             raise ValueError(f"line {place} has {len(cells)} columns where CoNLL-U has {_WIDTH}")
         numbers = re.fullmatch(r"(\d+)(?:-(\d+)|(\.\d+))?", cells[0])
         if not numbers:
-            raise ValueError(f"line {place} begins with {cells[0][:20]!r}, which is no word number")
+            raise ValueError(
+                f"line {place} begins with {cells[0][:20]!r}, which is not a word number"
+            )
         if numbers[3]:
             continue
         first, last = int(numbers[1]), int(numbers[2] or numbers[1])

@@ -201,7 +201,7 @@ def _jsonl_rows(lines: TextIO) -> Iterator[RawRow]:
                 if not isinstance(value, dict):
                     fault = f"not a JSON object but {line.strip()[:40]}"
                 elif r"\ud" in line.lower() and not encodable(value):
-                    fault = "half of a surrogate pair, which is no character"
+                    fault = "half of a surrogate pair, which is not a character"
                 else:
                     fields = value
         yield RawRow(number, place, line, fields, fault)

@@ -85,5 +85,5 @@ def _row(number: int, title: str, context: Any, question: Any) -> RawRow:
         answers = list({json.dumps(one): one for one in answers}.values())
     if answers is not None:
         fields["answers"] = answers
-    fault = "" if encodable(fields) else "half of a surrogate pair, which is no character"
+    fault = "" if encodable(fields) else "half of a surrogate pair, which is not a character"
     return RawRow(number, None, text, {} if fault else fields, fault)

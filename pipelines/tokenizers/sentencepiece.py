@@ -204,7 +204,7 @@ def load(file: Path) -> SentencePiece:
             KerasHub (vocabulary.spm) name it.
 
     Raises:
-        UserError: it is no SentencePiece file.
+        UserError: it is not a SentencePiece file.
 
     Example::
 
@@ -213,7 +213,7 @@ def load(file: Path) -> SentencePiece:
     try:
         model = schema.ModelProto.FromString(file.read_bytes())
     except Exception as error:  # protobuf's DecodeError, whose module moves between versions
-        raise UserError(f"{file} is no SentencePiece model: {error}") from error
+        raise UserError(f"{file} is not a SentencePiece model: {error}") from error
     names = [piece.piece for piece in model.pieces]
     if names[:3] == ["<unk>", "<s>", "</s>"] and model.trainer_spec.model_type == _UNIGRAM:
         _shift(model)  # XLM-R; Llama 2 and Mistral begin so too, with BPE, and know these ids

@@ -67,8 +67,8 @@ def test_a_version_and_a_label(server, capsys):
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("http://127.0.0.1:9/v1/models/pair", "does the server run?"),
-        ("grpc://127.0.0.1:9/pair", "does the server run?"),
+        ("http://127.0.0.1:9/v1/models/pair", "is the server running?"),
+        ("grpc://127.0.0.1:9/pair", "is the server running?"),
         ("http://HOST/v1/modells/pair", "no model's address"),
         ("ftp://HOST/pair", "no model's address"),
         ("{rest}/v1/models/nothing", "answers 404"),

@@ -59,5 +59,5 @@ def event_of(line: bytes) -> dict[str, Any]:
             '{"type": "text", "text": ...})'
         ) from error
     if not whole:
-        raise UserError("half of a surrogate pair, which is no character")
+        raise UserError("half of a surrogate pair, which is not a character")
     return event

@@ -100,7 +100,7 @@ def most_rows(given: Sequence[str], models: Sequence[Served]) -> dict[str, int]:
         models: those there are; each has 32 rows, unless given.
 
     Raises:
-        UserError: it is no number from 1 to 4096, or there is no such model.
+        UserError: it is not a number from 1 to 4096, or there is no such model.
 
     Example::
 

@@ -93,11 +93,11 @@ def read(version: Path) -> Requests:
             if not texts and (request.kind, request.signature) == ("predict", "serving_default"):
                 texts = _texts(log.predict_log.request)
     except DecodeError:
-        fault = f"record {len(found) + 1} is no PredictionLog"
+        fault = f"record {len(found) + 1} is not a PredictionLog"
     except ValueError as error:
         fault = f"record {len(found) + 1} {error}"
     except tf.errors.OpError as error:
-        fault = f"it is no TFRecord file, or was cut: {reason(error)}"
+        fault = f"it is not a TFRecord file, or was cut: {reason(error)}"
     return Requests(True, tuple(found), fault, texts)
 
 

@@ -30,7 +30,7 @@ def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum:
         entities: a trained ner model.
         relations: a trained relation_extraction model.
         parent: the folder of versions.
-        minimum: least probability of a relation that is told.
+        minimum: lowest probability of a relation that is reported.
 
     Raises:
         UserError: the folder cannot be written.

@@ -63,7 +63,7 @@ def opened(address: str) -> Saved:
     parts = _GRPC.fullmatch(address)
     if not parts and not _REST.fullmatch(address):
         raise UserError(
-            f"{address} is no model's address (http://HOST:8501/v1/models/NAME or "
+            f"{address} is not a model's address (http://HOST:8501/v1/models/NAME or "
             "grpc://HOST:8500/NAME)"
         )
     with quiet_start():
@@ -168,7 +168,7 @@ def _send(send: Callable[[], requests.Response], url: str) -> Any:
     except requests.exceptions.JSONDecodeError as error:
         raise UserError(f"{url} answers {response.status_code} without JSON") from error
     except requests.exceptions.RequestException as error:
-        raise UserError(f"cannot reach {url}: {_cause(error)} (does the server run?)") from error
+        raise UserError(f"cannot reach {url}: {_cause(error)} (is the server running?)") from error
     if response.status_code != 200:
         said = answer.get("error", answer) if isinstance(answer, dict) else answer
         raise UserError(f"{url} answers {response.status_code}: {said}")
@@ -247,7 +247,7 @@ class _Channel:
         except grpc.RpcError as error:
             code = error.code().name
             if code == "UNAVAILABLE":
-                raise UserError(f"cannot reach {self.address} (does the server run?)") from error
+                raise UserError(f"cannot reach {self.address} (is the server running?)") from error
             raise UserError(f"{self.address} answers {code}: {error.details()}") from error
 
 

@@ -92,7 +92,7 @@ def read(file: Path) -> list[Wanted]:
     """Read TF Serving's models.config: a ModelServerConfig in protobuf's text format.
 
     Raises:
-        UserError: it cannot be read, or is none.
+        UserError: it cannot be read, or is not one.
 
     Example::
 
@@ -105,7 +105,7 @@ def read(file: Path) -> list[Wanted]:
     except OSError as error:
         raise UserError(f"cannot read {file}: {reason(error)}") from error
     except (UnicodeDecodeError, text_format.ParseError) as error:
-        raise UserError(f"{file} is no models.config of TF Serving: {error}") from error
+        raise UserError(f"{file} is not a models.config of TF Serving: {error}") from error
     except Exception as error:
         raise UserError(f"{file}: {error}") from error
 

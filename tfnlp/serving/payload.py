@@ -28,7 +28,7 @@ def parsed(body: bytes) -> dict[str, Any]:
     """Read the body of a request.
 
     Raises:
-        RequestError: it is no JSON object.
+        RequestError: it is not a JSON object.
 
     Example:
         >>> parsed(b'{"instances": ["Hi"]}')

@@ -245,7 +245,7 @@ def command(*arguments: str) -> int:
         (["--model", "triples=a", "--model", "triples=b"], "names a role twice"),
         (["--model", "triples=nowhere"], "there is no model 'nowhere'"),
         (["--model", "triples=length"], "answers with length, not with triples"),
-        (["--model", "triples=http://127.0.0.1:9/x"], "is no model's address"),
+        (["--model", "triples=http://127.0.0.1:9/x"], "is not a model's address"),
         (["--model", "triples=triples", "--port", "8000"], "--port 8000 is given without --serve"),
         (["--model", "triples=triples", "--serve", "--port", "70000"], "70000 is not a port"),
     ],

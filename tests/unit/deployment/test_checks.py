@@ -151,7 +151,7 @@ def classify() -> bytes:
 @pytest.mark.parametrize(
     ("records", "fault"),
     [
-        ([b"\xff\xff"], "record 1 is no PredictionLog"),
+        ([b"\xff\xff"], "record 1 is not a PredictionLog"),
         ([b""], "record 1 holds no request"),
         ([predict("m", "a"), predict("m", "a", "other")], "record 2 asks for the signature"),
         ([predict("m", "a", column="txt")], "record 1 lacks the input 'text'"),

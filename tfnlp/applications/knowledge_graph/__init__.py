@@ -25,7 +25,7 @@ class Options:
     """
 
     min_score: float = option(
-        0.0, "least score of a triple that is taken into the graph", minimum=0.0, maximum=1.0
+        0.0, "lowest score of a triple that is taken into the graph", minimum=0.0, maximum=1.0
     )
 
 

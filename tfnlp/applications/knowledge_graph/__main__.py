@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         type=float,
         default=0.0,
         metavar="SCORE",
-        help="least score of a triple that is kept, 0 to 1 (%(default)s)",
+        help="lowest score of a triple that is kept, 0 to 1 (%(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=int, default=32, metavar="ROWS", help="texts at a time (%(default)s)"

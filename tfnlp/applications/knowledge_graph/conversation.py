@@ -27,7 +27,7 @@ class GraphConversation:
     Args:
         model: from ``text`` to ``triples``, as tfnlp.triples makes it.
         folder: keeps the triples of each text, of every score, and the graph at the end.
-        minimum: least score of a triple that is taken into the graph.
+        minimum: lowest score of a triple that is taken into the graph.
 
     Raises:
         UserError: the model reads something else, networkx or rdflib is not installed, or the

@@ -123,7 +123,7 @@ def collect(rows: Iterable[tuple[int, Sequence[Mapping[str, Any]]]], minimum: fl
 
     Args:
         rows: numbers of rows in their order, each with the row's triples as a model gives them.
-        minimum: least score of a triple that is kept.
+        minimum: lowest score of a triple that is kept.
 
     Example::
 

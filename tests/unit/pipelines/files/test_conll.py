@@ -135,7 +135,7 @@ def test_a_line_of_another_width_is_a_bad_row_with_its_place(tmp_path):
         ("a.conllu", b"# text = a\n\n", "is empty"),
         ("a.conll", b"Ann B-PER\n\xff O\n", "not UTF-8: byte 0xff"),
         ("a.conllu", b"1\tAnn\t_\n", "line 1 has 3 columns where CoNLL-U has 10"),
-        ("a.conllu", b"x\tAnn" + b"\t_" * 8, "begins with 'x', which is no word number"),
+        ("a.conllu", b"x\tAnn" + b"\t_" * 8, "begins with 'x', which is not a word number"),
         ("a.txt", b"a\n\xff\n", "row 2: not UTF-8"),
         ("a.txt", b"\n \n", "has no rows"),
     ],
