@@ -69,8 +69,8 @@ def test_a_version_and_a_label(server, capsys):
     [
         ("http://127.0.0.1:9/v1/models/pair", "is the server running?"),
         ("grpc://127.0.0.1:9/pair", "is the server running?"),
-        ("http://HOST/v1/modells/pair", "no model's address"),
-        ("ftp://HOST/pair", "no model's address"),
+        ("http://HOST/v1/modells/pair", "not a model's address"),
+        ("ftp://HOST/pair", "not a model's address"),
         ("{rest}/v1/models/nothing", "answers 404"),
         ("grpc://{grpc}/nothing", "answers NOT_FOUND"),
         ("{rest}/v1/models/pair/versions/99", "answers 404"),

@@ -369,7 +369,7 @@ def test_mistakes_of_the_command(tmp_path, models):
     assert "single SavedModel" in error(models / "adds" / "1")
     wrong = tmp_path / "models.config"
     wrong.write_text("models {")
-    assert "no models.config" in error(wrong)
+    assert "not a models.config" in error(wrong)
     assert "--queue: 0 is too small" in error(models, "--queue", "0")
     assert "70000 is too large" in error(models, "--rest-port", "70000")
     assert "TLS takes both" in error(models, "--tls-key", wrong)

@@ -219,7 +219,7 @@ def test_wrong_models(capsys, home):
     assert "cannot load the SavedModel in saved_models/broken/1" in fails(capsys, "broken", "x")
     assert "does not read strings" in fails(capsys, "ids", "x")
     assert "has no signature 'serving_default'; it has: none" in fails(capsys, "bare", "x")
-    assert "no model's address" in fails(capsys, "http://host/models/x", "x")
+    assert "not a model's address" in fails(capsys, "http://host/models/x", "x")
     assert "the model in saved_models/fails/1 fails: " in fails(capsys, "fails", "no number")
 
 

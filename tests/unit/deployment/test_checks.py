@@ -179,7 +179,7 @@ def test_a_file_that_is_no_tfrecord_is_found(tmp_path):
     folder = save(tmp_path / "m" / "1")
     path = folder / warmup.FILE
     path.write_bytes(path.read_bytes()[:-3])
-    assert "no TFRecord file" in checked(folder).errors[0]
+    assert "not a TFRecord file" in checked(folder).errors[0]
 
 
 def test_a_renamed_model_still_warms_up(tmp_path):

@@ -82,7 +82,7 @@ def test_padding_is_that_of_the_tensors(logged, read):
 
 
 def _two_sides(logged):
-    """Sources and targets are padded each by itself: no one share tells of both."""
+    """Sources and targets are padded each by itself: no single share describes both."""
     return "decoder_ids" in logged.model.network.input
 
 

@@ -390,7 +390,7 @@ def test_what_cannot_be_used_is_said(tmp_path):
     with pytest.raises(UserError, match="NFKD"):
         tokenizer.load(tmp_path)
     (tmp_path / "spiece.model").write_bytes(b"\xff\xff\xff")
-    with pytest.raises(UserError, match="no SentencePiece model"):
+    with pytest.raises(UserError, match="not a SentencePiece model"):
         sentencepiece.load(tmp_path / "spiece.model")
     (tmp_path / "vocab.txt").write_text("a\nb\n[UNK]\n")
     with pytest.raises(UserError, match=r"lacks \[PAD\], \[CLS\], \[SEP\], \[MASK\]"):
