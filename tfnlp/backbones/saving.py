@@ -82,7 +82,7 @@ def write_hub(backbone: Any, source: str, tokenizer: Tokenizer, folder: Path) ->
     backbone.save_to_preset(str(folder))
     tied = getattr(getattr(backbone, "token_embedding", None), "tie_weights", None)
     if tied is not None and "tie_word_embeddings" in inspect.signature(type(backbone)).parameters:
-        # LlamaBackbone.get_config leaves it out, and the output layer would be initialized anew.
+        # LlamaBackbone.get_config leaves it out, and the output layer would be loaded anew.
         described = json.loads((folder / "config.json").read_text("utf-8"))
         described["config"]["tie_word_embeddings"] = tied
         (folder / "config.json").write_text(json.dumps(described, indent=4) + "\n", "utf-8")
