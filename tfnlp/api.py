@@ -146,7 +146,7 @@ def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, fl
     """Return the metrics of the model as it starts, which the run keeps."""
     before: dict[str, float] | None = read_json(run / "before.json")
     if before is None:
-        terminal.line("judging the untrained model first, to compare with")
+        terminal.line("evaluating the untrained model first, for comparison")
         before = answering.evaluate(model, validation).metrics
         write_json(run / "before.json", before)
     tensorboard.start(model, run, before)

@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     """Evaluate the model that the arguments name."""
     parser = Parser(
         prog="python -m tfnlp.evaluate",
-        description="Judge a SavedModel on rows with known answers: metrics, tables and pictures.",
+        description="Evaluate a SavedModel on rows with known answers: metrics, tables and pictures.",
     )
     parser.add_argument(
         "model",
@@ -114,7 +114,7 @@ def main(argv: list[str]) -> int:
     if exported.task.repacks(exported.experiment.options):
         raise UserError(
             f"{exported.folder} learned from examples that {exported.experiment.task} makes of its "
-            "rows, by which alone it is judged: see metrics.json there, or train again"
+            "rows, and can be evaluated on those alone: see metrics.json there, or train again"
         )
     options = _with_data(options, exported)
     target = Path(options.output) if options.output else _folder(options, exported)

@@ -44,7 +44,7 @@ class Options:
     )
     min_score: float = option(
         0.5,
-        "triples: least probability of a relation that is in the answer",
+        "triples: lowest probability of a relation in the answer",
         minimum=0.0,
         maximum=1.0,
         metavar="SCORE",

@@ -90,7 +90,7 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise UserError(
             f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
-            "model.safetensors or model.weights.h5 beside its config.json, whole and with all "
+            "model.safetensors or model.weights.h5 next to its config.json, whole and with all "
             "weights of an encoder)"
         ) from error
     if kind != "encoder":
@@ -299,5 +299,5 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(file.read_text("utf-8"))
     except ValueError as error:
-        raise UserError(f"{file} of the backbone {name!r} is no JSON: {error}") from error
+        raise UserError(f"{file} of the backbone {name!r} is not JSON: {error}") from error
     return config

@@ -221,7 +221,7 @@ def encoded(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) ->
 
         features, offsets = encoded(model, raw, tf.constant(32, tf.int64))
     """
-    features, offsets = model.task.encode(model.context, raw)
+    features, offsets = model.encode(raw)
     if "length" in offsets:
         return features, offsets
     mask = features["padding_mask"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -52,12 +52,20 @@ class TrainedModel:
     lengths: list[int] = field(default_factory=list)
 
     @cached_property
+    def encode(self) -> Any:
+        """Raw columns -> features and offsets, as the task's ``encode``, traced once for all uses.
+
+        Its graph of string operations takes longer to trace than the network's.
+        """
+        return tf.function(partial(self.task.encode, self.context), autograph=False)
+
+    @cached_property
     def count(self) -> Any:
         """Raw columns -> tokens in each window, int64 (B, W), and tokens cut, int64 (B,)."""
 
         @tf.function(autograph=False)
         def count(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
-            features, offsets = self.task.encode(self.context, raw)
+            features, offsets = self.encode(raw)
             if "length" in offsets:
                 return offsets["length"][:, None], offsets["lost"]
             if "padding_mask" not in features:  # a prompt for a causal model
@@ -76,7 +84,7 @@ class TrainedModel:
             asked = {column.name for column in columns(self.experiment, self.task, targets=False)}
             if self.task.writing and asked == set(raw):
                 return self.task.writing.generate(self.context, self.network, raw)
-            features, offsets = self.task.encode(self.context, raw)
+            features, offsets = self.encode(raw)
             outputs = self.network(features, training=False)
             return self.task.decode(self.context, raw, outputs, offsets)
 
