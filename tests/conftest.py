@@ -1,5 +1,7 @@
 """What all tests share: their options, and a processor of which all have the abilities."""
 
+import gc
+
 import pytest
 
 from tfnlp.runtime import precision
@@ -22,6 +24,15 @@ def processor():
 def threads():
     """Give each core a thread as tfnlp.train does, before any test has used TensorFlow."""
     start()
+    gc.set_threshold(100_000)  # as in commands (tfnlp/runtime/exit_status.py)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def garbage():
+    """Collect what a module has left, and look no further at what stays: it takes minutes."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser):

@@ -96,7 +96,7 @@ def main(argv: list[str]) -> int:
     """Evaluate the model that the arguments name."""
     parser = Parser(
         prog="python -m tfnlp.evaluate",
-        description="Evaluate a SavedModel on rows with known answers: metrics, tables and pictures.",
+        description="Evaluate a SavedModel on rows with known answers: metrics, tables, plots.",
     )
     parser.add_argument(
         "model",

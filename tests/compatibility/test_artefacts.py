@@ -173,7 +173,7 @@ def test_a_saved_model_is_judged_the_same(recorded, command, tmp_path, name):
     assert_same(found["metrics"], recorded["evaluations"][name])
 
 
-@pytest.mark.parametrize("name", ["labels", "spans"])
+@pytest.mark.parametrize("name", [pytest.param("labels", marks=pytest.mark.slow), "spans"])
 def test_a_kept_model_is_exported_again(recorded, command, tmp_path, name):
     command("export", Path("tensorboard_logs") / name / "run", "--saved-models", tmp_path)
     assert_answers(tmp_path / name / "1", recorded["saved_models"][name])
@@ -181,6 +181,7 @@ def test_a_kept_model_is_exported_again(recorded, command, tmp_path, name):
     assert old <= {path.name for path in (tmp_path / name / "1").iterdir()}
 
 
+@pytest.mark.slow
 def test_kept_models_are_joined_again(recorded, command, tmp_path):
     runs = [Path("tensorboard_logs") / name / "run" for name in ("spans", "relations")]
     command("triples", *runs, "--min-score", "0.2", "--saved-models", tmp_path)

@@ -73,6 +73,24 @@ def killing(fit, batch, kill):
     return lambda given: [Kill()] if given.name == fit else []
 
 
+def fit(made, *, resume=False, further=lambda given: []):
+    """Train by the strategy alone; returns all that must be the same after a kill."""
+    import tensorflow as tf
+
+    from tfnlp import extensions, task
+    from tfnlp.training import examples
+    from tfnlp.training.model import prepare
+    from tfnlp.training.trainer import Trainer
+
+    tf.config.experimental.enable_op_determinism()
+    splits = examples.read_splits(made, task.load(made.task))
+    folder = Path(made.export.tensorboard_logs) / "checkpoints"
+    trainer = Trainer(prepare(made, splits.train), splits, folder, resume, further)
+    extensions.load(extensions.Strategy, made.strategy.name).train(trainer)
+    weights = trainer.model.network.get_weights()
+    return [weight.tobytes().hex() for weight in weights], trainer.histories
+
+
 def train(made, *, resume=False, further=lambda given: []):
     """Train as the command does; returns the run and all that must be the same after a kill."""
     import numpy as np

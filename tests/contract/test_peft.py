@@ -35,7 +35,10 @@ def _values(network):
 
 @pytest.fixture(
     scope="module",
-    params=[(name, precision) for name in NAMES for precision in ("float32", "mixed_float16")],
+    params=[
+        *((name, "float32") for name in NAMES),
+        *(pytest.param((name, "mixed_float16"), marks=pytest.mark.slow) for name in NAMES),
+    ],
     ids="-".join,
 )
 def trained(request, backbone, strategy_run, tmp_path_factory):

@@ -54,12 +54,15 @@ def test_killed_it_ends_as_if_it_was_not(shape, backbone, strategy_run, tmp_path
         raise Killed
 
     fit, batch = KILLS[shape].split(":")
-    _, whole = strategy_run.train(made("whole"))
-    killed = strategy_run.killing(fit, int(batch), kill)
+    whole = strategy_run.fit(made("whole"))
     with pytest.raises(Killed):
-        strategy_run.train(made("cut"), further=killed)
-    run, resumed = strategy_run.train(made("cut"), resume=True)
-    assert resumed == whole
+        strategy_run.fit(made("cut"), further=strategy_run.killing(fit, int(batch), kill))
+    assert strategy_run.fit(made("cut"), resume=True) == whole
+
+
+def test_it_ends_in_a_saved_model(backbone, strategy_run, tmp_path):
+    run, found = strategy_run.train(strategy_run.experiment(tmp_path, backbone, "outside.two_fits"))
+    assert len(found["histories"]) == 2
     answers, own = strategy_run.answers(run)
     assert answers == own
 

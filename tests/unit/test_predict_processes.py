@@ -40,6 +40,7 @@ sys.exit(status)
 """
 
 
+@pytest.mark.slow
 def test_a_large_file_in_constant_memory_without_tasks():
     row = "some words " * 20 + ",x\n"
     peaks = []

@@ -63,9 +63,9 @@ def t5(folder):
 @pytest.mark.parametrize(
     ("name", "make", "kind"),
     [
-        # As T5; that it decodes as KerasHub's does is tested in test_decoder.
+        # That they decode as KerasHub's do is tested in test_decoder.
         pytest.param("summarization", bart, "encoder-decoder", marks=pytest.mark.slow),
-        ("translation", t5, "encoder-decoder"),
+        pytest.param("translation", t5, "encoder-decoder", marks=pytest.mark.slow),
         ("dialogue", gpt2, "causal"),
     ],
 )

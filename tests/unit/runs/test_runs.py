@@ -80,6 +80,7 @@ def test_what_was_finished_is_not_written_twice(tmp_path, prepare, fit):
     assert sorted(path.name for path in run.rglob("*.tfevents.*")) == before
 
 
+@pytest.mark.slow
 def test_runs_are_compared_by_their_options(tmp_path, prepare, fit, context):
     rates = {}
     for rate in (1e-3, 3e-3):

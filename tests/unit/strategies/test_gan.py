@@ -205,7 +205,12 @@ class Kill(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize(
-    ("fit", "at", "signum"), [("fit", 2, 0), ("gan", 1, 0), ("gan", 3, signal.SIGTERM)]
+    ("fit", "at", "signum"),
+    [
+        pytest.param("fit", 2, 0, marks=pytest.mark.slow),
+        ("gan", 1, 0),
+        pytest.param("gan", 3, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_killed_run_ends_as_if_it_was_not(tokenizer, tmp_path, fit, at, signum):
     whole = trainer(tokenizer, tmp_path / "whole", keep="gan")
@@ -225,7 +230,9 @@ def test_a_killed_run_ends_as_if_it_was_not(tokenizer, tmp_path, fit, at, signum
     assert same(whole.model.network.get_weights(), resumed.model.network.get_weights())
 
 
-@pytest.mark.parametrize(("test", "keep"), [(True, "mle"), (False, "gan")])
+@pytest.mark.parametrize(
+    ("test", "keep"), [pytest.param(True, "mle", marks=pytest.mark.slow), (False, "gan")]
+)
 def test_both_models_are_reported(tokenizer, tmp_path, test, keep):
     given = trainer(tokenizer, tmp_path / "gan", test=test, keep=keep)
     outcome = gan.train(given)

@@ -152,7 +152,7 @@ def test_a_run_uses_all_that_is_to_be_kept(whole):
     assert any("seed_generator" in name for name in names)
 
 
-@pytest.mark.parametrize("at", [1, 8, 12, 14, 16, 27, 47])
+@pytest.mark.parametrize("at", [1, 8, 14, 16, 27, pytest.param(47, marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_as_if_it_was_not(tmp_path, whole, at):
     model, objective = made(**EVERYTHING)
     with pytest.raises(Killed):
