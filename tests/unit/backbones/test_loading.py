@@ -244,7 +244,7 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
     assert "'t5'" in said(layout(tmp_path / "b", model_type="t5"))
     assert "model.safetensors" in said(layout(tmp_path / "c", **BERT_CONFIG))
     (tmp_path / "c" / "config.json").write_text("{")
-    assert "no JSON" in said(str(tmp_path / "c"))
+    assert "not JSON" in said(str(tmp_path / "c"))
     (tmp_path / "c" / "config.json").unlink()
     assert "neither KerasHub nor Hugging Face" in said(str(tmp_path / "c"))
 
