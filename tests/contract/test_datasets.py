@@ -345,6 +345,7 @@ def test_prepared_data_need_no_network(monkeypatch):
     assert len(sources.load_dataset("trec")["test"]) == 500
 
 
+@pytest.mark.slow
 def test_two_processes_prepare_it_at_once(tmp_path):
     load_dataset("trec")  # the package is in the cache; what is raced for is TFDS's folder
     code = (

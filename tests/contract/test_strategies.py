@@ -45,7 +45,8 @@ def test_entries_say_what_they_are(name):
     assert not found.summary.endswith(".")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+# In a first epoch, in a later one, and in a second fit.
+@pytest.mark.parametrize("shape", ["two_passes", "two_sources", "two_fits"])
 def test_killed_it_ends_as_if_it_was_not(shape, backbone, strategy_run, tmp_path):
     def made(folder):
         return strategy_run.experiment(tmp_path / folder, backbone, f"outside.{shape}")

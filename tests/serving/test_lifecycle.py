@@ -357,6 +357,7 @@ def test_the_log_tells_of_each_request(serve, models):
     assert "not of expected type" in bad["error"]
 
 
+@pytest.mark.slow
 def test_mistakes_of_the_command(tmp_path, models):
     def error(*args):
         command = [sys.executable, "-m", "tfnlp.serve", *map(str, args)]

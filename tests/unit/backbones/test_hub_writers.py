@@ -60,12 +60,13 @@ def t5(folder):
     return keras_hub.models.T5Backbone(len(model.pieces), **SIZES, key_value_dim=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make", "kind"),
     [
         # That they decode as KerasHub's do is tested in test_decoder.
-        pytest.param("summarization", bart, "encoder-decoder", marks=pytest.mark.slow),
-        pytest.param("translation", t5, "encoder-decoder", marks=pytest.mark.slow),
+        ("summarization", bart, "encoder-decoder"),
+        ("translation", t5, "encoder-decoder"),
         ("dialogue", gpt2, "causal"),
     ],
 )

@@ -146,6 +146,7 @@ def test_what_is_written_ends_with_its_end(tokenizer, tmp_path):
     assert not np.array_equal(ids, players.writer.rows(20, 1.0, seed=2))
 
 
+@pytest.mark.slow
 def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
     given, players = made(tokenizer, tmp_path, discriminator_rate=3e-3)
     real = gan.padded(given.model, blocks(given.model.context.tokenizer))
@@ -252,6 +253,7 @@ def test_both_models_are_reported(tokenizer, tmp_path, test, keep):
     assert second["score"] == -second["reverse_perplexity"]
 
 
+@pytest.mark.slow
 def test_the_generator_waits_for_the_discriminator(tokenizer, tmp_path):
     given = trainer(tokenizer, tmp_path / "gan", steps=4, warmup=3)
     before = {}
