@@ -39,8 +39,8 @@ def train(place, backbone, *flags):
     return subprocess.run(line, cwd=place, capture_output=True, text=True, check=False)
 
 
-def test_all_four_are_there():
-    assert set(FILES) == {"counts", "focal", "top", "shout"}
+def test_all_five_are_there():
+    assert set(FILES) == {"counts", "focal", "top", "shout", "capitals"}
 
 
 def test_a_task_of_ones_own(place, backbone):
@@ -62,3 +62,17 @@ def test_a_strategy_a_peft_method_and_an_augmenter_of_ones_own(place, backbone):
     assert "name: mypackage.top" in written
     assert "name: mypackage.shout" in written
     assert (run / "model" / "peft.safetensors").exists()
+
+
+def test_an_audit_of_ones_own(place, word_models):
+    (place / "words.jsonl").write_text(
+        "".join(json.dumps({"text": t, "label": "fine"}) + "\n" for t in ["good", "so good", "Ann"])
+    )
+    line = [sys.executable, "-m", "tfnlp.audit", str(word_models / "label"), "--test"]
+    line += ["words.jsonl", "--check", "mypackage.capitals", "--output", "audited"]
+    done = subprocess.run(line, cwd=place, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr[-2000:]  # "GOOD" is not "good" to this model
+    found = json.loads((place / "audited" / "report.json").read_text())
+    assert "0.66" in json.dumps(found)
+    line += ["--bound", "capitals=0.7"]
+    assert subprocess.run(line, cwd=place, capture_output=True, check=False).returncode == 0

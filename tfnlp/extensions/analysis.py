@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pipelines.augmentation import Edit as Edit
 from pipelines.augmentation import Span as Span
@@ -16,9 +16,6 @@ from pipelines.rows import Column, Record, Rows
 from tfnlp.config import Experiment
 from tfnlp.extensions.training import TrainedModel
 from tfnlp.report import Report
-
-if TYPE_CHECKING:
-    pass
 
 
 class UnsuitableError(UserError):
