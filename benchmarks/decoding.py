@@ -73,12 +73,12 @@ def contenders(
 
     def of_hub() -> np.ndarray:
         found = hub.generate({"token_ids": ids, "padding_mask": mask}, stop_token_ids=None)
-        return found["token_ids"][:, -tokens:]
+        return np.asarray(found["token_ids"][:, -tokens:])
 
     def of_saved_model() -> np.ndarray:
         found = sample(text=texts, **asked)
         assert (found["tokens"].numpy() == tokens).all()
-        return found["generated"].numpy()
+        return np.asarray(found["generated"])
 
     return {"KerasHub generate() (XLA)": of_hub, "SavedModel, strings in and out": of_saved_model}
 

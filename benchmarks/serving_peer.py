@@ -16,7 +16,7 @@ app = FastAPI()
 @app.post("/predict")
 def predict(texts: list[str]) -> list[dict]:
     """Label texts, in the thread that FastAPI gives each request."""
-    return classify(texts, truncation=True)
+    return list(classify(texts, truncation=True))
 
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")

@@ -190,12 +190,19 @@ def tokens(python: Path, given: argparse.Namespace, folder: Path) -> None:
     from tfnlp.backbones import loading
 
     paths, weights = written("reuters-r52", folder), str(loading.find("minilm-l6-en"))
+
+    def ours(size: int) -> Job:
+        return lambda _: speed_parts.apart("tokens", paths["test"], str(size))
+
+    def theirs(job: Mapping[str, Any]) -> Job:
+        return lambda _: peer(python, "tokens", job)
+
     os.sched_setaffinity(0, {0})
     for size in (32, 1024):
         job = {**paths, "weights": weights, "batch_size": size}
         jobs: dict[str, Job] = {
-            "tfnlp": lambda _, size=size: speed_parts.apart("tokens", paths["test"], str(size)),
-            "Hugging Face tokenizers": lambda _, job=job: peer(python, "tokens", job),
+            "tfnlp": ours(size),
+            "Hugging Face tokenizers": theirs(job),
         }
         found = in_turn(jobs, given.repeats, "tokens")
         title = f"Tokens/s of R52 on one core, batches of {size}"

@@ -68,15 +68,14 @@ def _rows(path: str) -> list[dict[str, str]]:
 def answers(model: str, test: str, kind: str = "auto") -> dict[str, Any]:
     """Answer rows as tfnlp.predict does with a file, then one at a time."""
     from pipelines.rows import Record
-    from tfnlp import predict
-    from tfnlp.inference import saved_model
+    from tfnlp.inference import answer_rows, saved_model
 
     rows = _rows(test)
     asked = saved_model.opened(saved_model.find_model(model), kind).model()  # type: ignore[arg-type]
     records = [Record(i, {"text": row["text"]}, row) for i, row in enumerate(rows)]
 
     def all_of_them() -> list[str]:
-        chunks = saved_model.answered(records, asked, 32, predict._AT_ONCE)
+        chunks = saved_model.answered(records, asked, 32, answer_rows._AT_ONCE)
         return [answer["label"] for chunk in chunks for _, answer in chunk]
 
     found = all_of_them()
@@ -126,7 +125,7 @@ def first_step() -> dict[str, Any]:
     import tempfile
 
     from tfnlp import train
-    from tfnlp.runtime import exit_status
+    from tfnlp.runtime import exit_status, threads
 
     class _First(BaseException):
         pass
@@ -134,15 +133,15 @@ def first_step() -> dict[str, Any]:
     def stop(*_: Any, **__: Any) -> None:
         raise _First
 
-    run = train._run
+    start = threads.start
 
-    def patched(*arguments: Any) -> None:
+    def patched() -> None:  # called once all is imported, before anything else
         from tfnlp.training import callbacks
 
         callbacks.Saver.on_train_batch_end = stop  # type: ignore[method-assign]
-        run(*arguments)
+        start()
 
-    train._run = patched
+    threads.start = patched
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:

@@ -7,7 +7,9 @@ Each job prints one line of JSON.
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 BEGUN = time.perf_counter()
 
@@ -92,7 +94,7 @@ def export(given: dict) -> dict:
             self.head.weight.data = torch.tensor(head["kernel"].T)
             self.head.bias.data = torch.tensor(head["bias"])
 
-        def forward(self, input_ids, attention_mask):
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             states = self.encoder(
                 input_ids=input_ids, attention_mask=attention_mask
             ).last_hidden_state
@@ -126,7 +128,7 @@ def onnx(given: dict) -> dict:
             part, padding=True, truncation=True, max_length=LENGTH, return_tensors="np"
         )
         given = {name: found[name] for name in ("input_ids", "attention_mask")}
-        return session.run(None, given)[0].argmax(-1)
+        return np.asarray(session.run(None, given)[0].argmax(-1))
 
     def all_of_them() -> np.ndarray:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -145,7 +147,7 @@ def onnx(given: dict) -> dict:
     return {"rate": rate, "accuracy": float(np.mean(right)), "one": one(answer, texts)}
 
 
-def one(answer, texts: list[str]) -> float:
+def one(answer: Callable[[list[str]], Any], texts: list[str]) -> float:
     """Return the median time of a text alone [ms]."""
     taken = []
     for text in texts[:200]:

@@ -86,7 +86,7 @@ def _operations(folder: Path) -> list[tuple[str, str, float, float]]:
     space = xplane_pb2.XSpace()
     space.ParseFromString(file.read_bytes())
     total: collections.Counter[tuple[str, str]] = collections.Counter()
-    count: collections.Counter[tuple[str, str]] = collections.Counter()
+    count: dict[tuple[str, str], float] = collections.defaultdict(float)
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             name, _, op = plane.event_metadata[event.metadata_id].name.rpartition(":")

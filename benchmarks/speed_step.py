@@ -37,7 +37,7 @@ def learner(
     from tfnlp.backbones.encoder import Encoder
     from tfnlp.config import Optimizer
     from tfnlp.heads import pooled
-    from tfnlp.runtime import precision, threads
+    from tfnlp.runtime import keras_patches, precision, threads
     from tfnlp.training import network, optimizers
 
     if apart:
@@ -46,17 +46,19 @@ def learner(
     policy = precision.start("float32" if xla else kind, training=True)  # type: ignore[arg-type]
     keras.config.set_dtype_policy(policy)
     backbone = loading.load("minilm-l6-en")
-    for each in backbone.model._flatten_layers():
+    for each in keras_patches.layers_of(backbone.model):
         if layer == "keras" and type(each) is Encoder:
-            each.__class__ = keras_hub.layers.TransformerEncoder
+            keras_patches.turn(each, keras_hub.layers.TransformerEncoder)
     output = keras.layers.Dense(6, dtype="float32")
-    model = network.streamed(pooled.head(backbone.model, output, pooling="mean", dropout=0.1))
+    model: Any = network.trainable(
+        pooled.head(backbone.model, output, pooling="mean", dropout=0.1), divisible=True
+    )
     model.streams = threads.count()
     made: Any = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
     if optimizer == "keras":
         made = keras.optimizers.AdamW(1e-4, weight_decay=0.01, global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(made, loss, jit_compile=xla, steps_per_execution=executed)
+    model.compile(made, loss=loss, jit_compile=xla, steps_per_execution=executed)
     model.optimizer.build(model.trainable_variables)
     ids = tf.constant(np.random.default_rng(0).integers(1000, 20000, (rows, width)), tf.int32)
     ones = tf.ones_like(ids)

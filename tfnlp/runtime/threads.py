@@ -2,7 +2,7 @@
 
 TensorFlow shares every operation out over all cores. Those of a small batch are short, and a good
 part of a step goes by in sharing out and waiting. Here an operation stays on its core, and batches
-or parts of one (streams.py) run side by side.
+or parts of one (training/network.py) run side by side.
 """
 
 from __future__ import annotations
