@@ -392,12 +392,9 @@ def test_it_shows_the_rows_that_training_takes(file):
     from tfnlp.training import examples
 
     rows = [(f"text {i}", "ab"[i % 2]) for i in range(60)]
-    file("many.csv", rows)
-    file("held.csv", rows[:40])
-    flags = ["--train=many.csv", "--test=held.csv", "--limit=50", "--limit-held-out=7"]
-    found = check(*flags)
+    flags = ["--train", file("many.csv", rows), "--test", file("held.csv", rows[:40])]
+    flags += ["--limit=50", "--limit-held-out=7"]
     experiment, _ = arguments.parse(flags, Parser(prog="it"))
     taken = examples.read_splits(experiment, task.load("classification"))
-    wanted = {"train": len(taken.train), "validation": len(taken.validation), "test": 7}
-    assert found.facts["rows"] == wanted
-    assert wanted["validation"] == len(taken.test) == 7
+    assert check(*flags).facts["rows"] == {"train": len(taken.train), "validation": 7, "test": 7}
+    assert len(taken.validation) == len(taken.test) == 7

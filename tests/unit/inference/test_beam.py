@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import json
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -381,29 +380,3 @@ def test_without_the_extra_it_is_named(monkeypatch, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err == "error: --runner needs apache-beam (pip install -e '.[beam]')\n"
-
-
-def test_an_option_of_the_runner_has_a_name(capsys):
-    arguments = ["length", "--input", "a.txt", "--output", "x", "--runner", "DirectRunner"]
-    assert main([*arguments, *flags("streaming", "a b=c")]) == 2
-    error = capsys.readouterr().err
-    assert error == "error: --runner-option 'a b=c' is not of the form KEY=VALUE\n"
-
-
-def test_options_without_a_runner_are_refused(capsys):
-    for option in (["--shards", "2"], flags("a=b")):
-        assert main(["length", "text", *option]) == 2
-        assert "are for --runner, such as DirectRunner" in capsys.readouterr().err
-
-
-def test_help_imports_neither_beam_nor_tensorflow():
-    code = (
-        "import sys, tfnlp.predict as p\n"
-        "unwanted = {'apache_beam', 'tensorflow', 'tfnlp.inference.beam'}\n"
-        "try: p.main(['--help'])\n"
-        "finally: assert not unwanted & set(sys.modules)\n"
-    )
-    root = Path(__file__).parents[3]
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
-    assert shown.returncode == 0, shown.stderr
-    assert "--runner RUNNER" in shown.stdout
