@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pipelines.files.writers import check_folder, replacing_folder, write_json
 from pipelines.rows import Column, Rows
 from tfnlp import extensions, task
 from tfnlp.cli import arguments, audit_files, console, entries
+from tfnlp.cli.arguments import Plugged
 from tfnlp.cli.audit_files import Examined
 from tfnlp.extensions import Audit, Subject, UnsuitableError
 from tfnlp.inference.saved_model import SAVED_MODELS
@@ -94,7 +96,9 @@ def main(argv: list[str]) -> int:
         subject = subjects.load(flags["subject"], options.batch_size, caught.holding)
         rows = _read(subject, options)
         done = [
-            _examined(check, subject, rows, entries.options(check, flags), bounds, bool(named))
+            _examined(
+                check, subject, rows, entries.options(check, flags), bounds[check.name], bool(named)
+            )
             for check in checks
         ]
     if all(one.unsuitable for one in done):
@@ -103,16 +107,28 @@ def main(argv: list[str]) -> int:
     return _shown(done, about, rows, target)
 
 
-def _bounds(checks: Sequence[Any], given: Mapping[str, str]) -> dict[str, float]:
-    """Return the checks' bounds, with those that the user gave in place of the defaults."""
-    known = {name: value for check in checks for name, value in check.record.bounds.items()}
-    unknown_key(given, list(known), "the audit", "bound")
-    for name, text in given.items():
+def _bounds(
+    checks: Sequence[Plugged], given: Mapping[str, str]
+) -> dict[str, dict[str, float | None]]:
+    """Return each check's bounds, with those that the user gave in place of the defaults.
+
+    ``ece`` is that of all checks that have it, ``calibration.ece`` that of one.
+    """
+    bounds = {check.name: dict(check.record.bounds) for check in checks}
+    both = [f"{check}.{name}" for check, own in bounds.items() for name in own]
+    known = [*(name for own in bounds.values() for name in own), *both]
+    unknown_key(given, known, "the audit", "bound")
+    for name in sorted(given, key=both.__contains__):  # that of one check comes last, and wins
         try:
-            known[name] = float(text)
+            value = float(given[name])
         except ValueError:
-            raise UserError(f"--bound {name}={text}: {text!r} is not a number") from None
-    return known
+            value = math.nan
+        if not math.isfinite(value):
+            raise UserError(f"--bound {name}={given[name]}: {given[name]!r} is not a number")
+        for check, own in bounds.items():
+            if (place := name.removeprefix(f"{check}.")) in own:
+                own[place] = value
+    return bounds
 
 
 def _read(subject: Subject, options: Options) -> Rows:
@@ -142,13 +158,12 @@ def _examined(
     subject: Subject,
     rows: Rows,
     options: Any,
-    bounds: Mapping[str, float],
+    bounds: Mapping[str, float | None],
     named: bool,
 ) -> Examined:
     """Run a check; one that does not suit the model is passed over unless it was named."""
-    own = {name: bounds[name] for name in check.record.bounds}
     try:
-        findings, report = check.record.examine(subject, rows, options, own)
+        findings, report = check.record.examine(subject, rows, options, bounds)
     except UnsuitableError as error:
         if named:
             raise

@@ -128,15 +128,33 @@ def add_flags(
 
         add_flags(parser, "training", Training, "training: how long and how")
         vars(parser.parse(["--epochs", "3"]))  # {"training.epochs": 3}
+
+    Raises:
+        UserError: another option has a flag of the same name, as of two entries of one name.
     """
     group = parser.add_argument_group(title)
+    try:
+        _add_to(group, name, section, defaults or {}, prefix)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{title}: {error.message} (rename the module or its option)") from error
+    return group
+
+
+def _add_to(
+    group: argparse._ArgumentGroup,
+    name: str,
+    section: type,
+    defaults: Mapping[str, Any],
+    prefix: str,
+) -> None:
+    """Add each of a section's options to a group."""
     hints = typing.get_type_hints(section)
     for field in dataclasses.fields(section):
         if "help" not in field.metadata:
             continue
         flag = field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"
         kind, choices = _kind(hints[field.name], field)
-        default = (defaults or {}).get(field.name, _default(field))
+        default = defaults.get(field.name, _default(field))
         shown = "" if default in (None, {}, ()) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
             "dest": f"{name}.{field.name}",
@@ -154,7 +172,6 @@ def add_flags(
         else:
             read = _reader(kind, hints[field.name], field)
             group.add_argument(flag, type=read, **settings)
-    return group
 
 
 def _metavar(kind: type, choices: tuple[str, ...] | None) -> str:

@@ -73,11 +73,11 @@ def killing(fit, batch, kill):
     return lambda given: [Kill()] if given.name == fit else []
 
 
-def fit(made, *, resume=False, further=lambda given: []):
-    """Train by the strategy alone; returns all that must be the same after a kill."""
+def trainer(made, resume=False, further=lambda given: []):
+    """Return what a strategy is given."""
     import tensorflow as tf
 
-    from tfnlp import extensions, task
+    from tfnlp import task
     from tfnlp.training import examples
     from tfnlp.training.model import prepare
     from tfnlp.training.trainer import Trainer
@@ -85,10 +85,17 @@ def fit(made, *, resume=False, further=lambda given: []):
     tf.config.experimental.enable_op_determinism()
     splits = examples.read_splits(made, task.load(made.task))
     folder = Path(made.export.tensorboard_logs) / "checkpoints"
-    trainer = Trainer(prepare(made, splits.train), splits, folder, resume, further)
-    extensions.load(extensions.Strategy, made.strategy.name).train(trainer)
-    weights = trainer.model.network.get_weights()
-    return [weight.tobytes().hex() for weight in weights], trainer.histories
+    return Trainer(prepare(made, splits.train), splits, folder, resume, further)
+
+
+def fit(made, *, resume=False, further=lambda given: []):
+    """Train by the strategy alone; returns all that must be the same after a kill."""
+    from tfnlp import extensions
+
+    given = trainer(made, resume, further)
+    extensions.load(extensions.Strategy, made.strategy.name).train(given)
+    weights = given.model.network.get_weights()
+    return [weight.tobytes().hex() for weight in weights], given.histories
 
 
 def train(made, *, resume=False, further=lambda given: []):

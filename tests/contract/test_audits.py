@@ -15,9 +15,11 @@ from pipelines.columns import Column
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import audit, extensions
+from tfnlp.cli.arguments import Plugged
 from tfnlp.evaluation import intervals
 from tfnlp.evaluation.calibration import expected_calibration_error
 from tfnlp.extensions import Audit, UnsuitableError
+from tfnlp.report import Report
 from tfnlp.runs import subject as subjects
 
 NAMES = extensions.names(Audit)
@@ -162,11 +164,31 @@ def test_the_files_and_the_exit_status(word_models, rows, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "rows.csv"]
 
 
+def test_a_floor_on_accuracy(word_models, rows):
+    model = str(word_models / "label")
+    given = [model, *rows, "--bound", "ece=1", "--output", "out", "--bound"]
+    assert audit.main([*given, "accuracy=0"]) == 0
+    assert audit.main([*given, "accuracy=1.1"]) == 1
+
+
+def test_each_check_has_bounds_of_its_own():
+    def check(name, **bounds):
+        record = Audit("", object, lambda *_: ([], Report({})), bounds)
+        return Plugged("audit", name, record)
+
+    checks = [check("a", changed=0.1, ece=None), check("b", changed=0.3)]
+    assert audit._bounds(checks, {}) == {"a": {"changed": 0.1, "ece": None}, "b": {"changed": 0.3}}
+    found = audit._bounds(checks, {"b.changed": "0.9", "changed": "0.2", "ece": "0.5"})
+    assert found == {"a": {"changed": 0.2, "ece": 0.5}, "b": {"changed": 0.9}}
+
+
 def test_mistakes(word_models, rows):
     model = str(word_models / "label")
     for more, said in (
         (["--bound", "ecce=0.1"], "did you mean 'ece'"),
         (["--bound", "ece=low"], "'low' is not a number"),
+        (["--bound", "ece=nan"], "'nan' is not a number"),
+        (["--bound", "bias.ece=1"], "has no bound 'bias.ece'"),
         (["--check", "calibratio"], "did you mean 'calibration'"),
         (["--output", "rows.csv"], "holds no report"),
         (["--column", "txt=said"], "did you mean 'text'"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp.extensions import Strategy
 
@@ -59,6 +60,16 @@ def test_killed_it_ends_as_if_it_was_not(shape, backbone, strategy_run, tmp_path
     with pytest.raises(Killed):
         strategy_run.fit(made("cut"), further=strategy_run.killing(fit, int(batch), kill))
     assert strategy_run.fit(made("cut"), resume=True) == whole
+
+
+def test_what_a_fit_refuses(backbone, strategy_run, tmp_path):
+    given = strategy_run.trainer(strategy_run.experiment(tmp_path, backbone, "supervised"))
+    rows = given.splits.train
+    with pytest.raises(UserError, match="no rows to train on"):
+        given.fit(train=rows.take([]))
+    for name in ("model", "train", "../other", "a b", ""):
+        with pytest.raises(ValueError, match="cannot be named"):
+            given.fit(name=name)
 
 
 def test_it_ends_in_a_saved_model(backbone, strategy_run, tmp_path):

@@ -49,6 +49,8 @@ def test_help_loads_no_tensorflow_and_no_flag_is_a_keyword(command):
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "usage: python -m tfnlp" in ran.stdout
+    assert ">>>" not in ran.stdout, "help shows a docstring's example"
+    assert "Example:" not in ran.stdout
     flags = re.findall(r"^  (?:-\w, )?--([\w-]+)", ran.stdout, re.MULTILINE)
     assert "help" in flags
     assert not [flag for flag in flags if keyword.iskeyword(flag)]

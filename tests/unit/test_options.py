@@ -210,3 +210,14 @@ def test_help_shows_each_option_once_with_its_default():
     assert "--fast, --no-fast whether to hurry (default: yes)" in shown
     assert "--column NAME=VALUE headers" in shown
     assert "--word WORD words" in shown
+
+
+def test_two_options_of_one_flag_are_a_mistake():
+    @dataclass(frozen=True)
+    class Section:
+        rate: float = option(0.5, "how much")
+
+    parser = Parser(prog="it")
+    add_flags(parser, "one", Section, "one", prefix="own-")
+    with pytest.raises(UserError, match=r"^two: conflicting option string: --own-rate \(rename"):
+        add_flags(parser, "two", Section, "two", prefix="own-")

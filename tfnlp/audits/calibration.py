@@ -35,7 +35,7 @@ class Options:
 
 
 def examine(
-    subject: Subject, rows: Rows, options: Options, bounds: Mapping[str, float]
+    subject: Subject, rows: Rows, options: Options, bounds: Mapping[str, float | None]
 ) -> tuple[Sequence[Finding], Report]:
     """Measure calibration error, over-confidence and accuracy on N rows.
 
@@ -76,7 +76,14 @@ def examine(
     spread = intervals.bootstrap(figures, len(rows), options.resamples, bounds=(-1.0, 1.0))
     spread[[0, 2]] = np.maximum(spread[[0, 2]], 0.0)
     findings = [
-        Finding(name, float(value), len(rows), (float(low), float(high)), bounds.get(name))
+        Finding(
+            name,
+            float(value),
+            len(rows),
+            (float(low), float(high)),
+            bounds.get(name),
+            worse="below" if name == "accuracy" else "above",
+        )
         for name, value, (low, high) in zip(names, values, spread, strict=True)
     ]
     sure, hit = confidences.ravel(), hits.ravel()
@@ -144,5 +151,5 @@ AUDIT = Audit(
     summary="whether scores are the shares of answers that are right",
     options=Options,
     examine=examine,
-    bounds={"ece": 0.1},
+    bounds={"ece": 0.1, "overconfidence": None, "accuracy": None},
 )

@@ -89,13 +89,14 @@ class Plugged:
 
 def _plugged(given: argparse.Namespace, file: Mapping[str, Any]) -> list[Plugged]:
     """Return the strategy, the peft method and the augmenters; later ones' defaults win."""
+    augmenters = given.augment or [one.get("name") for one in file.get("augment") or ()]
+    for name in augmenters:
+        if augmenters.count(name) > 1:
+            raise UserError(f"the augmenter {name} is named twice (name each once)")
     names = [
         ("strategy", given.strategy or (file.get("strategy") or {}).get("name", SUPERVISED)),
         ("peft", given.peft or (file.get("peft") or {}).get("name")),
-        *(
-            ("augment", name)
-            for name in given.augment or [one.get("name") for one in file.get("augment") or ()]
-        ),
+        *(("augment", name) for name in augmenters),
     ]
     return [
         Plugged(section, name, extensions.load(ENTRIES[section], name))
@@ -265,8 +266,8 @@ def _merge(file: Mapping[str, Any], name: str, flags: Mapping[str, Any], chosen:
 
 
 def _title(section: type) -> str:
-    """What a section's docstring says of it, as the rest of a line."""
-    text = str(section.__doc__).rstrip(".")
+    """Return the first line of a section's docstring, as the rest of a line."""
+    text = str(section.__doc__).partition("\n")[0].rstrip(".")
     return text[0].lower() + text[1:]
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from pipelines.augmentation import Edit as Edit
-from pipelines.augmentation import Span as Span
 from pipelines.errors import UserError
 from pipelines.rows import Column, Record, Rows
 from tfnlp.config import Experiment
@@ -138,10 +136,13 @@ class Audit:
         examine: (subject, rows, options, bounds) -> findings, and a report of tables and figures;
             the rows have the inputs and the targets. Raises UnsuitableError if the model's answers
             are of a kind that it cannot assess.
-        bounds: defaults, by the finding's name; ``--bound NAME=VALUE`` changes them.
+        bounds: defaults, by the finding's name; ``--bound NAME=VALUE`` changes them. None has no
+            bound until a user gives one.
     """
 
     summary: str
     options: type
-    examine: Callable[[Subject, Rows, Any, Mapping[str, float]], tuple[Sequence[Finding], Report]]
-    bounds: Mapping[str, float] = field(default_factory=dict)
+    examine: Callable[
+        [Subject, Rows, Any, Mapping[str, float | None]], tuple[Sequence[Finding], Report]
+    ]
+    bounds: Mapping[str, float | None] = field(default_factory=dict)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pipelines.augmentation import Edit as Edit
-from pipelines.augmentation import Span as Span
 from tfnlp.config import Experiment
 from tfnlp.report import Report
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

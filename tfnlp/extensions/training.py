@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.augmentation import Edit as Edit
-from pipelines.augmentation import Span as Span
+from pipelines.augmentation import Edit, Span
 from pipelines.rows import Rows
 from tfnlp.config import Experiment
 from tfnlp.report import Report
@@ -80,6 +79,7 @@ class Network(Protocol):
     """A functional Keras model that is trained by a step (`tfnlp.training.network`)."""
 
     trainable_weights: list[Any]
+    replicas: int  # over which a batch is dealt out, and a loss is divided
 
     def __call__(self, inputs: Any, training: bool = False) -> Any:
         """Return the outputs of a batch."""
@@ -122,7 +122,8 @@ class Step:
 
         Args:
             network: what is trained.
-            total_rows: rows of the training source over all epochs of the fit, at most.
+            total_rows: rows of the training source over all epochs of the fit, if it ends no
+                earlier and each epoch has as many as the first.
         """
 
     def loss(self, network: Any, batch: Batch, outputs: Any) -> tf.Tensor:
@@ -218,7 +219,7 @@ class Trainer(Protocol):
             train: in place of the training split.
             beside: further sources by name; each step is given a batch of each of them too.
             validation: in place of the validation split.
-            name: of this fit among the strategy's; its checkpoints and logs bear it.
+            name: of this fit among the strategy's, an identifier; its checkpoints and logs bear it.
             settings: section -> option -> value, of this fit alone, such as
                 ``{"optimizer": {"learning_rate": 1e-3}}``.
             score: called after each epoch for figures to log; ``score`` among them decides which

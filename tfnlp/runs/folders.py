@@ -22,7 +22,7 @@ from tfnlp.runs.experiment_yaml import (
 
 
 def check_place(experiment: Experiment) -> None:
-    """Refuse a place where no run can be written, and leave nothing there.
+    """Refuse places where no run or no SavedModel can be written, and leave nothing there.
 
     Raises:
         UserError: something else is there, or it may not be written.
@@ -31,11 +31,15 @@ def check_place(experiment: Experiment) -> None:
 
         check_place(experiment)  # UserError: cannot write tensorboard_logs/trec: ...
     """
-    parent = _runs(experiment)
-    try:
-        atomic.probe(next(place for place in (parent, *parent.parents) if place.exists()))
-    except OSError as error:
-        raise _unwritable(parent, error) from error
+    export = experiment.export
+    places = {"--tensorboard-logs": _runs(experiment)}
+    if export.export:
+        places["--saved-models"] = Path(export.saved_models) / experiment.name
+    for flag, place in places.items():
+        try:
+            atomic.probe(next(each for each in (place, *place.parents) if each.exists()))
+        except OSError as error:
+            raise _unwritable(place, error, flag) from error
 
 
 def _runs(experiment: Experiment) -> Path:
@@ -43,10 +47,8 @@ def _runs(experiment: Experiment) -> Path:
     return Path(experiment.export.tensorboard_logs) / experiment.name
 
 
-def _unwritable(place: str | Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {place}: {error.strerror} (choose another place with --tensorboard-logs)"
-    )
+def _unwritable(place: str | Path, error: OSError, flag: str = "--tensorboard-logs") -> UserError:
+    return UserError(f"cannot write {place}: {error.strerror} (choose another place with {flag})")
 
 
 def new_run(experiment: Experiment) -> Path:

@@ -132,8 +132,9 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
     import keras
 
     from tfnlp.heads import sentence_vector
+    from tfnlp.runtime import keras_patches
 
-    layers = backbone._flatten_layers()
+    layers = keras_patches.layers_of(backbone)
     rates = [layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)]
     if not context.options.pair and not any(rates):
         raise UserError(

@@ -73,6 +73,8 @@ class Drawn:
     def _arranged(self, epoch: int, like: Examples | None) -> Examples:
         """Hold an epoch's rows, padded as the first epoch's, so that no kernel is rebuilt."""
         rows = self.source.rows(epoch) if callable(self.source.rows) else self.source.rows
+        if not len(rows):
+            raise UserError(f"a fit has no rows to train on: none of {rows.source} are left")
         widths = None if like is None else like.plan.widths
         if self.source.mixed:
             widths = np.zeros(1, np.int64)  # one width, that of the longest row

@@ -27,6 +27,7 @@ from tfnlp.training.sources import Drawn, joined
 from tfnlp.training.state import Feed, Watch
 
 FIRST = "fit"  # the name of a fit that is given none
+_RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -120,22 +121,27 @@ class Trainer:
 
         Raises:
             Interrupted: SIGTERM or SIGINT came; the state was saved first.
-            UserError: the loss became NaN or infinite, or a checkpoint cannot be written.
-            ValueError: two fits have the same name.
+            UserError: there are no rows, the loss became NaN or infinite, or a checkpoint cannot be
+                written.
+            ValueError: two fits have the same name, or it is that of one of a run's own files.
         """
         if name in self.histories:
             raise ValueError(f"two fits are named {name!r}; give each a name of its own")
+        if not name.isidentifier() or name in _RESERVED:
+            raise ValueError(f"a fit cannot be named {name!r}, which is a file of the run's")
         model = self._with(settings)
         training = model.experiment.training
         drawn = self.drawn
         if train is not None or settings:
-            source = train if isinstance(train, Source) else Source(train or drawn.source.rows)
+            rows = drawn.source.rows if train is None else train
+            source = rows if isinstance(rows, Source) else Source(rows)
             drawn = Drawn(model, source, self.experiment.seed)
         others = {
-            name: Drawn(model, source, self.experiment.seed + place)
-            for place, (name, source) in enumerate((beside or {}).items(), 1)
+            other: Drawn(model, source, self.experiment.seed + place)
+            for place, (other, source) in enumerate((beside or {}).items(), 1)
         }
-        held = examples.arrange(model, validation or self.splits.validation, shuffle=False)
+        held_out = self.splits.validation if validation is None else validation
+        held = examples.arrange(model, held_out, shuffle=False)
         step = step or Step()
         watch = _prepare(model, step, drawn, held, score, name)
         feed = _feed(model, drawn, others, held)

@@ -299,6 +299,7 @@ def test_a_flag_beats_an_entrys_default():
     ("flags", "message"),
     [
         (["--peft", "bitfti"], "there is no peft 'bitfti'; did you mean 'bitfit'?"),
+        (["--augment", "aeda", "--augment", "aeda"], "the augmenter aeda is named twice"),
         (["--augment", "aead"], "there is no augmenter 'aead'; did you mean 'aeda'?"),
         (["--augment", "aeda", "--task", "masked_lm"], "those of --task masked_lm have none"),
         (["--augment", "aeda", "--task", "language_model"], "those of --task language_model have"),

@@ -207,6 +207,9 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     "runs cannot be written": (
         "classification", {"train": labelled()}, ["--tensorboard-logs=train.jsonl"], "cannot write"
     ),
+    "no SavedModel can be written": (
+        "classification", {"train": labelled()}, ["--saved-models=train.jsonl"], "cannot write"
+    ),
     "a range": ("classification", {"train": labelled()}, ["--max-length=0"], "2"),
     "two sources": ("classification", {"train": labelled()}, ["--dataset=trec"], "both given"),
     "no second text": (
