@@ -1,7 +1,8 @@
 """Stands for tfnlp.train: makes a run whose accuracy follows from its seed, in no time.
 
-The file ``orders`` in the working folder says by seed what goes wrong: ``fail``, ``die`` (by
-SIGKILL), or ``wait`` (until a signal comes). Each call is written down in ``calls``.
+The file ``orders`` in the working folder says by seed what goes wrong: ``refuse`` (before there
+is a run), ``fail``, ``die`` (by SIGKILL), or ``wait`` (until a signal comes). Each call is written
+down in ``calls``.
 """
 
 import os
@@ -24,6 +25,8 @@ made = from_values(values, task.load(values["task"]["name"]).options, "here")
 order = (yaml.safe_load(Path("orders").read_text()) or {}).get(made.seed)
 with Path("calls").open("a") as calls:
     calls.write(f"{made.seed}\n")
+if order == "refuse":
+    sys.exit("error: there is no rows.csv")
 run = folders.last_run(made) or folders.new_run(made)
 if order == "wait":
     came = []

@@ -142,6 +142,15 @@ def test_a_study_and_its_files(here, capsys):
         seeds("--resume", "--epochs", "9")
 
 
+def test_what_no_trial_can_use_ends_the_study(here):
+    (here / "orders").write_text("0: refuse")
+    with pytest.raises(UserError, match="first trial could not begin: there is no rows"):
+        seeds()
+    assert calls(here) == [0]
+    (here / "orders").write_text("")
+    assert seeds() == 0  # put right, the same command begins
+
+
 def test_a_failed_trial_is_noted_and_not_repeated(here, capsys):
     (here / "orders").write_text("1: fail")
     assert seeds() == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def run(
 
     Raises:
         UserError: there is a study of this name that is not to be resumed, or another one; it runs
-            already; or a trial's process was killed.
+            already; the first trial cannot use its rows or options, and nothing is left of the
+            study; or a trial's process was killed.
         KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
 
     Example::
@@ -95,6 +97,9 @@ def run(
             if trial.state == "running":
                 tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
                 trial = _trained(trial, folder, number, lock)
+            if number == 1 and trial.state == "failed" and trial.run is None:
+                shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
+                raise UserError(f"the first trial could not begin: {trial.error}")
             trials.append(trial)
             tell(f"trial {number}: {trial.state}{f' ({trial.error})' if trial.error else ''}")
             report = asked.study.report(trials, asked.options)
