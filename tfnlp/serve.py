@@ -65,8 +65,8 @@ def main(argv: Sequence[str]) -> int:
   python -m tfnlp.serve models.config --rest-port 8080
   curl -d '{"instances": ["Who wrote Hamlet?"]}' http://127.0.0.1:8501/v1/models/trec:predict
 
-New versions are loaded, warmed up, and take the traffic of the old one, which is let go when it has
-answered; a version that cannot be loaded is refused, and the old one stays.""",
+New versions are loaded, warmed up, and take the traffic of the old one, which is unloaded when it
+has answered; a version that cannot be loaded is refused, and the old one stays.""",
     )
     parser.add_argument("models", metavar="FOLDER", help="folder of models, or a models.config")
     add_flags(parser, "options", Options, "how it listens, and what it allows")

@@ -98,7 +98,7 @@ def examine(
 def _one(
     answers: Sequence[Mapping[str, Any]], truth: Sequence[Any]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return of one label a row the confidence, float (N, 1), and twice whether it is right."""
+    """Return the confidence in each row's label, float (N, 1), and twice whether it is right."""
     import numpy as np
 
     given = [_answered(answer) for answer in answers]

@@ -212,7 +212,7 @@ class Trainer(Protocol):
         settings: Defaults | None = None,
         score: Callable[[], Mapping[str, float]] | None = None,
     ) -> list[dict[str, float]]:
-        """Fit with early stopping; killed at any moment, a fit resumes as if it had not been.
+        """Fit with early stopping; killed at any moment, a fit resumes exactly.
 
         Args:
             step: how a batch becomes gradients; supervised learning if not given.

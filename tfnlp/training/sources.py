@@ -126,7 +126,7 @@ class Drawn:
         return whole
 
     def _element(self, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:
-        """Turn a batch's raw columns into what a network is fed with."""
+        """Turn a batch's raw columns into a network's inputs."""
         extras = {n.removeprefix(_EXTRA): raw.pop(n) for n in list(raw) if n.startswith(_EXTRA)}
         if self.source.targets and not extras:
             return examples.element(self.model, raw, width)

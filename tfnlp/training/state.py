@@ -1,4 +1,4 @@
-"""Where a fit stands, what it is fed with, and what decides which of its epochs was best."""
+"""The state of a fit, its input pipelines, and what decides which of its epochs was best."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class State:
 
 @dataclass(frozen=True)
 class Feed:
-    """What fit is fed with.
+    """The input pipelines of a fit.
 
     Attributes:
         batches: (epochs, batches of the first one to leave out) -> training batches.

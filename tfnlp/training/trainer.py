@@ -26,7 +26,7 @@ from tfnlp.training.network import batch_of, in_parts
 from tfnlp.training.sources import Drawn, joined
 from tfnlp.training.state import Feed, Watch
 
-FIRST = "fit"  # the name of a fit that is given none
+FIRST = "fit"  # the default name of a fit
 _RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
 
 
@@ -226,7 +226,7 @@ def _make_metrics(model: TrainedModel, data: Examples) -> None:
 
 
 def _feed(model: TrainedModel, drawn: Drawn, others: Mapping[str, Drawn], held: Examples) -> Feed:
-    """Return what the loop is fed with."""
+    """Return the input pipelines of a fit."""
     strategy = model.network.distribute_strategy
 
     def training(epochs: range, start: int) -> Any:
