@@ -7,6 +7,7 @@ left is removed by the next writer there.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
@@ -22,6 +23,7 @@ from pipelines.errors import UserError
 
 _numbers = itertools.count()
 _in_use: set[str] = set()  # hidden names that this process writes under
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}  # another folder stands in its place
 
 
 class _EnoughError(Exception):
@@ -130,8 +132,8 @@ def add_version(parent: Path, write: Callable[[Path], None]) -> Path:
             version = parent / str(max(taken, default=0) + 1)
             try:
                 return aside.rename(version)
-            except OSError:
-                if not version.exists():  # else another process took the number
+            except OSError as error:
+                if error.errno not in _TAKEN:  # else another process took the number
                     raise
 
 
@@ -163,23 +165,34 @@ def _place(aside: Path, path: Path) -> None:
         return
     old = aside.with_name(f"{aside.name.replace('new', 'old', 1)}-{path.name}")
     _in_use.add(old.name)
+    placed = False
     try:
-        while True:
+        while not placed:
             if path.is_dir():
                 with suppress(FileNotFoundError):  # another process has moved it
                     path.rename(old)
             try:
                 aside.rename(path)
-                return
-            except OSError:
-                if not path.is_dir():
+                placed = True
+            except OSError as error:
+                # The error says it; the folder may be gone again, moved by yet another process.
+                if error.errno not in _TAKEN:
                     raise
                 _remove(old)  # another process was quicker: its folder is replaced
     finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
+        if not placed and old.exists():
+            _put_back(old, path)
         shutil.rmtree(old, ignore_errors=True)
         _in_use.discard(old.name)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Rename a folder to the name that it had, unless another one stands there now."""
+    try:
+        old.rename(path)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
 
 
 def _clear(folder: Path) -> None:

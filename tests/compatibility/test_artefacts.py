@@ -27,7 +27,8 @@ RUNS = [
     "translated", "written", "adversarial", "chat", "summarized",
 ]  # fmt: skip
 SAVED_MODELS = ["labels", "spans", "answers", "translated", "written", "triples"]
-SLOW = ["adversarial", "summarized"]  # loaded as "written" and "translated" are
+# Loaded as "labels", "spans", "written" and "translated" are.
+SLOW = ["adversarial", "summarized", "grades", "tags", "chat"]
 EVALUATED = ["labels", "spans", "answers"]
 
 

@@ -346,6 +346,7 @@ def test_prepared_data_need_no_network(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_two_processes_prepare_it_at_once(tmp_path):
     load_dataset("trec")  # the package is in the cache; what is raced for is TFDS's folder
     code = (

@@ -90,6 +90,7 @@ def outside(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_outsiders_task_from_training_to_answers(outside):
     flags = ["--name", "mine", "--layers", "1", "--batch-size", "4", "--learning-rate", "1e-3"]
     assert train.main(["--task", "mypackage.irony", "--train", "train.csv", *flags]) == 0

@@ -28,18 +28,12 @@ from tfnlp.training.model import prepare
 from tfnlp.training.trainer import Trainer
 
 VARIANTS = {"plain": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
-# What shares nearly all of its code with another task, which stands for it.
-LIKE_OTHERS = {
-    "dialogue": "language_model",
-    "ordinal": "classification",
-    "regression": "classification",
-    "relation_extraction": "classification",
-    "summarization": "translation",
-}
+# One of each kind stands for the others: a label of a text, of each token, and written text.
+FAST = ("classification", "ner", "translation")
+CASES = [(name, "plain") for name in FAST]
 # Pairs and windows are shared code (tfnlp/tasks/_pooled_text.py) too.
 SLOW = [("classification", "pair"), ("classification", "windows"), ("similarity", "pair")]
-SLOW += [(name, "plain") for name in LIKE_OTHERS]
-CASES = [(name, "plain") for name in discover.names("tfnlp.tasks") if name not in LIKE_OTHERS]
+SLOW += [(name, "plain") for name in discover.names("tfnlp.tasks") if name not in FAST]
 
 # What the exporter does with any task's model is tried with one.
 ONE_FOR_ALL = pytest.mark.parametrize("trained", CASES[:1], indirect=True, ids="-".join)

@@ -59,6 +59,7 @@ def test_the_same_tokens_as_keras_hub(network, way):
     assert ours == theirs(network, sampler, PROMPTS, 12)
 
 
+@pytest.mark.slow
 def test_keras_hubs_beams_depend_on_their_neighbours(network):
     """Why its sampler does not serve: a longer prompt's own tokens count as choices there."""
     model = families.inside(network)

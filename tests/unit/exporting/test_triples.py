@@ -47,6 +47,7 @@ def models():
     return _model("ner"), _model("relation_extraction")
 
 
+@pytest.mark.slow
 def test_triples_are_the_answers_of_both_models(models, tmp_path):
     entities, relations = models
     folder = triples.join(entities, relations, tmp_path / "both", 0.0)

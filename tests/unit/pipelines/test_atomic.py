@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import socket
@@ -292,6 +293,25 @@ def test_writers_do_not_step_on_each_other(tmp_path, kind):
     together(tmp_path / "it", kind)
     assert content(tmp_path / "it", kind) in "abcd"
     assert names(tmp_path) == ["it"]
+
+
+def test_a_folder_that_comes_and_goes_is_replaced(tmp_path, monkeypatch):
+    """The one in the way when we renamed is gone, moved by a third, before we look again."""
+    real, tries = os.rename, []
+
+    def quick(source, target, **how):
+        tries.append(target)
+        if len(tries) == 1:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        real(source, target, **how)
+
+    monkeypatch.setattr(os, "rename", quick)
+    with replacing_path(tmp_path / "it") as aside:
+        make(aside, "folder", "b")
+    tries.clear()
+    add_version(tmp_path / "it", lambda folder: make(folder, "folder", "c"))
+    assert names(tmp_path) == ["it"]
+    assert content(tmp_path / "it" / "1", "folder") == "c"
 
 
 def test_versions_of_several_writers_are_all_kept(tmp_path):

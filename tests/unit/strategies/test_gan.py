@@ -147,6 +147,7 @@ def test_what_is_written_ends_with_its_end(tokenizer, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_discriminator_tells_text_from_random_tokens(tokenizer, tmp_path):
     given, players = made(tokenizer, tmp_path, discriminator_rate=3e-3)
     real = gan.padded(given.model, blocks(given.model.context.tokenizer))
@@ -209,7 +210,7 @@ class Kill(keras.callbacks.Callback):
     ("fit", "at", "signum"),
     [
         pytest.param("fit", 2, 0, marks=pytest.mark.slow),
-        ("gan", 1, 0),
+        pytest.param("gan", 1, 0, marks=pytest.mark.slow),
         pytest.param("gan", 3, signal.SIGTERM, marks=pytest.mark.slow),
     ],
 )

@@ -152,7 +152,9 @@ def test_a_run_uses_all_that_is_to_be_kept(whole):
     assert any("seed_generator" in name for name in names)
 
 
-@pytest.mark.parametrize("at", [1, 8, 14, 16, 27, pytest.param(47, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "at", [14, 27, *(pytest.param(at, marks=pytest.mark.slow) for at in (1, 8, 16, 47))]
+)
 def test_killed_anywhere_it_ends_as_if_it_was_not(tmp_path, whole, at):
     model, objective = made(**EVERYTHING)
     with pytest.raises(Killed):
@@ -162,7 +164,12 @@ def test_killed_anywhere_it_ends_as_if_it_was_not(tmp_path, whole, at):
 
 @pytest.mark.parametrize(
     ("at", "signum"),
-    [(5, signal.SIGTERM), (12, signal.SIGINT), (14, signal.SIGTERM), (16, signal.SIGTERM)],
+    [
+        (5, signal.SIGTERM),
+        (12, signal.SIGINT),
+        pytest.param(14, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(16, signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_and_the_run_goes_on(tmp_path, whole, at, signum):
     before = signal.getsignal(signum)
@@ -209,7 +216,9 @@ def test_a_run_that_has_ended_is_not_trained_on(tmp_path, whole):
     same(tmp_path, whole, **EVERYTHING)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
+)
 def test_mixed_precision_is_resumed_exactly(tmp_path, precision):
     whole = uninterrupted(tmp_path / "whole", precision=precision)
     assert np.isfinite([h["loss"] for h in whole[0].history]).all()

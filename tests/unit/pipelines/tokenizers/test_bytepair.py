@@ -111,14 +111,14 @@ def test_classes_of_characters_differ_for_few_only():
 
 
 @pytest.mark.parametrize("single_digits", [True, False])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(TEXTS, min_size=1, max_size=8))
 def test_ids_are_those_of_hugging_face(single_digits, batch):
     got = graph(single_digits, "tokenize")(tf.constant(batch)).to_list()
     assert got == [encoding.ids for encoding in theirs(single_digits).encode_batch(batch)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     merges=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=3, max_size=14),
     texts=st.lists(st.text("abc", min_size=1, max_size=14), min_size=8, max_size=8),
@@ -148,7 +148,7 @@ def test_merging_neighbours_without_their_merge_would_differ():
 
 
 @pytest.mark.parametrize("single_digits", [True, False])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(TEXTS, min_size=1, max_size=6))
 def test_texts_come_back(single_digits, batch):
     ids = graph(single_digits, "tokenize")(tf.constant(batch))
@@ -156,7 +156,7 @@ def test_texts_come_back(single_digits, batch):
     assert got == [text.encode() for text in batch]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(raw=st.lists(st.binary(max_size=20) | TEXTS.map(str.encode), min_size=1, max_size=5))
 def test_offsets_cover_the_text_as_it_was_given(raw):
     """Of invalid bytes too; each piece of a valid text is the bytes that it stands for."""

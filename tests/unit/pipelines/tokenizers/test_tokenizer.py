@@ -112,7 +112,7 @@ def test_only_rare_or_new_characters_deviate():
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(deviating), min_size=1, max_size=8))
 def test_wordpiece_gives_the_ids_of_hugging_face(lowercase, batch):
     got = ids_only(ours(lowercase))(tf.constant(batch)).to_list()
@@ -121,7 +121,7 @@ def test_wordpiece_gives_the_ids_of_hugging_face(lowercase, batch):
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(deviating), min_size=1, max_size=5))
 def test_wordpiece_offsets_are_bytes_of_the_text(lowercase, batch):
     wordpiece = ours(lowercase)
@@ -148,7 +148,7 @@ def test_wordpiece_offsets_by_eye():
     assert ids.row_lengths().numpy().tolist() == [0, 7]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(raw=st.lists(st.binary(max_size=30), min_size=1, max_size=4), lowercase=st.booleans())
 def test_bytes_that_are_no_utf8_do_no_harm(raw, lowercase):
     for made in (ours(lowercase), multilingual()):
@@ -255,7 +255,7 @@ def assert_as_likely(got, want):
         assert sum(scores()[i] for i in got) == pytest.approx(sum(scores()[i] for i in want))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(), min_size=1, max_size=8))
 def test_sentencepiece_gives_the_ids_of_its_own_library(batch):
     got = ids_only(multilingual())(tf.constant(batch)).to_list()
@@ -268,7 +268,7 @@ def marks():
     return {chr(c) for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] == "M"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(marks), min_size=1, max_size=8))
 def test_sentencepiece_gives_the_ids_of_hugging_face(batch):
     # It loses the second of two marks, and its model takes "</s>" in a text for a piece.
@@ -279,7 +279,7 @@ def test_sentencepiece_gives_the_ids_of_hugging_face(batch):
         assert_as_likely(mine, without_trailing_space(encoding.ids, mine))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(), min_size=1, max_size=5))
 def test_sentencepiece_offsets_are_bytes_of_the_text(batch):
     made = multilingual()
@@ -375,7 +375,7 @@ def test_sentencepiece_writes_what_it_read():
     assert written(made, [framed, [made.end_id]]) == [texts[0], ""]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(batch=st.lists(texts(), min_size=1, max_size=6))
 def test_sentencepiece_writes_as_its_own_library(batch):
     ids = ids_only(multilingual())(tf.constant(batch)).to_list()
