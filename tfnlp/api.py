@@ -23,6 +23,7 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.cli import terminal
 from tfnlp.config import Entry, Experiment
+from tfnlp.evaluation import runs
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
@@ -102,7 +103,7 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
-    _finish(model, splits, run, before, outcome, trainer.step)
+    _finish(model, splits, run, before, outcome, trainer)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
 
@@ -174,11 +175,13 @@ def _finish(
     run: Path,
     before: dict[str, float],
     outcome: Outcome,
-    step: int,
+    trainer: Trainer,
 ) -> None:
     """Evaluate the trained model, export it and say what comes next."""
-    after = answering.evaluate(model, splits.validation)
-    report = answering.evaluate(model, splits.test) if splits.test else after
+    judged = splits.test or splits.validation
+    after = answering.evaluate(model, splits.validation, sure=not splits.test)
+    report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
+    linear = answering.baseline(model, splits.train, judged)
     added = outcome.report
     if added:  # the strategy's own findings, beside those of the model that is kept
         report.tables.extend(added.tables)
@@ -188,9 +191,14 @@ def _finish(
         "validation_untrained": before,
         "validation": after.metrics,
         "test": report.metrics if splits.test else None,
+        "intervals": report.intervals,
+        "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
         "saved_model": None,
     }
+    if linear:
+        report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
+    report.warnings.extend(trainer.hints)
     if model.experiment.export.export:
         text = card.write(model, metrics, report.tables)
         metrics["saved_model"] = str(export(model, metrics, text))
@@ -199,9 +207,8 @@ def _finish(
         "validation": after,
         "test": report if splits.test else None,
     }
-    tensorboard.finish(model, run, reports, splits.validation, step)
+    tensorboard.finish(model, run, reports, splits.validation, trainer.step)
     write_json(run / "metrics.json", metrics)
-    judged = splits.test or splits.validation
     shown = [
         _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
         for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)

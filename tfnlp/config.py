@@ -127,10 +127,18 @@ class Training:
         python -m tfnlp.train --train rows.csv --epochs 8 --batch-size 64 --deterministic
     """
 
-    epochs: int = option(4, "passes over the training rows, at most [epochs]", minimum=1)
+    epochs: int | None = option(
+        None,
+        "passes over the training rows, at most; if not given 4, or as many as make 400 updates if "
+        "that is more [epochs]",
+        minimum=1,
+    )
     batch_size: int = option(32, "rows in a batch, over all devices [rows]", minimum=1)
-    patience: int = option(
-        2, "epochs without a better validation score before training stops [epochs]", minimum=1
+    patience: int | None = option(
+        None,
+        "epochs without a better validation score before training stops; if not given 2, or as "
+        "many as make 100 updates if that is more [epochs]",
+        minimum=1,
     )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
         "auto", "Keras dtype policy; auto: float32, with products in bfloat16 where the machine can"
@@ -143,6 +151,9 @@ class Training:
     )
     checkpoint_minutes: float = option(
         5.0, "time between checkpoints; each epoch also ends with one [min]", minimum=0.0
+    )
+    baseline: bool = option(
+        True, "fit a linear model to the same rows too, and show its scores beside the network's"
     )
     calibrate: bool = option(
         True, "fit the probabilities to the validation rows after training (temperature scaling)"

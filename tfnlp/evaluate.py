@@ -145,6 +145,8 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
 
         evaluate(exported, rows, batch_size=64).metrics["accuracy"]
     """
+    from tfnlp.evaluation import intervals
+
     model = load(exported.folder)
     columns = ([*map(as_request, rows.columns[name])] for name in model.inputs)
     asked = [dict(zip(model.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
@@ -157,7 +159,7 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
     answers = answered_rows(asked, model, batch_size, ask)
     options = exported.experiment.options
     context = task.load_context(exported.folder / "assets.extra", options, exported.facts)
-    return exported.task.report(context, rows, _arrays(answers))
+    return intervals.judged(exported.task, context, rows, _arrays(answers))
 
 
 def _arrays(answers: Answers) -> Arrays:

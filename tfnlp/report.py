@@ -33,6 +33,7 @@ class Report:
         tables: shown in the terminal, the model card and TensorBoard.
         figures: name -> picture, drawn when called.
         warnings: sentences the user should read, such as labels never seen in training.
+        intervals: metric -> lower and upper end of its 95% confidence interval, where known.
 
     Example::
 
@@ -43,6 +44,45 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a linear model answers.
+
+    Attributes:
+        answers: name -> M answers, as the task's ``decode`` names them.
+        notes: on rows or features that were left out to keep its time bounded.
+
+    Example::
+
+        Fitted({"value": np.array([3.1, 2.2])}, ["learned from 9,000 of 80,000 rows"])
+    """
+
+    answers: dict[str, Any]
+    notes: list[str]
+
+
+def figure(value: float | None) -> str:
+    """Return a metric as text with four digits; nothing for None, and never a zero with a sign.
+
+    Example:
+        >>> figure(-0.00001), figure(0.91), figure(None)
+        ('0.0000', '0.9100', '')
+    """
+    # Adding 0.0 takes the sign off a zero.
+    return "" if value is None else f"{round(float(value), 4) + 0.0:.4f}"
+
+
+def between(ends: tuple[float, float] | None) -> str:
+    """Return an interval as text; nothing for None.
+
+    Example:
+        >>> between((0.9, 0.95))
+        '0.9000 to 0.9500'
+    """
+    return "" if ends is None else f"{figure(ends[0])} to {figure(ends[1])}"
 
 
 def markdown(table: Table) -> str:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -244,6 +244,9 @@ class Task:
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
             ``:classify``, or None.
         regress: answers -> outputs (B,) float32 for ``:regress``, or None.
+        baseline: (context, training rows, rows) -> what a linear model answers that has learned
+            from the same rows, in the form of ``decode``'s answers as ``report`` takes them; None
+            where ``report`` has rivals of its own, or there is none.
         backbones: the kinds of backbones that it can be put on.
         defaults: section -> option -> the default, where it is another for this task.
         reading: how a request's text that is longer than ``max_length`` is read: it is ``cut``;
@@ -286,6 +289,7 @@ class Task:
     save_extra: Callable[[Context, Any, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None
+    baseline: Callable[[Context, Rows, Rows], Fitted] | None = None
     backbones: tuple[Kind, ...] = ("encoder",)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reading: Literal["cut", "windows", "parts"] = "cut"

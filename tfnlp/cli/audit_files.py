@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tfnlp.extensions import Finding
-from tfnlp.report import Report, Table
+from tfnlp.report import Report, Table, between, figure
 
 PAGE = "index.html"
 
@@ -45,8 +45,8 @@ def summary(done: Sequence[Examined], warnings: Sequence[str]) -> Report:
         (
             one.check,
             finding.name,
-            f"{finding.value:.4f}",
-            f"{finding.interval[0]:.4f} to {finding.interval[1]:.4f}",
+            figure(finding.value),
+            between(finding.interval),
             finding.n,
             "" if finding.bound is None else f"{_limit(finding)} {finding.bound:g}",
             verdict(finding),
@@ -127,11 +127,11 @@ def junit(done: Sequence[Examined]) -> bytes:
         for finding in one.findings:
             name = _printable(finding.name)
             case = ElementTree.SubElement(suite, "testcase", classname=one.check, name=name)
-            figure = f"{finding.name} is {finding.value:.4f} on {finding.n} rows"
+            said = f"{finding.name} is {figure(finding.value)} on {finding.n} rows"
             if finding.passed:
-                ElementTree.SubElement(case, "system-out").text = _printable(figure)
+                ElementTree.SubElement(case, "system-out").text = _printable(said)
             else:
-                message = f"{figure}; it must be {_limit(finding)} {finding.bound:g}"
+                message = f"{said}; it must be {_limit(finding)} {finding.bound:g}"
                 ElementTree.SubElement(case, "failure", message=_printable(message))
     written: bytes = ElementTree.tostring(root, "utf-8", xml_declaration=True)
     return written

@@ -20,6 +20,7 @@ from tfnlp.cli.console import line as line
 from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
+from tfnlp.report import between, figure
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
@@ -126,11 +127,11 @@ def numbers(values: Mapping[str, Any]) -> str:
 
         numbers({"loss": 0.25, "f1": 0.9})  # "loss 0.2500  f1 0.9000"
     """
-    return "  ".join(f"{name} {float(value):.4f}" for name, value in values.items())
+    return "  ".join(f"{name} {figure(value)}" for name, value in values.items())
 
 
 def report(metrics: Mapping[str, Any], found: Report) -> None:
-    """Print what the evaluation found, next to the untrained head's scores.
+    """Print what the evaluation found, next to the untrained head's scores and the baseline's.
 
     Example::
 
@@ -140,12 +141,13 @@ def report(metrics: Mapping[str, Any], found: Report) -> None:
         "untrained (validation)": metrics.get("validation_untrained"),
         "trained (validation)": metrics.get("validation"),
         "trained (test)": metrics.get("test"),
+        "linear model": metrics.get("baseline"),
     }
     present = {title: values for title, values in columns.items() if values}
-    table = Table("", *present, title="Result")
+    table = Table("", *present, *(["95% interval"] if found.intervals else []), title="Result")
     for name in metrics["validation"]:
-        cells = [f"{values[name]:.4f}" for values in present.values()]
-        table.add_row(name, *cells)
+        cells = [figure(values.get(name)) for values in present.values()]
+        table.add_row(name, *cells, *([between(found.intervals.get(name))] * bool(found.intervals)))
     out.print(table)
     tables(found)
 

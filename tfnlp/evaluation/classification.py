@@ -15,26 +15,26 @@ from scipy.special import expit, logit, softmax
 from sklearn import metrics
 
 from tfnlp.evaluation import plots
-from tfnlp.evaluation.calibration import expected_calibration_error
+from tfnlp.evaluation.calibration import bound_warnings, expected_calibration_error, unmixed
 from tfnlp.report import Report, Table
 
 
-def single_label(
-    labels: Sequence[str], scores: np.ndarray, names: Sequence[str], temperature: float
-) -> Report:
+def single_label(labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, Any]) -> Report:
     """Return the report on one label a row.
 
     Args:
-        labels: N true labels; some may be none of ``names``, and then count as wrong.
+        labels: N true labels; some may be unknown to the model, and then count as wrong.
         scores: calibrated probabilities, float (N, C).
-        names: the C labels the model knows.
-        temperature: what the logits were divided by; undone for the error before calibration.
+        facts: of the task: the C ``labels``; ``temperature`` and ``doubt`` of the calibration,
+            which are undone for the error before it.
 
     Example:
         >>> scores = np.array([[0.9, 0.1], [0.6, 0.4]])
-        >>> single_label(["no", "yes"], scores, ["no", "yes"], 1.0).metrics["accuracy"]
+        >>> facts = {"labels": ["no", "yes"], "temperature": 1.0}
+        >>> single_label(["no", "yes"], scores, facts).metrics["accuracy"]
         0.5
     """
+    names, temperature = facts["labels"], facts["temperature"]
     truth = np.array(labels, object)
     answers = np.array(names, object)[scores.argmax(-1)]
     unseen = sorted(set(labels) - set(names))
@@ -42,7 +42,8 @@ def single_label(
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         truth, answers, labels=every, zero_division=0.0
     )
-    before = softmax(np.log(np.maximum(scores, 1e-30)) * temperature, axis=-1)
+    before = unmixed(scores, facts.get("doubt", 0.0), len(names))
+    before = softmax(np.log(np.maximum(before, 1e-30)) * temperature, axis=-1)
     right = answers == truth
     known = np.isin(truth, names)
     column_of = {name: i for i, name in enumerate(names)}
@@ -73,7 +74,8 @@ def single_label(
             {"calibrated": scores.max(-1), "before": before.max(-1)}, right
         ),
     }
-    return Report(values, [table], figures, unseen_warnings("label", labels, names))
+    warnings = unseen_warnings("label", labels, names) + bound_warnings(temperature)
+    return Report(values, [table], figures, warnings)
 
 
 def relations(
@@ -93,7 +95,7 @@ def relations(
         >>> relations(["part-of", "none"], scores, facts, "none").metrics["micro_f1"]
         1.0
     """
-    by_label = single_label(labels, scores, facts["labels"], facts["temperature"])
+    by_label = single_label(labels, scores, facts)
     answered = np.array(facts["labels"], object)[scores.argmax(-1)]
 
     def f1(answers: Any, average: str) -> float:
@@ -116,26 +118,25 @@ def multi_label(
     labels: Sequence[Sequence[str]],
     scores: np.ndarray,
     given: np.ndarray,
-    names: Sequence[str],
-    temperature: float,
-    thresholds: Sequence[float],
+    facts: Mapping[str, Any],
 ) -> Report:
     """Return the report on any number of labels a row.
 
     Args:
-        labels: N lists of true labels; those that are none of ``names`` count as missed.
+        labels: N lists of true labels; those unknown to the model count as missed.
         scores: calibrated probabilities, float (N, C).
         given: bool (N, C), the labels that the thresholds give.
-        names: the C labels the model knows.
-        temperature: what the logits were divided by.
-        thresholds: C probabilities from which a label is given.
+        facts: of the task: the C ``labels``; the ``thresholds`` from which they are given;
+            ``temperature`` and ``doubt`` of the calibration.
 
     Example:
         >>> scores = np.array([[0.9, 0.2], [0.1, 0.8]])
-        >>> report = multi_label([["a"], []], scores, scores > 0.5, ["a", "b"], 1.0, [0.5, 0.5])
+        >>> facts = {"labels": ["a", "b"], "temperature": 1.0, "thresholds": [0.5, 0.5]}
+        >>> report = multi_label([["a"], []], scores, scores > 0.5, facts)
         >>> report.metrics["exact_match"]
         0.5
     """
+    names, temperature, thresholds = (facts[n] for n in ("labels", "temperature", "thresholds"))
     unseen = sorted({label for row in labels for label in row} - set(names))
     every = [*names, *unseen]
     truth = np.array([[name in row for name in every] for row in labels])
@@ -151,7 +152,8 @@ def multi_label(
     )
     precision, recall, f1, support = (values[: len(every)] for values in each)
     known = truth[:, : len(names)].ravel()
-    before = expit(logit(np.clip(scores, 1e-7, 1 - 1e-7)) * temperature)
+    before = unmixed(scores, facts.get("doubt", 0.0), 2)
+    before = expit(logit(np.clip(before, 1e-7, 1 - 1e-7)) * temperature)
 
     def micro(guess: np.ndarray) -> float:
         pair = tailed(truth), tailed(guess)
@@ -183,7 +185,13 @@ def multi_label(
         ),
     }
     each_label = [label for row in labels for label in row]
-    return Report(values, [table], figures, unseen_warnings("label", each_label, names))
+    warnings = unseen_warnings("label", each_label, names) + bound_warnings(temperature)
+    if values["micro_f1"] < values["micro_f1_at_half"]:
+        warnings.append(
+            f"the tuned thresholds are worse here than 0.5: micro-F1 {values['micro_f1']:.3f} "
+            f"against {values['micro_f1_at_half']:.3f} (--thresholds half)"
+        )
+    return Report(values, [table], figures, warnings)
 
 
 def unseen_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:

@@ -15,6 +15,23 @@ def less_is_better(metric: str) -> bool:
     return metric.startswith(_LESS)
 
 
+def losses(metrics: Mapping[str, float], baseline: Mapping[str, float]) -> list[str]:
+    """Return a sentence if a model is no better than the linear one in its first metric.
+
+    Example:
+        >>> losses({"f1": 0.5}, {"f1": 0.7})
+        ['no better than a linear model of the same rows: f1 0.500 and 0.700']
+    """
+    name = next(iter(metrics))
+    own, other = metrics[name], baseline.get(name, math.nan)
+    if not (math.isfinite(own) and math.isfinite(other)):
+        return []
+    better = own < other if less_is_better(name) else own > other
+    if better:
+        return []
+    return [f"no better than a linear model of the same rows: {name} {own:.3f} and {other:.3f}"]
+
+
 def headline(metrics: Mapping[str, Any]) -> str:
     """Return the name of the metric that stands first: that of validation decides, not of test."""
     return str(next(iter(metrics["validation"])))

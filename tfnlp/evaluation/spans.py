@@ -1,4 +1,4 @@
-"""Labelled spans of texts: scored as `seqeval` scores them, and a baseline that needs no model.
+"""Labelled spans of texts, scored as `seqeval` scores them.
 
 A span is right if its start, end and type are. Sequences of BIO tags come to the same thing: the
 values equal seqeval's on the tags of the same words (Nakayama 2018,
@@ -9,9 +9,8 @@ Dimensions: R rows, K types.
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,10 +22,7 @@ Span: TypeAlias = tuple[int, int, str]  # start, end [characters], type
 
 ERRORS = 10  # rows of the table of errors
 NONE = "(none)"
-_REMEMBERED = 20_000  # words of the baseline
 _CONTEXT = 120  # characters of a text in the table of errors
-# Letters and digits together, anything else by itself, as are Chinese characters and kana.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3040-\u9fff]+|[^\w\s]")
 
 
 def scores(gold: Sequence[Iterable[Span]], found: Sequence[Iterable[Span]]) -> dict[str, Any]:
@@ -54,70 +50,12 @@ def scores(gold: Sequence[Iterable[Span]], found: Sequence[Iterable[Span]]) -> d
     return result
 
 
-def learn_baseline(texts: Sequence[str], spans: Sequence[Sequence[Span]]) -> dict[str, list[str]]:
-    """Return the words by the tag that each has most often in training.
-
-    Returns:
-        By tag, B-X or I-X, its words: the 20,000 most frequent ones, without those that are mostly
-        in no span.
-
-    Example:
-        >>> learn_baseline(["Ada sings"], [[(0, 3, "PER")]])
-        {'B-PER': ['Ada']}
-    """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for text, labelled in zip(texts, spans, strict=True):
-        for (start, end), tag in zip(*_tagged(text, labelled), strict=True):
-            counts[text[start:end]][tag] += 1
-    usual = {word: max(sorted(tags), key=tags.__getitem__) for word, tags in counts.items()}
-    named = [word for word, tag in usual.items() if tag != "O"]
-    chosen: dict[str, list[str]] = defaultdict(list)
-    for word in sorted(named, key=lambda word: (-counts[word].total(), word))[:_REMEMBERED]:
-        chosen[usual[word]].append(word)
-    return dict(sorted(chosen.items()))
-
-
-def _tagged(text: str, spans: Sequence[Span]) -> tuple[list[tuple[int, int]], list[str]]:
-    """Return the words of a text, as the baseline sees them, and their BIO tags."""
-    places = [match.span() for match in _WORD.finditer(text)]
-    tags = ["O"] * len(places)
-    for start, end, label in spans:
-        inside = [i for i, (first, _) in enumerate(places) if start <= first < end]
-        for order, i in enumerate(inside):
-            tags[i] = f"{'I' if order else 'B'}-{label}"
-    return places, tags
-
-
-def baseline(texts: Sequence[str], words: Mapping[str, Sequence[str]]) -> list[list[Span]]:
-    """Return the spans of the tags that words had most often in training; unknown words get none.
-
-    Example:
-        >>> baseline(["Ada sings"], {"B-PER": ["Ada"]})
-        [[(0, 3, 'PER')]]
-    """
-    tag_of = {word: tag for tag, known in words.items() for word in known}
-    answers = []
-    for text in texts:
-        spans: list[Span] = []
-        before = ""  # type of the word before
-        for match in _WORD.finditer(text):
-            prefix, _, label = tag_of.get(match[0], "O").partition("-")
-            if prefix == "I" and label == before:
-                spans[-1] = (spans[-1][0], match.end(), label)
-            elif prefix != "O":
-                spans.append((*match.span(), label))
-            before = label
-        answers.append(spans)
-    return answers
-
-
 def report(
     texts: Sequence[str],
     gold: Sequence[Sequence[Span]],
     found: Sequence[Sequence[Span]],
     words: Sequence[Sequence[tuple[int, int]]],
     names: Sequence[str],
-    remembered: Mapping[str, Sequence[str]],
 ) -> Report:
     """Return the report on the spans found in R texts.
 
@@ -127,12 +65,11 @@ def report(
         found: by text, the spans found.
         words: by text, where its words begin and end [characters].
         names: the K types the model knows.
-        remembered: what `learn_baseline` returned.
 
     Example::
 
         gold, words = [[(0, 3, "PER")]], [[(0, 3), (4, 9)]]
-        report(["Ada sings"], gold, gold, words, ["PER"], learned).metrics
+        report(["Ada sings"], gold, gold, words, ["PER"]).metrics
     """
     by_type = scores(gold, found)
     precision, recall, f1, _ = by_type.pop("")
@@ -146,7 +83,6 @@ def report(
         "recall": recall,
         "macro_f1": float(np.mean([v[2] for v in by_type.values()])) if by_type else 0.0,
         "word_accuracy": right / max(sum(map(len, words)), 1),
-        "baseline_f1": scores(gold, baseline(texts, remembered))[""][2],
     }
     table = Table(
         "By type",

@@ -15,7 +15,7 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
-from tfnlp.report import Table, markdown
+from tfnlp.report import Table, between, figure, markdown
 from tfnlp.training.model import TrainedModel, columns
 
 
@@ -113,8 +113,13 @@ def _scores(metrics: Mapping[str, Any]) -> str:
         "validation_untrained": "untrained head, validation",
         "validation": "validation",
         "test": "test",
+        "baseline": "linear model",
     }
     present = {key: title for key, title in titles.items() if metrics.get(key)}
+    known = metrics.get("intervals") or {}
     names = list(metrics.get("validation") or {})
-    rows = [(name, *(f"{metrics[key][name]:.4f}" for key in present)) for name in names]
-    return markdown(Table("", ("metric", *present.values()), rows))
+    rows = [
+        (name, *(figure(metrics[key].get(name)) for key in present), between(known.get(name)))
+        for name in names
+    ]
+    return markdown(Table("", ("metric", *present.values(), "95% interval"), rows))

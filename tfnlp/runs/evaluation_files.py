@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files.writers import json_text, replacing_folder
-from tfnlp.report import Report, Table, markdown
+from tfnlp.report import Report, Table, between, figure, markdown
 
 
 def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
@@ -31,7 +31,13 @@ def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
         table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows]
         for table in report.tables
     }
-    values = {**about, "metrics": report.metrics, "tables": tables, "warnings": report.warnings}
+    values = {
+        **about,
+        "metrics": report.metrics,
+        "intervals": report.intervals,
+        "tables": tables,
+        "warnings": report.warnings,
+    }
     with replacing_folder(folder) as aside:
         for name, draw in report.figures.items():
             plots.save(draw(), aside / f"{name}.png")
@@ -44,10 +50,13 @@ def metrics_table(report: Report) -> Table:
 
     Example:
         >>> metrics_table(Report({"f1": 0.91})).rows
-        [('f1', '0.9100')]
+        [('f1', '0.9100', '')]
     """
-    cells = [(name, f"{value:.4f}") for name, value in report.metrics.items()]
-    return Table("Metrics", ("metric", "value"), cells)
+    cells = [
+        (name, figure(value), between(report.intervals.get(name)))
+        for name, value in report.metrics.items()
+    ]
+    return Table("Metrics", ("metric", "value", "95% interval"), cells)
 
 
 def _markdown(about: Mapping[str, Any], report: Report) -> str:

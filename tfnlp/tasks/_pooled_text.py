@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.rows import Column
+from pipelines.rows import Column, Rows
 from tfnlp.options import option
 from tfnlp.task import Context
 
@@ -109,6 +109,17 @@ def build_logits(context: Context, backbone: keras.Model) -> keras.Model:
 
     count = len(context.facts["labels"])
     return build(context, backbone, keras.layers.Dense(count, dtype="float32", name="logits"))
+
+
+def texts_of(context: Context, *rows: Rows) -> list[list[Sequence[str]]]:
+    """Return of each rows the texts, a list for each column of a request.
+
+    Example::
+
+        texts_of(context, train, test)  # [[["Good."]], [["Bad.", "Dull."]]]
+    """
+    names = [column.name for column in input_columns(context.options)]
+    return [[one.columns[name] for name in names] for one in rows]
 
 
 def sample(options: TextOptions, texts: list[str], targets: list[dict[str, Any]]) -> list[dict]:

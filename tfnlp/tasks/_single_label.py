@@ -34,21 +34,21 @@ def learn(rows: Rows, column: str) -> tuple[dict[str, Any], Counter[str]]:
 
 
 def calibrate(context: Context, rows: Rows, answers: Arrays, column: str) -> dict[str, Any]:
-    """Fit the temperature on the validation rows.
+    """Fit the temperature on the validation rows, and how sure they let an answer be.
 
     Example::
 
         answers = answering.answer(model, validation)
-        calibrate(model.context, validation, answers, "label")  # {"temperature": 1.3}
+        calibrate(model.context, validation, answers, "label")  # {"temperature": 1.3, ...}
     """
     import numpy as np
 
-    from tfnlp.evaluation.calibration import fit_temperature
+    from tfnlp.evaluation.calibration import fit_temperature, least_doubt
 
     names = np.array(context.facts["labels"], object)
     targets = np.array(rows.columns[column], object)[:, None] == names
     logits = np.log(np.maximum(answers["scores"], 1e-30))
-    return {"temperature": fit_temperature(logits, targets)}
+    return {"temperature": fit_temperature(logits, targets), "doubt": least_doubt(len(rows))}
 
 
 def decode(
@@ -67,8 +67,13 @@ def decode(
     """
     import tensorflow as tf
 
+    from tfnlp.evaluation.calibration import mixing
+
     names = tf.constant(context.facts["labels"])
     scores = tf.nn.softmax(outputs / context.facts["temperature"])
+    count = len(context.facts["labels"])
+    share = mixing(context.facts.get("doubt", 0.0), count)
+    scores = (1 - share) * scores + share / count
     return {
         "label": tf.gather(names, tf.argmax(scores, -1)),
         "score": tf.reduce_max(scores, -1),

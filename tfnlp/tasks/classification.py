@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _labels, _pooled_text, _single_label
 
@@ -100,10 +100,15 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Accuracy, macro-F1, Matthews correlation, calibration error, and a table by label."""
     from tfnlp.evaluation.classification import single_label
 
-    facts = context.facts
-    return single_label(
-        rows.columns["label"], answers["scores"], facts["labels"], facts["temperature"]
-    )
+    return single_label(rows.columns["label"], answers["scores"], context.facts)
+
+
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the answers of a linear SVM over words and their parts."""
+    from tfnlp.evaluation import linear
+
+    learned, asked = _pooled_text.texts_of(context, train, rows)
+    return linear.one_label(learned, train.columns["label"], asked, context.facts["labels"])
 
 
 TASK = Task(
@@ -124,6 +129,7 @@ TASK = Task(
     ),
     decode=_single_label.decode,
     report=report,
+    baseline=baseline,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

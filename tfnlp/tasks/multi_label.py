@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _labels, _pooled_text
 
@@ -114,20 +114,22 @@ def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
     Example::
 
         calibrate(model.context, validation, answering.answer(model, validation))
-        # {"temperature": 1.2, "thresholds": [0.4, 0.6]}
+        # {"temperature": 1.2, "doubt": 0.01, "thresholds": [0.4, 0.6]}
     """
     import numpy as np
     from scipy.special import expit, logit
 
-    from tfnlp.evaluation.calibration import best_thresholds, fit_temperature
+    from tfnlp.evaluation.calibration import best_thresholds, fit_temperature, least_doubt, mixed
 
     names = context.facts["labels"]
     targets = np.array([[name in row for name in names] for row in rows.columns["labels"]])
     logits = logit(np.clip(answers["scores"], 1e-7, 1 - 1e-7))
     temperature = fit_temperature(logits, targets, exclusive=False)
-    facts: dict[str, Any] = {"temperature": temperature}
+    doubt = least_doubt(len(rows))
+    facts: dict[str, Any] = {"temperature": temperature, "doubt": doubt}
     if context.options.thresholds == "tuned":
-        facts["thresholds"] = best_thresholds(expit(logits / temperature), targets)
+        scores = mixed(expit(logits / temperature), doubt, 2)
+        facts["thresholds"] = best_thresholds(scores, targets)
     return facts
 
 
@@ -147,8 +149,12 @@ def decode(
     """
     import tensorflow as tf
 
+    from tfnlp.evaluation.calibration import mixing
+
     names = tf.constant(context.facts["labels"])
     scores = tf.sigmoid(outputs / context.facts["temperature"])
+    share = mixing(context.facts.get("doubt", 0.0), 2)
+    scores = (1 - share) * scores + share / 2
     given = scores >= tf.constant(context.facts["thresholds"], tf.float32)
     labels = tf.broadcast_to(names, tf.shape(scores))
     return {
@@ -163,15 +169,15 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     """Micro- and macro-F1, exact match, and a table by label."""
     from tfnlp.evaluation.classification import multi_label
 
-    facts = context.facts
-    return multi_label(
-        rows.columns["labels"],
-        answers["scores"],
-        answers["given"],
-        facts["labels"],
-        facts["temperature"],
-        facts["thresholds"],
-    )
+    return multi_label(rows.columns["labels"], answers["scores"], answers["given"], context.facts)
+
+
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the answers of a linear SVM for each label, over words and their parts."""
+    from tfnlp.evaluation import linear
+
+    learned, asked = _pooled_text.texts_of(context, train, rows)
+    return linear.many_labels(learned, train.columns["labels"], asked, context.facts["labels"])
 
 
 TASK = Task(
@@ -190,6 +196,7 @@ TASK = Task(
     calibrate=calibrate,
     decode=decode,
     report=report,
+    baseline=baseline,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

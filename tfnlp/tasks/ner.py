@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _labels, _pooled_text
 
@@ -70,22 +70,20 @@ def _row(text: str, *spans: tuple[str, str]) -> dict[str, Any]:
 
 
 def learn(rows: Rows, options: Options) -> dict[str, Any]:
-    """Learn the types, in alphabetical order, and what the baseline knows of words.
+    """Learn the types, in alphabetical order.
 
     Example:
         >>> columns = {"text": ["Zoë sang."], "entities": [[(0, 3, "person")]]}
         >>> learn(Rows("a.jsonl", columns, [1]), Options())["labels"]
         ['person']
     """
-    from tfnlp.evaluation.spans import learn_baseline
-
     spans = rows.columns["entities"]
     labels = sorted({label for labelled in spans for _, _, label in labelled})
     if not labels:
         raise UserError(
             f"{rows.source}: no row has a labelled span; ner needs rows with spans to learn from"
         )
-    return {"labels": labels, "baseline": learn_baseline(rows.columns["text"], spans)}
+    return {"labels": labels}
 
 
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
@@ -181,7 +179,7 @@ def decode(
 
 
 def report(context: Context, rows: Rows, answers: Arrays) -> Report:
-    """F1 of whole spans, by type too, with that of each word's usual tag as baseline; errors."""
+    """F1 of whole spans, by type too; errors."""
     from pipelines.encoding import words
     from tfnlp.evaluation import spans
 
@@ -196,8 +194,15 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
         found,
         words.places(context.tokenizer, lists),
         context.facts["labels"],
-        context.facts["baseline"],
     )
+
+
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the spans that a linear SVM finds, by what words begin and end with and by context."""
+    from tfnlp.evaluation import linear
+
+    columns = train.columns
+    return linear.spans(columns["text"], columns["entities"], rows.columns["text"])
 
 
 TASK = Task(
@@ -215,6 +220,7 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    baseline=baseline,
     reading="parts",
     decodes_from_ids=False,
 )

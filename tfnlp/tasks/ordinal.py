@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _pooled_text
 
@@ -145,6 +145,19 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     return ordinal(rows.columns["grade"], answers["grade"], context.facts["grades"])
 
 
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the grades next to what a ridge regression over words and their parts answers."""
+    import numpy as np
+
+    from tfnlp.evaluation import linear
+
+    learned, asked = _pooled_text.texts_of(context, train, rows)
+    fitted = linear.numbers(learned, train.columns["grade"], asked)
+    grades = np.array(context.facts["grades"], float)
+    nearest = np.abs(grades - fitted.answers["value"][:, None]).argmin(-1)
+    return Fitted({"grade": grades[nearest]}, fitted.notes)
+
+
 TASK = Task(
     summary="one of several ordered grades for a text or a pair of texts",
     dataset=None,
@@ -160,6 +173,7 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    baseline=baseline,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
     regress=lambda answers: answers["grade"],

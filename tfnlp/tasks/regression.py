@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _pooled_text
 
@@ -106,6 +106,14 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     return regression(rows.columns["target"], answers["value"])
 
 
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the answers of a ridge regression over words and their parts."""
+    from tfnlp.evaluation import linear
+
+    learned, asked = _pooled_text.texts_of(context, train, rows)
+    return linear.numbers(learned, train.columns["target"], asked)
+
+
 TASK = Task(
     summary="a number for a text or a pair of texts",
     dataset="vader-movie",
@@ -121,6 +129,7 @@ TASK = Task(
     objective=objective,
     decode=decode,
     report=report,
+    baseline=baseline,
     reading="windows",
     regress=lambda answers: answers["value"],
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
-from tfnlp.report import Report
+from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _labels, _single_label
 
@@ -161,6 +161,14 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     )
 
 
+def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
+    """Return the answers of a linear SVM over the words of the texts, marks included."""
+    from tfnlp.evaluation import linear
+
+    learned, asked = ([one.columns["text"]] for one in (train, rows))
+    return linear.one_label(learned, train.columns["relation"], asked, context.facts["labels"])
+
+
 TASK = Task(
     summary="the relation between two marked arguments of a text",
     dataset="webnlg-relations",
@@ -179,6 +187,7 @@ TASK = Task(
     ),
     decode=decode,
     report=report,
+    baseline=baseline,
     decodes_from_ids=False,
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipelines import batching, splits
 from pipelines.rows import Rows
+from tfnlp.evaluation import intervals
 from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
 from tfnlp.runtime import threads
@@ -18,8 +19,13 @@ from tfnlp.training.model import TrainedModel, columns
 _BEGUN = 8  # words of a text that a language model is shown
 
 
-def evaluate(model: TrainedModel, rows: Rows) -> Report:
+def evaluate(model: TrainedModel, rows: Rows, *, sure: bool = False) -> Report:
     """Return the report on a model's answers; a task that writes does so for some of the rows.
+
+    Args:
+        model: what answers.
+        rows: the rows.
+        sure: with the confidence intervals of its metrics.
 
     Example::
 
@@ -28,7 +34,7 @@ def evaluate(model: TrainedModel, rows: Rows) -> Report:
     answers = answer(model, rows)
     writing = model.task.writing
     if writing is None:
-        return model.task.report(model.context, rows, answers)
+        return intervals.judged(model.task, model.context, rows, answers, sure=sure)
     if not model.task.target_columns(model.experiment.options):
         report = model.task.report(model.context, rows, answers)
         report.tables.append(samples(model, rows))
@@ -41,6 +47,22 @@ def evaluate(model: TrainedModel, rows: Rows) -> Report:
         texts = answers["generated"].tolist()
         report.figures.update(writing.figures(model.context, model.network, some, texts))
     return report
+
+
+def baseline(model: TrainedModel, train: Rows, rows: Rows) -> Report | None:
+    """Return the report on a linear model that learned from the same rows; None without one.
+
+    Example::
+
+        baseline(model, splits.train, splits.test).metrics["accuracy"]  # 0.87
+    """
+    if not (model.experiment.training.baseline and model.task.baseline):
+        return None
+    fitted = model.task.baseline(model.context, train, rows)
+    report = model.task.report(model.context, rows, fitted.answers)
+    # Of a linear SVM's scores only the order means anything.
+    values = {n: v for n, v in report.metrics.items() if not n.startswith(("loss", "ece"))}
+    return Report(values, warnings=[f"the linear model {note}" for note in fitted.notes])
 
 
 def _beginning(text: str) -> str:

@@ -67,8 +67,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         if self.best is not None and math.isnan(self.best):
             self.best = None  # nothing is better than NaN, to Keras
         super().on_epoch_end(epoch, logs)
-        # Of equally good epochs the last is kept: it was trained at a lower learning rate.
-        equal = self.wait > 0 and (logs or {}).get(self.monitor) == self.best
+        equal = self._is_equal(logs or {})
         if equal:
             self.best_epoch = epoch
         if (equal or self.wait == 0) and distribution.chief(self.model.distribute_strategy):
@@ -78,6 +77,16 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
         self.state.best = None if self.best is None else float(self.best)
         self.state.stopped = self.model.stop_training
+
+    def _is_equal(self, logs: dict) -> bool:
+        """Return whether an epoch is as good as the best one, and its loss is not higher.
+
+        On few validation rows many epochs are equally good, and the loss tells them apart.
+        """
+        if self.wait == 0 or logs.get(self.monitor) != self.best:
+            return False
+        best = self.state.history[self.best_epoch]
+        return bool(logs.get("val_loss", 0.0) <= best.get("val_loss", 0.0))
 
 
 class FiniteLoss(keras.callbacks.Callback):

@@ -19,7 +19,7 @@ from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Defaults, Source, Step
-from tfnlp.training import distribution, examples, loop, optimizers
+from tfnlp.training import distribution, duration, examples, loop, optimizers
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, in_parts
@@ -65,6 +65,7 @@ class Trainer:
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         histories: the metrics of each epoch, by the names of the fits that have ended.
+        hints: sentences on what might make the model better.
 
     Example::
 
@@ -80,6 +81,7 @@ class Trainer:
     callbacks: Callable[[Fit], Sequence[keras.callbacks.Callback]] = lambda fit: ()
     rows: Callable[[int], Rows] | None = None
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    hints: list[str] = field(default_factory=list)
     _drawn: Drawn | None = None
 
     @property
@@ -130,7 +132,6 @@ class Trainer:
         if not name.isidentifier() or name in _RESERVED:
             raise ValueError(f"a fit cannot be named {name!r}, which is a file of the run's")
         model = self._with(settings)
-        training = model.experiment.training
         drawn = self.drawn
         if train is not None or settings:
             rows = drawn.source.rows if train is None else train
@@ -143,7 +144,8 @@ class Trainer:
         held_out = self.splits.validation if validation is None else validation
         held = examples.arrange(model, held_out, shuffle=False)
         step = step or Step()
-        watch = _prepare(model, step, drawn, held, score, name)
+        epochs = duration.epochs(model.experiment, drawn.steps(0))
+        watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
         folder = self.folder if name == FIRST else self.folder / name
         with in_parts(model.network):
@@ -151,16 +153,20 @@ class Trainer:
                 model.network,
                 watch,
                 feed,
-                epochs=training.epochs,
-                patience=training.patience,
+                epochs=epochs,
+                patience=duration.patience(model.experiment, drawn.steps(0)),
                 folder=folder,
-                minutes=training.checkpoint_minutes,
+                minutes=model.experiment.training.checkpoint_minutes,
                 resume=self.resume,
-                callbacks=self.callbacks(Fit(name, model, drawn, training.epochs)),
+                callbacks=self.callbacks(Fit(name, model, drawn, epochs)),
                 extra=[*step.variables, *step.trainable],
                 remedy=step.remedy,
             )
         self.histories[name] = state.history
+        if state.best_epoch + 1 == epochs == len(state.history) and state.wait == 0:
+            self.hints.append(
+                f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
+            )
         return state.history
 
     def _with(self, settings: Defaults | None) -> TrainedModel:
@@ -189,17 +195,18 @@ def _prepare(
     held: Examples,
     score: Callable[[], Mapping[str, float]] | None,
     name: str,
+    epochs: int,
 ) -> Watch:
     """Compile the network for a fit; returns what its best epoch is chosen by."""
-    network, training = model.network, model.experiment.training
+    network = model.network
     objective = model.task.objective(model.context)
     scope = network.distribute_strategy.scope
     network.step = step
     before = random.getstate()
     random.seed(f"{model.experiment.seed} {name}")  # where Keras takes the seeds of new layers from
     with scope():
-        step.build(network, training.epochs * len(drawn.of(0).rows))
-        steps = drawn.steps(0) * training.epochs
+        step.build(network, epochs * len(drawn.of(0).rows))
+        steps = drawn.steps(0) * epochs
         optimizer = optimizers.adamw(model.experiment.optimizer, steps, model.blocks)
     random.setstate(before)
     network.compile(

@@ -194,7 +194,7 @@ def test_values_are_those_of_seqeval(pairs):
     pairs = [(a[: min(len(a), len(b))], b[: min(len(a), len(b))]) for a, b in pairs]
     texts = [" ".join("w" * len(a)) for a, _ in pairs]
     gold, found = ([of_tags(t, p[i]) for t, p in zip(texts, pairs, strict=True)] for i in (0, 1))
-    report = spans.report(texts, gold, found, [places(t) for t in texts], LABELS, {})
+    report = spans.report(texts, gold, found, [places(t) for t in texts], LABELS)
     right = sum(x == y for a, b in pairs for x, y in zip(a, b, strict=True))
     assert report.metrics["word_accuracy"] == pytest.approx(right / sum(len(a) for a, _ in pairs))
     if any(gold) or any(found):  # seqeval has nothing to say of no spans at all
@@ -293,32 +293,12 @@ def test_transitions_reach_the_output_and_learn():
     np.testing.assert_allclose(layer(outputs)[1, 2, 5:], 4 * np.eye(TAGS))
 
 
-def test_the_baseline_gives_each_word_its_usual_tag():
-    texts = ["Paris is big", "Paris Hilton", "in Paris", "New York is big", "北京大"]
-    gold = [[(0, 5, "LOC")], [(0, 12, "PER")], [(3, 8, "LOC")], [(0, 8, "LOC")], [(0, 2, "LOC")]]
-    learned = spans.learn_baseline(texts, gold)
-    assert learned == {
-        "B-LOC": ["Paris", "New", "北"],
-        "I-LOC": ["York", "京"],
-        "I-PER": ["Hilton"],
-    }
-    found = spans.baseline(["Paris, New York", "York Hilton", "大北京北"], learned)
-    assert found == [
-        [(0, 5, "LOC"), (7, 15, "LOC")],
-        [(0, 4, "LOC"), (5, 11, "PER")],
-        [(1, 3, "LOC"), (3, 4, "LOC")],
-    ]
-    report = spans.report(texts, gold, gold, [[] for _ in texts], ["LOC", "PER"], learned)
-    assert report.metrics["baseline_f1"] == pytest.approx(8 / 11)
-    assert report.metrics["f1"] == 1.0
-
-
 def test_the_report_shows_errors_and_warns_of_what_cannot_be_found():
     texts = ["Anna wohnt in Neustadt", "x " * 100 + "Bob"]
     gold = [[(0, 4, "PER"), (17, 22, "LOC")], [(200, 203, "ORG")]]
     found = [[(0, 4, "LOC")], []]
     where = words.places(tokenizer_of(NAMES[0]), texts)
-    report = spans.report(texts, gold, found, where, ["LOC", "PER"], {})
+    report = spans.report(texts, gold, found, where, ["LOC", "PER"])
     assert report.tables[1].rows[0] == (texts[0], "Anna (PER); stadt (LOC)", "Anna (LOC)")
     assert report.tables[1].rows[1][0].endswith("Bob")
     assert report.tables[1].rows[1][0].startswith("…")
