@@ -106,8 +106,15 @@ def value_of(
         return text
     if column.kind == "marked":
         return _marked(text, key, fields)
+    return _label(text, key)
+
+
+def _label(text: str, key: str) -> str:
+    """Return a label without white space around it."""
     if not text.strip():
         raise ValueError(f"{key!r} is empty")
+    if "\0" in text:  # tensors end there
+        raise ValueError(f"{key!r} has a NUL character: {text[:60]!r}")
     return text.strip()
 
 
@@ -129,8 +136,8 @@ def _labels(value: Any, key: str, separator: str) -> list[str]:
         value = _scalar(value, key).split(separator)
     elif any(item is None for item in value):
         raise ValueError(f"{key!r} has a null in it")
-    labels = [_scalar(item, key).strip() for item in value]
-    return list(dict.fromkeys(label for label in labels if label))
+    given = [_scalar(item, key) for item in value]
+    return list(dict.fromkeys(_label(label, key) for label in given if label.strip()))
 
 
 def _parsed(value: str, key: str) -> Any:

@@ -13,7 +13,9 @@ from pipelines.columns import CHATS, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened, raw_rows
-from pipelines.files.raw import RawRow
+from pipelines.files.layout import USUAL, encoding_remedy
+from pipelines.files.layout import Layout as Layout
+from pipelines.files.raw import NOT_UTF8, RawRow
 from pipelines.files.writers import json_text
 
 OnBadRow = Literal["error", "skip", "quarantine"]
@@ -42,6 +44,7 @@ class Rows:
         columns: by the task's column name, N values each, by kind (`pipelines.columns.Column`).
         numbers: N row numbers in the source; the first data row is 1.
         bad: the rows left out, with their reasons.
+        notes: rows that may have been read otherwise than meant, and how.
 
     Example:
         >>> rows = Rows("a.csv", {"text": ["Good.", "Bad."]}, [1, 2])
@@ -53,6 +56,7 @@ class Rows:
     columns: dict[str, list[Any]]
     numbers: list[int]
     bad: list[BadRow] = field(default_factory=list)
+    notes: list[BadRow] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -86,6 +90,7 @@ def read(
     on_bad_row: OnBadRow = "error",
     quarantine: Path | None = None,
     label_separator: str = "|",
+    layout: Layout = USUAL,
 ) -> Rows:
     """Return the rows of a whole file, plain or gzipped, for training or evaluation.
 
@@ -102,6 +107,7 @@ def read(
             also writes them to ``<file>.bad.jsonl`` (number, line, reason, raw).
         quarantine: the folder of that file; that of ``path`` if not given.
         label_separator: between the labels in one cell of a ``labels`` column.
+        layout: what is known of the file besides its format.
 
     Returns:
         The good rows, and the bad ones' numbers and reasons.
@@ -125,14 +131,19 @@ def read(
             on_bad_row=on_bad_row,
             quarantine=quarantine,
             label_separator=label_separator,
+            layout=layout,
             empty_text=False,
             report=bad.append,
+            notice=rows.notes.append,
         ):
             rows.numbers.append(record.number)
             for name, value in record.values.items():
                 rows.columns[name].append(value)
     if not rows.numbers and bad:
-        raise UserError(f"{path} has no usable row; of {len(bad)} bad ones the first is {bad[0]}")
+        fix = _fix(bad, str(path))
+        raise UserError(
+            f"{path} has no usable row; of {len(bad)} bad ones the first is {bad[0]} ({fix})"
+        )
     if not rows.numbers:
         raise UserError(f"{path} has no rows (add some below the header)")
     return rows
@@ -149,8 +160,10 @@ def stream(
     on_bad_row: OnBadRow = "error",
     quarantine: Path | None = None,
     label_separator: str = "|",
+    layout: Layout = USUAL,
     empty_text: bool = True,
     report: Callable[[BadRow], None] = lambda bad: None,
+    notice: Callable[[BadRow], None] = lambda row: None,
 ) -> Iterator[Record]:
     r"""Yield a file's rows one by one, in order and in constant memory.
 
@@ -166,8 +179,10 @@ def stream(
         on_bad_row: as in `read`.
         quarantine: as in `read`; for standard input the current folder if not given.
         label_separator: as in `read`.
+        layout: as in `read`.
         empty_text: whether an empty text, and a blank line of plain text, is a good row.
         report: is called with each bad row that is left out.
+        notice: is called with each row that may have been read otherwise than meant.
 
     Raises:
         UserError: as in `read`, but for a file without rows.
@@ -180,7 +195,7 @@ def stream(
         [{'text': 'Good.'}, {'text': 'Bad.'}]
     """
     form = form or format_of(Path(source))
-    header, raws = raw_rows(file, form, source, blank_lines=empty_text)
+    header, raws = raw_rows(file, form, source, empty_text, layout)
     keys: dict[str, str] | None = None
     with ExitStack() as stack:
         rejected: TextIO | None = None
@@ -198,8 +213,7 @@ def stream(
             except ValueError as error:
                 bad = BadRow(raw.number, str(error), raw.line)
                 if on_bad_row == "error":
-                    remedy = "fix it, or use --on-bad-row skip or quarantine"
-                    raise UserError(f"{source}, {bad} ({remedy})") from None
+                    raise UserError(f"{source}, {bad} ({remedy_of([bad], source)})") from None
                 report(bad)
                 if on_bad_row == "quarantine":
                     if rejected is None:
@@ -207,12 +221,48 @@ def stream(
                         rejected = stack.enter_context(replacing(place))
                     rejected.write(_rejection(bad, raw))
             else:
+                if raw.note:
+                    notice(BadRow(raw.number, raw.note, raw.line))
                 yield Record(raw.number, values, raw.fields)
         if on_bad_row == "quarantine" and rejected is None:
             # The file of an earlier run would list rows that have been fixed since.
             quarantine_path(source, quarantine).unlink(missing_ok=True)
     if keys is None and header:
         find_columns(header, columns, names or {}, source, flag)
+
+
+def remedy_of(bad: Sequence[BadRow], source: str) -> str:
+    """Return what to do about a file's bad rows, where they would stop a command.
+
+    Example:
+        >>> remedy_of([BadRow(1, "'text' is empty")], "a.csv")
+        'fix it, or use --on-bad-row skip or quarantine'
+    """
+    return f"{_fix(bad, source)}, or use --on-bad-row skip or quarantine"
+
+
+def _fix(bad: Sequence[BadRow], source: str) -> str:
+    """Return how bad rows become good ones."""
+    if any(one.reason.startswith(NOT_UTF8) for one in bad):
+        return encoding_remedy(source)
+    return "fix it" if len(bad) == 1 else "fix them"
+
+
+def noted(rows: Rows) -> str:
+    """Return a warning of the rows that may have been read otherwise than meant, "" of none.
+
+    Example:
+        >>> noted(Rows("a.csv", {}, [], notes=[BadRow(3, "its quotes hold 2 lines", 4)]))
+        "a.csv: quotes run over line ends at 1 row, the first: row 3 (line 4): its quotes hold 2 \
+lines (say how they are meant: --quoting none, or minimal if they enclose fields)"
+    """
+    if not rows.notes:
+        return ""
+    count = f"{len(rows.notes)} row{'s' * (len(rows.notes) > 1)}"
+    return (
+        f"{rows.source}: quotes run over line ends at {count}, the first: {rows.notes[0]} "
+        "(say how they are meant: --quoting none, or minimal if they enclose fields)"
+    )
 
 
 def quarantine_path(source: str, folder: Path | None = None) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 
 from pipelines.columns import Column, value_of
 from pipelines.errors import UserError
-from pipelines.rows import BadRow, OnBadRow, Rows, duplicates, find_columns, read
+from pipelines.files.layout import USUAL
+from pipelines.rows import BadRow, Layout, OnBadRow, Rows, duplicates, find_columns, read
 from pipelines.sources import load_dataset
 
 # Numbers of at most this many different values are divided like labels.
@@ -40,8 +41,12 @@ def from_files(
     names: Mapping[str, str],
     on_bad_row: OnBadRow,
     label_separator: str,
+    layout: Layout = USUAL,
 ) -> dict[str, Rows]:
     """Return the rows of the files of some splits: split name -> path.
+
+    Raises:
+        UserError: a file cannot be used.
 
     Example::
 
@@ -49,7 +54,12 @@ def from_files(
     """
     return {
         split: read(
-            path, columns, names=names, on_bad_row=on_bad_row, label_separator=label_separator
+            path,
+            columns,
+            names=names,
+            on_bad_row=on_bad_row,
+            label_separator=label_separator,
+            layout=layout,
         )
         for split, path in files.items()
     }

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.errors import UserError
+from pipelines.files.formats import format_of
 from pipelines.files.writers import check_folder, replacing_folder, write_json
 from pipelines.rows import Column, Rows
 from tfnlp import extensions, task
 from tfnlp.cli import arguments, audit_files, console, entries
 from tfnlp.cli.arguments import Plugged
 from tfnlp.cli.audit_files import Examined
+from tfnlp.config import FileLayout
 from tfnlp.extensions import Audit, Subject, UnsuitableError
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
@@ -27,7 +29,7 @@ _LABEL = Column("label", "label", "the label")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FileLayout):
     """The rows, the bounds, and where the report goes.
 
     Example::
@@ -135,12 +137,15 @@ def _read(subject: Subject, options: Options) -> Rows:
     """Read the rows with the model's inputs and targets."""
     from pipelines import splits
 
+    options.layout().check([format_of(Path(str(options.test)))])
+    layout = options.layout()
     headers: Mapping[str, str] = {}
     separator = "|"
     targets: tuple[Column, ...] = (_LABEL,)
     if subject.experiment:
         experiment = subject.experiment
         headers, separator = experiment.data.columns, experiment.data.label_separator
+        layout = options.layout(experiment.data)
         targets = task.load(experiment.task).target_columns(experiment.options)
     columns = (*subject.inputs, *targets)
     unknown_key(options.columns, [column.name for column in columns], subject.name, "column")
@@ -150,6 +155,7 @@ def _read(subject: Subject, options: Options) -> Rows:
         {**headers, **options.columns},
         options.on_bad_row,
         options.label_separator or separator,
+        layout,
     )["test"]
 
 

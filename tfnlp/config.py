@@ -6,13 +6,55 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines import discover
+from pipelines.files.layout import Layout
 from tfnlp.options import option
 
 _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
 
 
 @dataclass(frozen=True)
-class Data:
+class FileLayout:
+    """How files are laid out that do not say so themselves: options of all commands that read them.
+
+    Example:
+        >>> FileLayout(delimiter=";").layout().character
+        ';'
+    """
+
+    delimiter: str | None = option(
+        None,
+        "what separates the fields of CSV and TSV: a character, or tab (default: as the rows say)",
+        metavar="CHARACTER",
+        minimum=1,
+    )
+    quoting: Literal["none", "minimal"] | None = option(
+        None,
+        "quotes in CSV and TSV are characters like any other, or enclose fields, over line ends "
+        "too (default: they enclose fields, unless the lines inside are rows)",
+    )
+    encoding: str | None = option(
+        None,
+        "what files are written in, such as windows-1252 (default: UTF-8)",
+        metavar="NAME",
+        minimum=1,
+    )
+
+    def layout(self, otherwise: FileLayout | None = None) -> Layout:
+        """Return it as files are read by it, with another's values where it has none.
+
+        Raises:
+            UserError: a value is none that a layout can have.
+        """
+        other = otherwise or FileLayout()
+        return Layout(
+            self.delimiter or other.delimiter,
+            self.quoting or other.quoting,
+            self.encoding or other.encoding,
+        )
+
+
+@dataclass(frozen=True)
+class Data(FileLayout):
     """Where the rows come from.
 
     Example:

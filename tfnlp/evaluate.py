@@ -15,11 +15,12 @@ from rich.progress import track
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError
+from pipelines.files.formats import format_of
 from pipelines.files.writers import check_folder, read_json
-from pipelines.rows import Column, Rows
+from pipelines.rows import Column, Rows, noted
 from tfnlp import task
 from tfnlp.cli import arguments, console
-from tfnlp.config import Experiment
+from tfnlp.config import Experiment, FileLayout
 from tfnlp.inference.saved_model import SAVED_MODELS, answered_rows, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
@@ -38,7 +39,7 @@ EVALUATIONS = Path("evaluations")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FileLayout):
     """The rows to evaluate on, and where the report goes.
 
     Example::
@@ -124,6 +125,7 @@ def main(argv: list[str]) -> int:
     if rows.bad:
         left = f"{len(rows.bad)} of its rows cannot be used and are left out"
         report.warnings.append(f"{rows.source}: {left}, the first: {rows.bad[0]}")
+    report.warnings.extend(filter(None, [noted(rows)]))
     about = {"model": str(exported.folder), "data": rows.source, "rows": len(rows)}
     print(f"{about['model']} on {about['rows']} rows of {about['data']}")
     shown = [evaluation_files.metrics_table(report), *report.tables]
@@ -202,6 +204,7 @@ def _with_data(options: Options, exported: Exported) -> Options:
     test, dataset = options.test, options.dataset
     if test and dataset:
         raise UserError("--test and --dataset are both given; give one of them")
+    options.layout().check([format_of(Path(test))] if test else [])
     if not test and not dataset:
         test, dataset = data.test, data.dataset
     if not test and not dataset:
@@ -227,9 +230,10 @@ def _read(options: Options, exported: Exported) -> Rows:
     """Read the rows to evaluate on."""
     from pipelines import splits
 
+    layout = options.layout(exported.experiment.data)
     how = (_columns(exported), options.columns, options.on_bad_row, str(options.label_separator))
     if options.test:
-        return splits.from_files({"test": options.test}, *how)["test"]
+        return splits.from_files({"test": options.test}, *how, layout)["test"]
     with quiet_start():
         import tensorflow as tf
 

@@ -16,6 +16,7 @@ from pipelines.files.writers import jsonl_writer
 from pipelines.rows import BadRow, Record
 from tfnlp import extensions
 from tfnlp.cli import entries
+from tfnlp.config import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
@@ -26,7 +27,7 @@ DEFAULT = "occlusion"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FileLayout):
     """What is explained, how, and where it goes.
 
     Example::
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> int:
         file = None
         if not flags["texts"]:
             file = stack.enter_context(input_rows.open_input(options.input))
-            input_rows.format_told(options.input)
+            options.layout().check([input_rows.format_told(options.input)])
         output = stack.enter_context(outputs.opened(options.output))
         from tfnlp.runs import subject as subjects
 
@@ -112,6 +113,7 @@ def _records(
         subject.inputs,
         path=options.input,
         form=input_rows.format_told(options.input),
+        layout=options.layout(),
         headers=options.columns,
         on_bad_row=options.on_bad_row,
         report=report,

@@ -147,9 +147,10 @@ def _add_to(
     defaults: Mapping[str, Any],
     prefix: str,
 ) -> None:
-    """Add each of a section's options to a group."""
+    """Add each of a section's options to a group, its own before those that it shares."""
     hints = typing.get_type_hints(section)
-    for field in dataclasses.fields(section):
+    own = vars(section).get("__annotations__", {})
+    for field in sorted(dataclasses.fields(section), key=lambda field: field.name not in own):
         if "help" not in field.metadata:
             continue
         flag = field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
-import itertools
 import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO, get_args
 
 from pipelines.errors import UserError
-from pipelines.files import conll, squad
-from pipelines.files.raw import RawRow, encodable, header_and_rows, refuse_constant, undecodable
+from pipelines.files import conll, delimited, squad
+from pipelines.files.layout import USUAL, Layout
+from pipelines.files.raw import (
+    NOT_UTF8,
+    RawRow,
+    encodable,
+    header_and_rows,
+    refuse_constant,
+    undecodable,
+)
 
 Format = Literal["csv", "tsv", "jsonl", "conll", "conllu", "squad", "text"]
 
@@ -33,8 +40,6 @@ SUFFIXES: dict[str, Format] = {
     ".json": "squad",
     ".txt": "text",
 }
-# Longer than any real field; it bounds what a quote left open can swallow before it is reported.
-LONGEST_FIELD = 10_000_000
 
 
 def format_of(path: Path) -> Format:
@@ -78,7 +83,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def raw_rows(
-    file: BinaryIO, form: Format, source: str, blank_lines: bool = True
+    file: BinaryIO,
+    form: Format,
+    source: str,
+    blank_lines: bool = True,
+    layout: Layout = USUAL,
 ) -> tuple[list[str], Iterator[RawRow]]:
     r"""Return a header and an iterator over the rows, read in constant memory.
 
@@ -87,6 +96,7 @@ def raw_rows(
         form: how the bytes are laid out.
         source: the file's name in messages.
         blank_lines: whether a blank line of plain text is a row.
+        layout: what is known of the file besides its format.
 
     Returns:
         The columns' names (where rows name them, those of the first 1,000) and the rows in order.
@@ -99,14 +109,16 @@ def raw_rows(
         >>> names, next(rows).fields
         (['text', 'label'], {'text': 'Good.', 'label': 'yes'})
     """
-    rows = _guarded(_read(file, form, source, blank_lines), source)
+    rows = _guarded(_read(file, form, source, blank_lines, layout), source, layout)
     header = next(rows).fields
     return list(header), rows
 
 
-def _read(file: BinaryIO, form: Format, source: str, blank_lines: bool) -> Iterator[RawRow]:
+def _read(
+    file: BinaryIO, form: Format, source: str, blank_lines: bool, layout: Layout
+) -> Iterator[RawRow]:
     """Yield the header as a row with number 0, then the rows."""
-    with text_lines(file, form, source) as lines:
+    with text_lines(file, form, source, layout) as lines:
         if form == "jsonl":
             yield from header_and_rows(_jsonl_rows(lines))
         elif form == "conll":
@@ -119,11 +131,13 @@ def _read(file: BinaryIO, form: Format, source: str, blank_lines: bool) -> Itera
             yield RawRow(0, 0, "", {"text": None})
             yield from _text_rows(lines, blank_lines)
         else:
-            yield from _csv_rows(lines, "\t" if form == "tsv" else None, source)
+            yield from delimited.rows(lines, layout, form == "tsv", source)
 
 
 @contextmanager
-def text_lines(file: BinaryIO, form: Format, source: str) -> Iterator[TextIO]:
+def text_lines(
+    file: BinaryIO, form: Format, source: str, layout: Layout = USUAL
+) -> Iterator[TextIO]:
     r"""Decode a file, gunzipping it if its name says so; it is left open.
 
     Raises:
@@ -138,13 +152,17 @@ def text_lines(file: BinaryIO, form: Format, source: str) -> Iterator[TextIO]:
     buffered = io.BufferedReader(binary)  # type: ignore[type-var]
     lines = io.TextIOWrapper(
         buffered,
-        encoding="utf-8-sig",
+        encoding=layout.codec,
         errors="surrogateescape",
         newline="" if form in ("csv", "tsv") else "\n",
     )
     try:
-        _check_start(buffered.peek(4)[:4], source)
+        _check_start(buffered.peek(4)[:4], source, layout)
         yield lines
+    except UnicodeError as error:  # of an encoding in which no single byte can be set aside
+        raise UserError(
+            f"{source} is not {layout.encoding}: {error} (give another --encoding)"
+        ) from error
     finally:
         # Both would close the caller's file when they are collected.
         if not file.closed:
@@ -162,22 +180,33 @@ def _text_rows(lines: TextIO, blank_lines: bool) -> Iterator[RawRow]:
             yield RawRow(number, place, line, {"text": text}, undecodable(line))
 
 
-def _guarded(rows: Iterator[RawRow], source: str) -> Iterator[RawRow]:
+def _guarded(rows: Iterator[RawRow], source: str, layout: Layout) -> Iterator[RawRow]:
     """Yield the rows; a broken archive or disk becomes an error that names the file."""
     try:
-        yield from rows
+        for row in rows:
+            if layout.encoding and row.fault.startswith(NOT_UTF8):
+                fault = row.fault.replace(NOT_UTF8, f"not {layout.encoding}", 1)
+                yield replace(row, fault=fault)
+            else:
+                yield row
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{source} is not a whole gzip file: {error} (fetch it again)") from error
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror or error}") from error
 
 
-def _check_start(start: bytes, source: str) -> None:
+def _check_start(start: bytes, source: str, layout: Layout) -> None:
     """Refuse files that are of another kind than their name says."""
     if not start:
         return
+    zeros = tuple(byte == 0 for byte in start)
+    wide = {(False, True) * 2: "utf-16-le", (True, False) * 2: "utf-16-be"}.get(zeros)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{source} is UTF-16, not UTF-8 (save it as UTF-8)")
+        wide = "utf-16"
+    if wide and layout.encoding is None:
+        raise UserError(
+            f"{source} is UTF-16, not UTF-8 (save it as UTF-8, or use --encoding {wide})"
+        )
     if start[:2] == b"\x1f\x8b":
         raise UserError(f"{source} is gzipped (rename it so that it ends in .gz)")
     if start == b"PK\x03\x04":
@@ -205,77 +234,3 @@ def _jsonl_rows(lines: TextIO) -> Iterator[RawRow]:
                 else:
                     fields = value
         yield RawRow(number, place, line, fields, fault)
-
-
-def _csv_rows(lines: TextIO, delimiter: str | None, source: str) -> Iterator[RawRow]:
-    """Yield the header as row 0, then the rows.
-
-    Quotes are read strictly: read leniently, a stray one swallows rows without a word.
-    """
-    first = next(lines, "")
-    # Spreadsheets of many countries write semicolons.
-    delimiter = delimiter or max(",;\t", key=first.count)
-    text: list[str] = []  # lines of the row being read
-
-    def noted() -> Iterator[str]:
-        for line in itertools.chain([first] if first else [], lines):
-            text.append(line)
-            yield line
-
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader(noted(), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    number = 0
-    while True:
-        line = reader.line_num + 1
-        text.clear()
-        try:
-            values, fault = next(reader), ""
-        except StopIteration:
-            break
-        except csv.Error as error:
-            values, fault = [], _quoting_fault(str(error), delimiter)
-        raw = "".join(text)
-        fault = undecodable(raw) or fault
-        if not values and not fault:
-            continue  # a blank line
-        if header is None:
-            if fault:
-                raise UserError(f"{source} has a header that cannot be read: {fault}")
-            header = _column_names(values, source)
-            yield RawRow(0, line, raw, dict.fromkeys(header))
-            continue
-        number += 1
-        if not fault and len(values) != len(header):
-            fault = f"{len(values)} fields where the header has {len(header)}"
-            if len(values) > len(header):
-                fault += f" (a field that contains {delimiter!r} must be quoted)"
-        if fault and len(text) > 1:
-            fault += f" (the row runs to line {reader.line_num})"
-        fields = {} if fault else dict(zip(header, values, strict=True))
-        yield RawRow(number, line, raw, fields, fault)
-    if header is None:
-        raise UserError(f"{source} is empty (its first line must name the columns)")
-
-
-def _quoting_fault(message: str, delimiter: str) -> str:
-    """Return in a user's words what the csv module found."""
-    if "unexpected end" in message:
-        return "a quote is opened and never closed"
-    if "expected after" in message:
-        return (
-            f"text between a closing quote and the next {delimiter!r} "
-            '(a quote inside a quoted field is written "")'
-        )
-    if "field limit" in message:
-        return f"a field of more than {LONGEST_FIELD:,} characters (is a quote left open?)"
-    return message
-
-
-def _column_names(header: list[str], source: str) -> list[str]:
-    """Return a header's names; a column without one is named after its position."""
-    columns = [name.strip() or f"column_{i}" for i, name in enumerate(header, 1)]
-    twice = [name for name in columns if columns.count(name) > 1]
-    if twice:
-        raise UserError(f"{source} has two columns named {twice[0]!r} (rename one)")
-    return columns

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 # Where rows name their columns themselves, those of this many rows stand for the file's header.
 HEADER_ROWS = 1_000
+NOT_UTF8 = "not UTF-8"  # how the fault of a row begins whose bytes are not
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class RawRow:
         text: its characters, undecodable bytes as lone surrogates.
         fields: values by column, as they stand: str in CSV, TSV and text, any JSON elsewhere.
         fault: why it cannot be used; empty if it can.
+        note: how it was read, where that may not be as meant; empty if it is plain.
     """
 
     number: int
@@ -29,6 +31,7 @@ class RawRow:
     text: str
     fields: dict[str, Any]
     fault: str = ""
+    note: str = ""
 
 
 def header_and_rows(rows: Iterator[RawRow]) -> Iterator[RawRow]:
@@ -55,7 +58,7 @@ def undecodable(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         byte = ord(text[error.start]) & 0xFF
-        return f"not UTF-8: byte 0x{byte:02x} at character {error.start + 1}"
+        return f"{NOT_UTF8}: byte 0x{byte:02x} at character {error.start + 1}"
     return ""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from pipelines.errors import UserError
+from pipelines.files.layout import encoding_remedy
 from pipelines.files.raw import RawRow, encodable, refuse_constant, undecodable
 
 _SHAPE = '{"data": [{"title": ..., "paragraphs": [{"context": ..., "qas": [...]}]}]}'
@@ -34,7 +35,7 @@ def rows(file: TextIO, source: str) -> Iterator[RawRow]:
     if not text.strip():
         raise UserError(f"{source} is empty (give SQuAD's JSON: {_SHAPE})")
     if fault := undecodable(text):
-        raise UserError(f"{source} is {fault} (save it as UTF-8)")
+        raise UserError(f"{source} is {fault} ({encoding_remedy(source)})")
     try:
         top = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:

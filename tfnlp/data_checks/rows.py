@@ -11,7 +11,15 @@ from pipelines.atomic import check_place
 from pipelines.columns import Column
 from pipelines.files import conll, tags
 from pipelines.files.formats import format_of, opened, text_lines
-from pipelines.rows import BadRow, Rows, duplicates, find_columns, quarantine_path
+from pipelines.rows import (
+    BadRow,
+    Rows,
+    duplicates,
+    find_columns,
+    noted,
+    quarantine_path,
+    remedy_of,
+)
 from tfnlp import task
 from tfnlp.config import Experiment
 from tfnlp.data_checks.findings import Findings, counted
@@ -81,11 +89,13 @@ def _bad_rows(rows: dict[str, Rows], experiment: Experiment, found: Findings) ->
     strict = experiment.data.on_bad_row == "error"
     for part in rows.values():
         if part.bad:
-            remedy = "fix them, or use --on-bad-row skip or quarantine" if strict else "left out"
+            remedy = remedy_of(part.bad, part.source) if strict else "left out"
             tell = found.error if strict else found.warn
             tell(f"{part.source}: {counted(part.bad)} cannot be used ({remedy})", part.bad)
             if experiment.data.on_bad_row == "quarantine" and experiment.data.train:
                 found.attempt(partial(check_place, quarantine_path(part.source)))
+        if part.notes:
+            found.warn(noted(part), part.notes)
 
 
 def _leakage(rows: dict[str, Rows], inputs: Sequence[Column], found: Findings) -> None:
@@ -174,7 +184,8 @@ def _broken_in(
     path: str, experiment: Experiment, column: Column
 ) -> tuple[tags.Scheme, list[BadRow], int]:
     """Return a file's scheme, the sentences with broken tags, and how many tags are broken."""
-    with opened(Path(path)) as file, text_lines(file, "conll", path) as lines:
+    layout = experiment.data.layout()
+    with opened(Path(path)) as file, text_lines(file, "conll", path, layout) as lines:
         read = [sentence for sentence in conll.sentences(lines, path) if not sentence.fault]
     width = 1 + max((len(sentence.columns) for sentence in read), default=0)
     header = [conll.column_name(place, width) for place in range(width)]

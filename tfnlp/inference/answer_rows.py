@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.formats import Format
-from pipelines.rows import BadRow, Record, quarantine_path
+from pipelines.rows import BadRow, Record, Rows, noted, quarantine_path
+from tfnlp.config import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
 from tfnlp.inference.saved_model import (
     SETTINGS,
@@ -30,7 +31,7 @@ _AT_ONCE = 2  # batches: while one waits for its slowest thread, the other has w
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FileLayout):
     """Which rows are answered, how the model is asked, and where the answers go.
 
     Example::
@@ -126,6 +127,7 @@ class Tally:
     answered: int = 0
     bad: int = 0
     first_bad: BadRow | None = None
+    notes: list[BadRow] = field(default_factory=list)
 
     def leave_out(self, row: BadRow) -> None:
         """Count a bad row."""
@@ -190,6 +192,7 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
         signals = stack.enter_context(caught("; nothing was changed" * bool(options.output)))
         file = None if texts else stack.enter_context(input_rows.open_input(options.input))
         input_form = None if texts else input_rows.format_told(options.input, options.input_format)
+        options.layout().check([input_form] if input_form else [])
         output = stack.enter_context(outputs.opened(options.output))
         own_way = not (options.signature or options.settings)
         saved, asked = _opened(target, (DEFAULT, {}) if own_way else (signature, settings), signals)
@@ -201,9 +204,11 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
                 asked.columns,
                 path=options.input,
                 form=input_form,
+                layout=options.layout(),
                 headers=options.columns,
                 on_bad_row=options.on_bad_row or "error",
                 report=tally.leave_out,
+                notice=tally.notes.append,
             )
         single = len(texts) == len(asked.inputs) and streaming.possible(saved)
         if shown is not None and (options.stream or single):
@@ -254,6 +259,8 @@ def _report(tally: Tally, options: Options) -> None:
             f"kept in {quarantine_path(input_rows.source(options.input))}, " if quarantined else ""
         )
         _warn(f"bad rows left out: {tally.bad:,}, {kept}the first: {tally.first_bad}")
+    if tally.notes:
+        _warn(noted(Rows(input_rows.source(options.input), {}, [], notes=tally.notes)))
     if not tally.answered:
         _warn("no rows to answer")
 
@@ -318,6 +325,7 @@ def _at_scale(model: str, texts: Sequence[str], options: Options) -> None:
     files = beam_files.files_of(str(options.input), output)
     output.make_room()
     form = beam_files.form_of(files[0], options.input_format)
+    options.layout().check([form])
     with beam_files.reachable(model) as folder:
         target = Target(model, settings_of(folder), lambda: saved_model.opened(folder))
         chosen = _signature(options, target)
@@ -325,7 +333,7 @@ def _at_scale(model: str, texts: Sequence[str], options: Options) -> None:
         asked = target.load().model(*question)
         address = model if beam_files.remote(model) else str(folder.resolve())
     headers = input_rows.headers_of(options.columns, form, asked.inputs)
-    source = beam.Source(form, asked.columns, headers, input_rows.COLUMN_FLAG)
+    source = beam.Source(form, asked.columns, headers, input_rows.COLUMN_FLAG, options.layout())
     source.check(files[0])
     flags = [f"--{text}" for text in options.runner_option]
     shared = beam.Question(address, *question, options.batch_size)

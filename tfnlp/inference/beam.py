@@ -31,8 +31,9 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines.errors import UserError
 from pipelines.files.formats import Format
+from pipelines.files.layout import USUAL
 from pipelines.files.writers import json_text
-from pipelines.rows import BadRow, Column, Record, quarantine_path, stream
+from pipelines.rows import BadRow, Column, Layout, Record, quarantine_path, stream
 from tfnlp.inference import outputs, saved_model
 from tfnlp.inference.beam_files import Output, opened, reachable
 from tfnlp.inference.saved_model import CHUNK, Answers, ServedModel, answered
@@ -59,6 +60,7 @@ class Source:
         columns: what the model reads.
         names: by the model's name of a column, the files' own, as in `pipelines.rows.read`.
         flag: what names a column, as in `pipelines.rows.stream`.
+        layout: what is known of them besides their format.
 
     Example::
 
@@ -69,6 +71,7 @@ class Source:
     columns: tuple[Column, ...]
     names: Mapping[str, str]
     flag: str
+    layout: Layout = USUAL
 
     def check(self, path: str) -> None:
         """Read a file's beginning; raises UserError if it lacks a column or is of another kind."""
@@ -85,6 +88,7 @@ class Source:
             form=self.form,
             names=self.names,
             flag=self.flag,
+            layout=self.layout,
             **told,
         )
 

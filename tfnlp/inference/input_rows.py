@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pipelines.columns import Column, value_of
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
-from pipelines.rows import BadRow, OnBadRow, Record, stream
+from pipelines.rows import BadRow, Layout, OnBadRow, Record, stream
 
 STDIN = "<stdin>"
 COLUMN_FLAG = "--column {name}=HEADER"
@@ -100,9 +100,11 @@ def from_file(
     *,
     path: str | None,
     form: Format,
+    layout: Layout,
     headers: Mapping[str, str],
     on_bad_row: OnBadRow,
     report: Callable[[BadRow], None],
+    notice: Callable[[BadRow], None] = lambda row: None,
 ) -> Iterator[Record]:
     """Return a file's rows, checked for the model's inputs, in constant memory.
 
@@ -111,14 +113,16 @@ def from_file(
         columns: what the model reads.
         path: the file's; None is standard input.
         form: its format.
+        layout: what is known of it besides.
         headers: by the model's input, the file's column, where it has another name.
         on_bad_row: as in `pipelines.rows.read`.
         report: is called with each bad row that is left out.
+        notice: is called with each row that may have been read otherwise than meant.
 
     Example::
 
-        from_file(file, model.columns, path="rows.csv", form="csv", headers={"text": "question"},
-                  on_bad_row="skip", report=tally.leave_out)
+        from_file(file, model.columns, path="rows.csv", form="csv", layout=Layout(),
+                  headers={"text": "question"}, on_bad_row="skip", report=tally.leave_out)
     """
     return stream(
         file,
@@ -128,7 +132,9 @@ def from_file(
         names=headers_of(headers, form, [column.name for column in columns]),
         flag=COLUMN_FLAG,
         on_bad_row=on_bad_row,
+        layout=layout,
         report=report,
+        notice=notice,
     )
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from pipelines.atomic import write_text
 from pipelines.errors import UserError
+from pipelines.files.formats import format_of
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Data, Entry, Experiment
@@ -67,7 +68,10 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
 
 
 def _check_fits(experiment: Experiment) -> None:
-    """Raise UserError if what is plugged in is not for this task."""
+    """Raise UserError if the layout is not for these files, or what is plugged in for this task."""
+    data = experiment.data
+    files = filter(None, (data.train, data.validation, data.test))
+    data.layout().check([format_of(Path(file)) for file in files])
     task, strategy = tasks.load(experiment.task), experiment.strategy
     extensions.load(Strategy, strategy.name).fits(task, experiment, strategy.options)
     if experiment.augment and not task.target_columns(experiment.options):

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching, splits
-from pipelines.rows import OnBadRow, Rows
+from pipelines.rows import OnBadRow, Rows, noted
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
 from tfnlp.training.model import TrainedModel, columns
@@ -52,7 +52,7 @@ def read(
         return splits.from_dataset(str(data.dataset), *how, data.label_separator)
     named = {split: getattr(data, split) for split in wanted}
     files = {split: file for split, file in named.items() if file}
-    return splits.from_files(files, *how, data.label_separator)
+    return splits.from_files(files, *how, data.label_separator, data.layout())
 
 
 def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> dict[str, Rows]:
@@ -97,6 +97,7 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
         for rows in found.values()
         if rows.bad
     ]
+    warnings += filter(None, map(noted, found.values()))
     inputs = [column.name for column in task.input_columns(experiment.options)]
     warnings += splits.leakage(found, inputs)
     rows = divided(experiment, task, found)

@@ -350,6 +350,26 @@ def test_validate_refuses_what_train_refuses(name, place, unmeasured, monkeypatc
     agree(argv, said, monkeypatch, capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "said"),
+    [
+        ("train.csv", "text;label\n{}", ["--delimiter=;"], ""),
+        ("train.csv", "text;label\n{}", ["--delimiter=,"], "has no column 'text'"),
+        ("train.csv", "text;label\n{}", ["--delimiter=ab"], "is not one character"),
+        ("train.csv", "text;label\n{}", ["--quoting=none"], ""),
+        ("train.csv", "text;label\ncafé;a\n{}", ["--encoding=windows-1252"], ""),
+        ("train.csv", "text;label\ncafé;a\n{}", [], "--encoding windows-1252"),
+        ("train.csv", "text;label\n{}", ["--encoding=latin-99"], "not the name of an encoding"),
+        ("train.conll", "Ann B-X\n\n" * 9, ["--quoting=none"], "is for CSV and TSV"),
+    ],
+)
+def test_how_files_are_laid_out(name, content, flags, said, place, unmeasured, monkeypatch, capsys):
+    rows = "".join(f"{row['text']};{row['label']}\n" for row in labelled())
+    Path(name).write_bytes(content.format(rows).encode("windows-1252"))
+    argv = [f"--train={name}", "--backbone=bert", "--max-length=32", *flags]
+    agree(argv, said, monkeypatch, capsys)
+
+
 def test_bad_rows_that_cannot_be_kept_aside(place, unmeasured, monkeypatch, capsys):
     (place / "train.jsonl.bad.jsonl").mkdir()
     argv = [*written({"train": [*labelled(), {"text": "", "label": "a"}]}), "--backbone=bert"]
