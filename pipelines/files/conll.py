@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from pipelines.errors import UserError
-from pipelines.files import tags
+from pipelines.files import conll_columns, tags
 from pipelines.files.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable
 
 _BLANK = " \t\r\n"
@@ -34,8 +34,9 @@ class Sentence:
         number: its number in the file; the first is 1.
         line: the line of its first word.
         text: its lines.
-        words: W words, the first column.
-        columns: the other columns, W tags each.
+        words: W words.
+        columns: by name, in the file's order, the tags of the other columns, W each: ``entities``,
+            and ``column_2`` and so on by the column's place in the file.
         fault: why it cannot be used; words and columns are then empty.
     """
 
@@ -43,18 +44,8 @@ class Sentence:
     line: int
     text: str
     words: list[str]
-    columns: list[list[str]]
+    columns: dict[str, list[str]]
     fault: str = ""
-
-
-def column_name(place: int, width: int) -> str:
-    """Return the name of a file's column by its index: text, column_2, ..., the last entities.
-
-    Example:
-        >>> [column_name(i, 4) for i in range(4)]
-        ['text', 'column_2', 'column_3', 'entities']
-    """
-    return "text" if place == 0 else "entities" if place == width - 1 else f"column_{place + 1}"
 
 
 def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
@@ -68,27 +59,35 @@ def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
         >>> [one.words for one in sentences(io.StringIO("Ada B-PER\nsings O\n"), "a.conll")]
         [['Ada', 'sings']]
     """
-    width, tabs, number = 0, False, 0
+    blocks = _cut(lines)
+    first = list(itertools.islice(blocks, HEADER_ROWS))
+    if not first:
+        raise UserError(f"{source} is empty (give a word and its tags on each line)")
+    order = conll_columns.arranged([[cells for _, cells in block] for _, _, block in first])
+    for number, (text, line, block) in enumerate(itertools.chain(first, blocks), 1):
+        fault = undecodable(text) or order.fault(block)
+        if fault:
+            yield Sentence(number, line, text, [], {}, fault)
+        else:
+            words, columns = order.taken([cells for _, cells in block])
+            yield Sentence(number, line, text, words, columns)
+
+
+def _cut(lines: Iterable[str]) -> Iterator[tuple[str, int, list[tuple[int, list[str]]]]]:
+    """Yield each block's text, its first line's number, and its lines cut into cells."""
+    tabs: bool | None = None
     for block in _blocks(lines):
         kept = [line for line in block if not line[1].startswith(_DOCUMENT)]
         while kept and _COMMENT.match(kept[0][1]):
             del kept[0]
-        if not kept:
-            continue
-        if not width:
-            tabs = "\t" in kept[0][1]
-            width = len(_cells(kept[0][1], tabs))
-        number += 1
-        text = "".join(line for _, line in kept)
-        rows, fault = [], undecodable(text)
-        for place, line in kept:
-            rows.append(_cells(line, tabs))
-            if not fault and len(rows[-1]) != width:
-                fault = f"line {place} has {len(rows[-1])} columns where the first has {width}"
-        columns = [] if fault else [list(column) for column in zip(*rows, strict=True)]
-        yield Sentence(number, kept[0][0], text, columns[0] if columns else [], columns[1:], fault)
-    if not number:
-        raise UserError(f"{source} is empty (give a word and its tags on each line)")
+        if kept and tabs is None:
+            tabs = "\t" in kept[-1][1]
+        rows = [(place, _cells(line, bool(tabs))) for place, line in kept]
+        # Any other note, as GermEval's "#\thttps://..."; the word # has as many columns as others.
+        while len(rows) > 1 and rows[0][1][0][:1] == "#" and len(rows[0][1]) != len(rows[-1][1]):
+            del rows[0], kept[0]
+        if rows:
+            yield "".join(line for _, line in kept), rows[0][0], rows
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[Line]]:
@@ -115,9 +114,9 @@ def _cells(line: str, tabs: bool) -> list[str]:
 def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
     r"""Yield the header as row 0, then each sentence: text, entities, and other columns as spans.
 
-    A column whose tags are of chunks, as most of its first 1,000 sentences say, becomes a span for
-    each chunk; of another (parts of speech) each word becomes one. Words stand a space apart, but
-    for those of scripts without spaces.
+    A column whose tags are of chunks, as its first 1,000 sentences say, becomes a span for each
+    chunk; of another (parts of speech) each word becomes one. Words stand a space apart, but for
+    those of scripts without spaces.
 
     Raises:
         UserError: there is no sentence.
@@ -130,13 +129,12 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
     """
     parts = sentences(lines, source)
     first = list(itertools.islice(parts, HEADER_ROWS))
-    width = 1 + max(len(sentence.columns) for sentence in first)
-    names = [column_name(place, width) for place in range(width)]
-    chunked = [
-        tags.are_chunks(tag for one in first if one.columns for tag in one.columns[place])
-        for place in range(width - 1)
-    ]
-    yield RawRow(0, 0, "", dict.fromkeys(names))
+    good = [one for one in first if not one.fault]
+    styles = {
+        name: tags.style_of(tag for one in good for tag in one.columns[name])
+        for name in (good[0].columns if good else ())
+    }
+    yield RawRow(0, 0, "", {"text": None, **dict.fromkeys(styles)})
     for one in itertools.chain(first, parts):
         fields: dict[str, Any] = {}
         fault = one.fault
@@ -144,22 +142,11 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
             text, places = joined(one.words, [True] * len(one.words))
             fields["text"] = text
             try:
-                for name, column, chunk in zip(names[1:], one.columns, chunked, strict=True):
-                    found = tags.chunks(column) if chunk else each(column)
-                    fields[name] = _spans(text, places, found)
+                for name, column in one.columns.items():
+                    fields[name] = _spans(text, places, tags.found(column, styles[name]))
             except ValueError as error:
                 fields, fault = {}, str(error)
         yield RawRow(one.number, one.line, one.text, fields, fault)
-
-
-def each(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Return (index, index + 1, label) for each word that has a label.
-
-    Example:
-        >>> each(["NOUN", "_", "VERB"])
-        [(0, 1, 'NOUN'), (2, 3, 'VERB')]
-    """
-    return [(i, i + 1, label) for i, label in enumerate(labels) if label not in ("", "_")]
 
 
 def joined(words: Sequence[str], spaced: Sequence[bool]) -> tuple[str, list[tuple[int, int]]]:
@@ -307,8 +294,8 @@ def _conllu_fields(block: list[Line]) -> dict[str, Any]:
         text, places = stated_text, found_places
     fields: dict[str, Any] = {
         "text": text,
-        "upos": _spans(text, places, each([_label(one.upos) for one in tokens])),
-        "xpos": _spans(text, places, each([_label(one.xpos) for one in tokens])),
+        "upos": _spans(text, places, tags.found([_label(one.upos) for one in tokens], "words")),
+        "xpos": _spans(text, places, tags.found([_label(one.xpos) for one in tokens], "words")),
     }
     if any(one.entity for one in tokens):
         labels = [next((tag for tag in one.entity if tag != "O"), "O") for one in tokens]

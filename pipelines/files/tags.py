@@ -10,11 +10,15 @@ https://aclanthology.org/W00-0726), whose rule seqeval follows
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 Scheme = Literal["BIO", "IOB1", "BIOES"]
-_TAG = re.compile(r"O|([BIESLUM])(?:-(.+))?")
+Style = Literal["chunks", "types", "words"]
+# A position and a type in either order, as B-PER, b-per, B_PER, PER-B and PER_B; or a position.
+_TAG = re.compile(r"([BIESLUMbieslum])[-_:](.+)|(.+)[-_:]([BIES])|([BIESLUM])")
+_OUTSIDE = ("O", "o", "0", "-", "_")  # the first is what it should be
 _SAME = {"L": "E", "U": "S", "M": "I"}  # BILOU's and BMES's letters in BIOES
 
 
@@ -25,21 +29,54 @@ def is_tag(tag: str) -> bool:
         >>> is_tag("B-PER"), is_tag("NOUN")
         (True, False)
     """
-    return _TAG.fullmatch(tag) is not None
+    return tag in _OUTSIDE[:2] or _TAG.fullmatch(tag) is not None
 
 
-def are_chunks(tags: Iterable[str]) -> bool:
-    """Return whether tags are of chunks; otherwise (NOUN, VERB) each word is one of its own.
+def style_of(tags: Iterable[str]) -> Style:
+    """Return how the tags of a column are meant.
+
+    ``chunks``: they say where one begins, in any scheme; 0, - and _ among them stand for O.
+    ``types``: O, or a type without a position (O, PER): words of one side by side are one chunk.
+    ``words``: each labels its word (NOUN, VERB).
 
     Example:
-        >>> are_chunks(["O", "B-PER"]), are_chunks(["NOUN", "VERB"])
-        (True, False)
+        >>> style_of(["O", "B-PER"]), style_of(["O", "PER"]), style_of(["NOUN", "VERB"])
+        ('chunks', 'types', 'words')
     """
-    known = unknown = 0
-    for tag in tags:
-        known += is_tag(tag)
-        unknown += not is_tag(tag)
-    return known > unknown
+    counts = Counter(tags)
+    outside = sum(counts[tag] for tag in _OUTSIDE[:2])
+    typed = sum(n for tag, n in counts.items() if _typed(tag))
+    bare = sum(n for tag, n in counts.items() if len(tag) == 1 and _TAG.fullmatch(tag))
+    known = outside + typed + bare
+    if typed:
+        known += sum(counts[tag] for tag in _OUTSIDE[2:])
+        if outside or 2 * known > counts.total():
+            return "chunks"
+    others = [tag for tag in counts if tag not in _OUTSIDE]
+    marked = any(counts[tag] for tag in _OUTSIDE[:3])
+    # Some sets of parts of speech have an O too; all of their labels are single characters.
+    if marked and others and not typed and all(len(tag) > 1 for tag in others):
+        return "types"
+    return "chunks" if 2 * known > counts.total() else "words"
+
+
+def _typed(tag: str) -> bool:
+    """Return whether a tag has a position and a type."""
+    return len(tag) > 1 and _TAG.fullmatch(tag) is not None
+
+
+def are_tagged(tags: Iterable[str]) -> bool:
+    """Return whether the tags of a column can only be of chunks, as words and labels are not.
+
+    Example:
+        >>> are_tagged(["O", "B-PER"]), are_tagged(["O", "Romeo"]), are_tagged(["O", "O", "PER"])
+        (True, False, True)
+    """
+    counts = Counter(tags)
+    if counts.keys() <= set(_OUTSIDE):
+        return False
+    known = sum(n for tag, n in counts.items() if tag in _OUTSIDE or _typed(tag))
+    return style_of(counts.elements()) != "words" and 2 * known > counts.total()
 
 
 def parsed(tag: str) -> tuple[str, str]:
@@ -52,11 +89,32 @@ def parsed(tag: str) -> tuple[str, str]:
         >>> parsed("U-PER")  # of BILOU
         ('S', 'PER')
     """
+    if tag in _OUTSIDE:
+        return "O", "_"
     match = _TAG.fullmatch(tag)
     if not match:
         raise ValueError(f"the tag {tag!r} is neither O nor like B-NAME or I-NAME")
-    letter = match[1] or "O"
-    return _SAME.get(letter, letter), match[2] or "_"
+    letter = (match[1] or match[4] or match[5]).upper()
+    return _SAME.get(letter, letter), match[2] or match[3] or "_"
+
+
+def found(tags: Sequence[str], style: Style) -> list[tuple[int, int, str]]:
+    """Return (first, end, label) of what tags mark, by their style: indices, the end exclusive.
+
+    Raises:
+        ValueError: a tag of chunks is none.
+
+    Example:
+        >>> found(["NOUN", "_", "VERB"], "words")
+        [(0, 1, 'NOUN'), (2, 3, 'VERB')]
+        >>> found(["PER", "PER", "O"], "types")
+        [(0, 2, 'PER')]
+    """
+    if style == "chunks":
+        return chunks(tags)
+    if style == "types":
+        return chunks([tag if tag in ("", *_OUTSIDE) else f"I-{tag}" for tag in tags])
+    return [(i, i + 1, tag) for i, tag in enumerate(tags) if tag not in ("", "_")]
 
 
 def chunks(tags: Sequence[str]) -> list[tuple[int, int, str]]:

@@ -187,17 +187,16 @@ def _broken_in(
     layout = experiment.data.layout()
     with opened(Path(path)) as file, text_lines(file, "conll", path, layout) as lines:
         read = [sentence for sentence in conll.sentences(lines, path) if not sentence.fault]
-    width = 1 + max((len(sentence.columns) for sentence in read), default=0)
-    header = [conll.column_name(place, width) for place in range(width)]
-    keys = find_columns(header, [column], experiment.data.columns, path)
-    place = header.index(keys[column.name]) - 1
-    if place < 0 or not tags.are_chunks(tag for one in read for tag in one.columns[place]):
+    header = ["text", *(read[0].columns if read else ())]
+    key = find_columns(header, [column], experiment.data.columns, path)[column.name]
+    read = [one for one in read if key in one.columns]
+    if tags.style_of(tag for one in read for tag in one.columns[key]) != "chunks":
         return "BIO", [], 0
-    read = [one for one in read if all(map(tags.is_tag, one.columns[place]))]
-    scheme = tags.scheme_of(one.columns[place] for one in read)
+    read = [one for one in read if all(map(tags.is_tag, one.columns[key]))]
+    scheme = tags.scheme_of(one.columns[key] for one in read)
     bad, count = [], 0
     for one in read:
-        faults = list(tags.broken(one.columns[place], scheme))
+        faults = list(tags.broken(one.columns[key], scheme))
         count += len(faults)
         if faults:
             why = "; ".join(f"word {i + 1} {one.words[i]!r}: {said}" for i, said in faults)

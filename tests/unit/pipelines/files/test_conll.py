@@ -107,6 +107,108 @@ def test_columns_of_conll_2003(tmp_path):
     assert named(chunks) == [[("EU", "NP"), ("rejects", "VP")], []]
 
 
+PEOPLE = [
+    [("Ann", "B-PER"), ("Lee", "I-PER"), ("in", "O"), ("Rome", "B-LOC")],
+    [("So", "O"), ("1", "O")],
+]
+MENTIONS = [[("Ann Lee", "PER"), ("Rome", "LOC")], []]
+
+
+def tabbed(line, sentences=PEOPLE, between="\n\n", head=""):
+    """Write sentences by a pattern of a line: {i} is a word's number, {w} it, {t} its tag."""
+    parts = [
+        head + "\n".join(line.format(i=i, w=w, t=t) for i, (w, t) in enumerate(one, 1))
+        for one in sentences
+    ]
+    return between.join(parts) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "head"),
+    [
+        ("{i}\t{w}\t{t}", ""),
+        ("{i} {w} {t}", ""),
+        ("{i}\t{w}\t{t}\t-\tann1", "# sent_id = 0\n# text = ...\n"),  # Universal NER
+        ("{i}\t{w}\t{t}\tO", "#\thttp://de.wikipedia.org/wiki/Rom [2009-10-17]\n"),  # GermEval
+        ("{w}\t{t}\t", ""),
+        ("{w}\t{t}\t\t", ""),
+        ("{i}\t{w}\t\t{t}\t", ""),
+        ("{t}\t{w}", ""),
+        ("{t} {w}", ""),
+        ("{t}\t{w}\tNN", ""),
+    ],
+)
+def test_words_and_tags_are_found_in_any_column(tmp_path, line, head):
+    rows = read_text(tmp_path, "a.conll", tabbed(line, head=head))
+    assert rows.columns["text"] == ["Ann Lee in Rome", "So 1"]
+    assert named(rows) == MENTIONS
+
+
+def test_word_numbers_from_nought_over_the_file_and_with_short_lines(tmp_path):
+    lines = "0\tAnn\tB-PER\t-\tann1\n1\tsang\tO\n\n2\tIn\tO\n3\tRome\tB-LOC\t-\tann2\n"
+    rows = read_text(tmp_path, "a.iob2", lines)
+    assert rows.columns["text"] == ["Ann sang", "In Rome"]
+    assert named(rows) == [[("Ann", "PER")], [("Rome", "LOC")]]
+
+
+def test_word_numbers_that_jump_are_named(tmp_path):
+    content = tabbed("{i}\t{w}\t{t}", PEOPLE * 10) + "\n1-2\tzum\tO\n1\tzu\tO\n2\tdem\tO\n"
+    with pytest.raises(UserError, match=r"row 21 .* are numbered 1-2, 1, 2, not one after"):
+        read_text(tmp_path, "a.conll", content)
+
+
+def test_numbers_that_are_words_stay_words(tmp_path):
+    rows = read_text(tmp_path, "a.conll", "1\tB-YEAR\n2\tO\n\nAnn\tO\n")
+    assert rows.columns["text"] == ["1 2", "Ann"]
+    rows = read_text(tmp_path, "a.conll", "1\tB-YEAR\n2\tO\n")
+    assert rows.columns["text"] == ["1 2"]
+
+
+def test_word_numbers_are_left_out_of_texts_without_tags():
+    records = stream(io.BytesIO(b"1\tAnn\n2\tsang\n\n1\tSo\n"), [TEXT], source="a.conll")
+    assert [record.values["text"] for record in records] == ["Ann sang", "So"]
+
+
+def test_outer_names_are_learned_where_inner_ones_stand_beside_them(tmp_path):
+    content = (
+        "1\tUni\tB-ORG\tO\n2\tKoeln\tI-ORG\tB-LOC\n3\tsiegt\tO\tO\n\n"
+        "1\tAnn\tB-LOC\tO\n2\tda\tO\tO\n"
+    )
+    assert named(read_text(tmp_path, "a.tsv.conll", content)) == [
+        [("Uni Koeln", "ORG")],
+        [("Ann", "LOC")],
+    ]
+    inner = read_text(tmp_path, "a.conll", content, names={"entities": "column_4"})
+    assert named(inner) == [[("Koeln", "LOC")], []]
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        {"B-": "b-", "I-": "i-", "O": "o"},
+        {"O": "0"},
+        {"B-": "", "I-": ""},
+        {"B-": "", "I-": "", "O": "0"},
+        {"O": "-"},
+    ],
+)
+def test_tags_written_otherwise_are_the_same_spans(tmp_path, swap):
+    written = [
+        [
+            (
+                word,
+                next(
+                    (tag.replace(a, b) for a, b in swap.items() if tag.startswith(a) and a != "O"),
+                    swap.get(tag, tag),
+                ),
+            )
+            for word, tag in one
+        ]
+        for one in PEOPLE
+    ]
+    assert named(read_text(tmp_path, "a.conll", tabbed("{w}\t{t}", written))) == MENTIONS
+
+
 def test_parts_of_speech_in_the_last_column_are_a_span_a_word(tmp_path):
     rows = read_text(tmp_path, "a.conll", "The\tDT\ndog\tNN\nbarks\tVBZ\n.\t.\n")
     assert named(rows) == [[("The", "DT"), ("dog", "NN"), ("barks", "VBZ"), (".", ".")]]

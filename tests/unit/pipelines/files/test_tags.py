@@ -34,7 +34,7 @@ def test_tags_without_type_are_chunks_too():
     assert tags.chunks(["B", "I", "O", "S"]) == [(0, 2, "_"), (3, 4, "_")]
 
 
-@pytest.mark.parametrize("tag", ["PER", "b-PER", "B_PER", "B-", ""])
+@pytest.mark.parametrize("tag", ["PER", "B-", "-PER", ""])
 def test_what_is_no_tag_is_refused(tag):
     with pytest.raises(ValueError, match="neither O nor like B-NAME"):
         tags.chunks(["O", tag])
@@ -95,14 +95,40 @@ def test_broken_tags_are_told_by_place(sequence, scheme, places):
 
 
 @pytest.mark.parametrize(
-    ("column", "chunked"),
+    ("column", "style"),
     [
-        ("NN VBZ . DT", False),
-        ("O O O", True),
-        ("B-NP I-NP O", True),
-        ("O NN B VB DT", False),
-        ("B M E S", True),
+        ("NN VBZ . DT", "words"),
+        ("O O O", "chunks"),
+        ("B-NP I-NP O", "chunks"),
+        ("O NN B VB DT", "words"),
+        ("B M E S", "chunks"),
+        ("b-per i-per o o", "chunks"),
+        ("B-PER I-PER 0 0 0 0 0", "chunks"),
+        ("B-PER - - - -", "chunks"),
+        ("PER_B PER_I - - - -", "chunks"),
+        ("PER PER PER LOC O", "types"),
+        ("art-film art-film 0 0", "types"),
+        ("per o per o", "types"),
+        ("N O V O , P", "words"),  # of Twitter: O is a pronoun
+        ("0 1 0 0", "words"),
+        ("_ _ SpaceAfter=No", "words"),
     ],
 )
-def test_parts_of_speech_are_no_chunks(column, chunked):
-    assert tags.are_chunks(column.split()) == chunked
+def test_how_tags_are_meant_is_told_from_their_column(column, style):
+    assert tags.style_of(column.split()) == style
+
+
+@pytest.mark.parametrize(
+    "column", ["b-per i-per o b-per", "B_PER I_PER 0 B_PER", "PER-B PER-I - PER-B", "u:per e:per"]
+)
+def test_tags_written_otherwise_mean_the_same(column):
+    expected = {"u:per e:per": [(0, 1), (1, 2)]}.get(column, [(0, 2), (3, 4)])
+    assert [span[:2] for span in tags.chunks(column.split())] == expected
+    assert {label.upper() for *_, label in tags.chunks(column.split())} == {"PER"}
+
+
+def test_words_are_not_taken_for_tags():
+    portuguese = ["o", "senhor", "disse", "o", "e-mail", "do", "S-Bahn", "era", "o", "melhor"]
+    assert not tags.are_tagged(portuguese)
+    assert tags.are_tagged(["O", "O", "B-X", "O"])
+    assert not tags.are_tagged(["O", "O"])
