@@ -156,7 +156,9 @@ class Optimizer:
         1.0, "largest norm of the whole gradient; 0 is no clipping", minimum=0.0
     )
     accumulate: int = option(
-        1, "batches whose gradients are averaged for one update [batches]", minimum=1
+        1,
+        "batches whose gradients are averaged, by rows, for one update; an epoch ends with one [batches]",
+        minimum=1,
     )
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from tfnlp.runtime.signals import Interrupted, Signals
-from tfnlp.training import checkpoints, distribution
+from tfnlp.training import checkpoints, distribution, optimizers
 from tfnlp.training.state import RESUME, Feed, State, Watch
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,26 @@ class FiniteLoss(keras.callbacks.Callback):
         )
 
 
+class Leftover(keras.callbacks.Callback):
+    """Ends an epoch by an update where accumulated gradients wait for batches that it has not.
+
+    Example::
+
+        Leftover(feed, state)
+    """
+
+    def __init__(self, feed: Feed, state: State) -> None:
+        super().__init__()
+        self.feed = feed
+        self.state = state
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Update after the last batch, before its state is saved."""
+        optimizer = optimizers.inner(self.model.optimizer)
+        if optimizer.held is not None and self.state.step + 1 == self.feed.steps(self.state.epoch):
+            optimizer.update_leftover()
+
+
 class Saver(keras.callbacks.Callback):
     """Keeps the state: on disk, and between calls of fit. It must be the last callback.
 
@@ -149,7 +169,7 @@ class Saver(keras.callbacks.Callback):
         strategy = model.distribute_strategy
         found = self._newest() if distribution.chief(strategy) else None
         if found is not None:
-            checkpoints.restore(found, self._variables(model))
+            self._restore(found, model)
         state = distribution.agree(strategy, checkpoints.read_state(found) if found else None)
         if state is None:
             return
@@ -158,6 +178,16 @@ class Saver(keras.callbacks.Callback):
             setattr(self.state, name, value)
         # fit resets the metrics when an epoch begins; this one has begun already.
         self.metrics = _numbers(model.metrics_variables) if self.state.step else None
+
+    def _restore(self, folder: Path, model: keras.Model) -> None:
+        """Set everything from a checkpoint; one of 0.1.0 has no count of accumulated rows."""
+        variables, optimizer = self._variables(model), optimizers.inner(model.optimizer)
+        if optimizer.held is None or checkpoints.count(folder) == len(variables):
+            checkpoints.restore(folder, variables)
+            return
+        held = optimizer.held.value
+        checkpoints.restore(folder, [v for v in variables if v is not held])
+        optimizer.weigh_as(len(self.feed.rows(0, 0)))
 
     def _newest(self) -> Path | None:
         """Return the newest checkpoint that is whole with its best weights; drop later ones."""

@@ -122,6 +122,17 @@ def restore(folder: Path, variables: Sequence[tf.Variable]) -> None:
         ) from error
 
 
+def count(folder: Path) -> int:
+    """Return how many variables a checkpoint holds.
+
+    Example::
+
+        count(run / "checkpoints" / "step-40")  # 310
+    """
+    names = (name for name, _ in tf.train.list_variables(str(folder / "variables")))
+    return sum(name.startswith("variable_") for name in names)
+
+
 def drop(parent: Path, kept: set[str]) -> None:
     """Delete the checkpoints in ``parent`` whose names are not in ``kept``.
 

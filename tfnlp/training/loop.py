@@ -25,7 +25,7 @@ from pipelines.errors import UserError
 from tfnlp.extensions import Step
 from tfnlp.runtime.signals import caught
 from tfnlp.training import checkpoints, distribution
-from tfnlp.training.callbacks import EarlyStopping, FiniteLoss, Saver, Score, values_of
+from tfnlp.training.callbacks import EarlyStopping, FiniteLoss, Leftover, Saver, Score, values_of
 from tfnlp.training.state import RESUME, Feed, State, Watch
 
 
@@ -75,6 +75,7 @@ def fit(
             saver.load(model)
         stack = [
             FiniteLoss(feed, state, folder, remedy),
+            Leftover(feed, state),
             *([Score(watch.score)] if watch.score else []),
             EarlyStopping(watch, patience, state, folder, extra),
             *callbacks,

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfnlp.extensions import Batch, Step
 from tfnlp.runtime import keras_patches, threads
+from tfnlp.training import optimizers
 
 
 class Network(keras_patches.ReplicatedModel):
@@ -114,9 +115,17 @@ class Network(keras_patches.ReplicatedModel):
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g, _ in used])
             used = list(zip(total, (v for _, v in used), strict=True))
         if used:  # a step may have optimizers of its own
+            optimizers.inner(self.optimizer).rows = self._rows(batch)
             self.optimizer.apply_gradients(used)
         self.step.updated(self, batch)
         return self._found(loss, batch, outputs)
+
+    def _rows(self, batch: Batch) -> tf.Tensor:
+        """Return how many rows a batch has, over all replicas."""
+        rows = tf.shape(tf.nest.flatten(batch.x)[0])[0]
+        if self.replicas == 1:
+            return rows
+        return tf.distribute.get_replica_context().all_reduce("SUM", rows)
 
     def test_step(self, data: Any) -> Any:
         """Answer a batch, or a replica's part of one."""

@@ -85,6 +85,13 @@ class AdamW(keras.optimizers.Adam):
     at once, and decays when it is read. A gradient that is accumulated over batches, or comes from
     a tied output layer too, is for all rows, and they are updated as AdamW does.
 
+    Accumulated gradients are averaged over the rows of their batches, so that an update is that of
+    one batch of all these rows. `update_leftover` takes what an epoch leaves.
+
+    Attributes:
+        rows: in the batch whose gradients are applied next; whoever applies them sets it.
+        held: rows whose gradients are accumulated, float32; None if each batch makes an update.
+
     Args:
         scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
         decay: decoupled weight decay.
@@ -98,6 +105,13 @@ class AdamW(keras.optimizers.Adam):
         "ULMFiT", section 3.2 (https://arxiv.org/abs/1801.06146).
     """
 
+    rows: Any = 1.0
+    held: keras.Variable | None = None
+    # The places of those variables that batches have gradients for: not they themselves, which
+    # Keras would take for the optimizer's own.
+    _learned: Sequence[int] = ()
+    _leftover: Callable[[], None] | None = None
+
     def __init__(self, *, scale: Callable[[str], float], decay: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._scale = scale
@@ -106,9 +120,62 @@ class AdamW(keras.optimizers.Adam):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the moments, and fix each variable's scale and decay."""
         super().build(variables)
+        if self.gradient_accumulation_steps:
+            self.held = self.add_variable((), dtype="float32", name="held")
         self._scales = [self._scale(v.path) for v in variables]
         skip = re.compile("|".join(UNDECAYED))
         self._decays = [0.0 if skip.search(v.path) else self._decay for v in variables]
+
+    def _backend_apply_gradients(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> None:
+        """Update, or accumulate until enough batches are there."""
+        if self.held is None:
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
+        self._learned = [self._get_variable_index(v) for v in trainable_variables]
+        for gradient, total in zip(grads, self._accumulated(), strict=True):
+            gradient = tf.cast(tf.convert_to_tensor(gradient), total.dtype)
+            self.assign_add(total, gradient * tf.cast(self.rows, total.dtype))
+        self.assign_add(self.held, tf.cast(self.rows, "float32"))
+        last = (self._iterations + 1) % self.gradient_accumulation_steps == 0
+        tf.cond(last, self._update_from_accumulated, lambda: None)
+
+    def _accumulated(self) -> list[Any]:
+        """Return the sums of gradients, in the order of the variables that have any."""
+        return [self._accumulated_gradients[place] for place in self._learned]
+
+    def _update_from_accumulated(self) -> None:
+        """Update by the mean over the accumulated rows, and forget them."""
+        assert self.held is not None
+        rows = tf.convert_to_tensor(self.held)
+        means = [tf.convert_to_tensor(g) / tf.cast(rows, g.dtype) for g in self._accumulated()]
+        variables = [self._trainable_variables[place] for place in self._learned]
+        self._backend_update_step(self._clip_gradients(means), variables, self.learning_rate)
+        self._backend_reset_gradient_accumulators()
+        self.assign(self.held, tf.zeros([]))
+
+    def update_leftover(self) -> None:
+        """Update by what is accumulated of fewer batches than an update waits for, if anything is.
+
+        The batches that are missing count as passed, so that the next update waits for as many.
+        Call it outside of graphs and replicas.
+        """
+        missing = -int(self._iterations.numpy()) % self.gradient_accumulation_steps
+        if not missing:
+            return
+        if self._leftover is None:
+            run, update = self._distribution_strategy.run, self._update_from_accumulated
+            self._leftover = tf.function(lambda: run(update), autograph=False)
+        self._leftover()
+        self._iterations.assign(self._iterations + missing)
+
+    def weigh_as(self, rows: int) -> None:
+        """Take what is accumulated as a sum over batches of ``rows`` rows, as 0.1.0 kept it."""
+        assert self.held is not None
+        for total in self._accumulated_gradients:
+            total.assign(total * rows)
+        self.held.assign(self._iterations % self.gradient_accumulation_steps * rows)
 
     def _clip_gradients(self, grads: Sequence[Any]) -> Sequence[Any]:
         """Clip by the norm of the whole gradient, in which a row that comes twice counts once.
@@ -183,7 +250,7 @@ def adamw(
 
     Args:
         settings: the experiment's optimizer section.
-        steps: batches in the whole run.
+        steps: batches in the whole run, with those that the last update of an epoch lacks.
         blocks: the backbone's layers from the embeddings up, for ``layer_decay``.
 
     Example::
@@ -204,6 +271,16 @@ def adamw(
     }
     scale = _depth_scale(settings.layer_decay, blocks)
     return AdamW(scale=scale, decay=settings.weight_decay, **common)
+
+
+def inner(optimizer: Any) -> Any:
+    """Return an optimizer without the one around it that scales the loss of float16.
+
+    Example::
+
+        inner(network.optimizer).rows = 32
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _depth_scale(

@@ -206,8 +206,10 @@ def _prepare(
     random.seed(f"{model.experiment.seed} {name}")  # where Keras takes the seeds of new layers from
     with scope():
         step.build(network, epochs * len(drawn.of(0).rows))
-        steps = drawn.steps(0) * epochs
-        optimizer = optimizers.adamw(model.experiment.optimizer, steps, model.blocks)
+        settings = model.experiment.optimizer
+        missing = -drawn.steps(0) % settings.accumulate  # of an epoch's last update
+        steps = (drawn.steps(0) + missing) * epochs
+        optimizer = optimizers.adamw(settings, steps, model.blocks)
     random.setstate(before)
     network.compile(
         optimizer=optimizer,

@@ -220,15 +220,16 @@ def test_a_run_that_has_ended_is_not_trained_on(tmp_path, whole):
     "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"]
 )
 def test_mixed_precision_is_resumed_exactly(tmp_path, precision):
-    whole = uninterrupted(tmp_path / "whole", precision=precision)
+    settings = {"precision": precision, "accumulate": 3}
+    whole = uninterrupted(tmp_path / "whole", **settings)
     assert np.isfinite([h["loss"] for h in whole[0].history]).all()
-    model, objective = made(precision=precision)
+    model, objective = made(**settings)
     if precision == "mixed_float16":
         names = [v.path for v in model.optimizer.variables]
         assert any("dynamic_scale" in name for name in names)
     with pytest.raises(Killed):
         train(tmp_path / "run", model, objective, by=[Kill(21)])
-    same(tmp_path / "run", whole, precision=precision)
+    same(tmp_path / "run", whole, **settings)
 
 
 def test_dropout_goes_on_where_it_was(tmp_path):
@@ -325,3 +326,37 @@ def test_accumulating_two_halves_is_one_batch():
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
     unlike = zip(after(16, 1, **settings), after(32, 1, **settings), strict=True)
     assert max(np.abs(a - b).max() for a, b in unlike) > 1e-3
+
+
+def test_an_epoch_of_fewer_batches_than_accumulate_makes_one_update(tmp_path):
+    """The weights are those after one batch of all rows, of each epoch; a checkpoint has them."""
+    settings = {"schedule": "constant", "warmup": 0.0, "clip_norm": 0.1, "dropout": 0.0}
+    few, objective = made(64, **settings)
+    state = train(tmp_path, few, objective)
+    assert int(few.optimizer.iterations) == EPOCHS
+    assert state.history[0]["val_loss"] != state.history[-1]["val_loss"]
+    whole, _ = made(1, **settings)
+    whole.fit(tf.data.Dataset.from_tensors(rows(ROWS, 1)).repeat(EPOCHS), verbose=0)
+    callbacks.Saver(tmp_path, State(), feed(), 1.0, Signals("")).load(few)  # after the last epoch
+    for a, b in zip(few.trainable_variables, whole.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
+
+
+def test_a_checkpoint_without_a_count_of_rows_is_resumed(tmp_path):
+    """0.1.0 kept a sum of gradients, and no count."""
+    model, objective = made(2)
+    with pytest.raises(Killed):
+        train(tmp_path, model, objective, by=[Kill(5)])  # after a batch
+    held = model.optimizer.held
+    newest = checkpoints.newest(tmp_path, "step-")
+    state = checkpoints.read_state(newest)
+    saver = callbacks.Saver(tmp_path, State(), feed(), 1.0, Signals(""))
+    old = [v for v in saver._variables(model) if v is not held.value]
+    sums = [v.numpy() for v in model.optimizer._accumulated_gradients]
+    assert (state["step"], float(held)) == (1, 1)
+    checkpoints.write(newest, old, state)
+    resumed, _ = made(2)
+    saver.load(resumed)
+    assert float(resumed.optimizer.held) == SIZE
+    for a, b in zip(resumed.optimizer._accumulated_gradients, sums, strict=True):
+        np.testing.assert_allclose(a, b * SIZE, rtol=1e-6)

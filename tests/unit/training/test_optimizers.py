@@ -188,3 +188,26 @@ def test_schedules():
 def test_an_accumulating_schedule_lasts_as_long():
     found = rates("linear", 0.0, 8, accumulate=2)
     np.testing.assert_allclose(found, rates("linear", 0.0, 8), rtol=1e-5)
+
+
+def test_too_few_batches_make_an_update_by_the_mean_over_their_rows():
+    optimizer = optimizers.adamw(
+        config.Optimizer(accumulate=64, clip_norm=0.0, warmup=0.0, learning_rate=0.5), 128, ()
+    )
+    weight, unused = (keras.Variable([1.0], name=name) for name in ("kernel", "unused_kernel"))
+    optimizer.build([weight, unused])
+    for epoch in (1, 2):
+        for rows, slope in ((32, 1.0), (32, 3.0), (6, -40.0)):
+            optimizer.rows = rows
+            optimizer.apply_gradients([(tf.constant([slope]), weight)])
+        assert weight.numpy() == 1.0 if epoch == 1 else weight.numpy() > 1.4
+        optimizer.update_leftover()
+        assert int(optimizer.iterations) == epoch
+        assert float(optimizer.held) == 0
+    mean = (32 * 1.0 + 32 * 3.0 + 6 * -40.0) / 70
+    moment = next(v for v in optimizer.variables if v.path.endswith("kernel_momentum"))
+    np.testing.assert_allclose(moment, [(0.1 + 0.9 * 0.1) * mean], rtol=1e-5)
+    np.testing.assert_array_equal(unused, [1.0])  # not even decayed
+    before = weight.numpy()
+    optimizer.update_leftover()  # of nothing
+    np.testing.assert_array_equal(weight, before)
