@@ -157,7 +157,7 @@ class Optimizer:
     )
     accumulate: int = option(
         1,
-        "batches whose gradients are averaged, by rows, for one update; an epoch ends with one [batches]",
+        "batches whose gradients are averaged for one update; an epoch ends with one [batches]",
         minimum=1,
     )
 
