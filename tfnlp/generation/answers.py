@@ -9,6 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfnlp.inference.settings import STOP_END
+
 
 def any_length(loop: Any) -> Any:
     """Return shape invariants that allow any shape of each tensor's rank: Keras forgets sizes.
@@ -55,25 +57,47 @@ def answers_in(
 
 
 def before_stop(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-    """Return each text, string (B,), up to the first of its stop strings, "||" between several.
+    """Return each text, string (B,), up to the first of its stop strings.
+
+    Args:
+        texts: string (B,), UTF-8.
+        stop: string (B,), the stop strings of each text as `tfnlp.inference.settings.stop_strings`
+            reads them; "" is none. They are literal, and no pattern. Bytes that are no UTF-8 count
+            as U+FFFD.
 
     Example::
 
         before_stop(tf.constant(["Yes. No."]), tf.constant([".||!"]))  # ["Yes"]
     """
 
-    def cut(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        text, words = pair
-        words = tf.strings.regex_replace(words, r"^(?:\|\|)+|(?:\|\|)+$", "")
-        # \Q...\E quotes a stop string for RE2, so that its own dots and brackets are literal.
-        words = tf.strings.regex_replace(words, r"(?:\|\|)+", r"\\E|\\Q")
-        pattern = tf.strings.join([r"(?s)(?:\Q", words, r"\E).*"])
-        return tf.raw_ops.RegexReplace(
-            input=text, pattern=pattern, rewrite="", replace_global=False
-        )
-
     def each() -> tf.Tensor:
-        shortened = tf.map_fn(cut, (texts, stop), fn_output_signature=tf.string)
-        return tf.where(stop == "", texts, shortened)
+        words = _stop_strings(stop)
+        rows = words.value_rowids()
+        # TensorFlow searches by regular expression only, and users' text must not be one: what
+        # stands before a separator, though, is literal.
+        sizes = tf.map_fn(
+            lambda pair: _size_before(pair[0], pair[1]),
+            (tf.gather(texts, rows), words.values),
+            fn_output_signature=tf.int32,
+        )
+        first = tf.math.unsorted_segment_min(sizes, rows, tf.shape(texts)[0])
+        whole = tf.strings.length(texts)
+        return tf.strings.substr(texts, tf.zeros_like(whole), tf.minimum(first, whole))
 
     return tf.cond(tf.reduce_any(stop != ""), each, lambda: texts)
+
+
+def _size_before(text: tf.Tensor, word: tf.Tensor) -> tf.Tensor:
+    """Return the size of what stands before a word in a text, or of all of the text [bytes]."""
+    parts = tf.raw_ops.StringSplitV2(input=text[None], sep=word, maxsplit=1)
+    return tf.strings.length(parts.values[0])
+
+
+def _stop_strings(stop: tf.Tensor) -> tf.RaggedTensor:
+    """Read the stop strings of each row, ragged string (B, None), none of them empty."""
+    stop = tf.strings.unicode_transcode(stop, "UTF-8", "UTF-8")
+    # The rules of `tfnlp.inference.settings.stop_strings`, in TensorFlow ops.
+    told = tf.strings.regex_full_match(stop, rf"(?s).*{STOP_END}.*|(?:\|\|)+")
+    words = tf.where(told, stop, tf.strings.regex_replace(stop, r"\|\|", STOP_END))
+    parts = tf.strings.split(words, STOP_END)
+    return tf.ragged.boolean_mask(parts, parts != "")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tfnlp.inference.settings import stop_setting
 from tfnlp.options import option
 
 Way = Literal["sample", "beam", "contrastive"]
@@ -100,7 +101,9 @@ class WritingOptions:
         1.0, "divides the logits of tokens already in the text (CTRL); 1 is off", minimum=0.1
     )
     no_repeat_ngram: int = option(0, "never repeat an n-gram of this size; 0 is off", minimum=0)
-    stop: tuple[str, ...] = option((), "a text that ends an answer; may be repeated")
+    stop: tuple[str, ...] = option(
+        (), "a text that ends an answer, literally; may be repeated", minimum=1
+    )
     sampling_seed: int = option(
         0, "seed of sampled answers where a request has none", minimum=0, maximum=2**31 - 1
     )
@@ -117,7 +120,7 @@ def settings(options: WritingOptions) -> dict[str, dict[str, Any]]:
         2
     """
     fixed = {name: getattr(options, name) for own in (*OWN.values(), _ALL) for name in own}
-    fixed["stop"] = "||".join(options.stop)  # a request has them in one string
+    fixed["stop"] = stop_setting(options.stop)
     by_signature: dict[str, dict[str, Any]] = {
         way: {name: fixed[name] for name in (*own, *_ALL)} for way, own in OWN.items()
     }

@@ -12,6 +12,7 @@ from pipelines.errors import UserError
 
 ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several fit
 DEFAULT = "serving_default"  # the model's own way to write
+STOP_END = "\x1f"  # after each stop string, where "||" between them would be ambiguous
 _TAKEN = {int: "a whole number of 32 bits", float: "a number", str: "a text"}
 
 
@@ -106,6 +107,37 @@ def values(
                 f"(default: {there[name]!r})"
             ) from None
     return found
+
+
+def stop_strings(stop: str) -> tuple[str, ...]:
+    r"""Return the texts that end an answer, as a request has them in one string.
+
+    Args:
+        stop: the texts with "||" between them. A string of nothing but "||" is one text, and
+            where a unit separator (U+001F) is in it, that stands between the texts instead: so
+            is any text told.
+
+    Example:
+        >>> stop_strings("User:||END"), stop_strings("||"), stop_strings("a||b\x1f")
+        (('User:', 'END'), ('||',), ('a||b',))
+    """
+    if STOP_END in stop:
+        found = stop.split(STOP_END)
+    else:
+        found = stop.split("||") if stop.replace("||", "") else [stop]
+    return tuple(text for text in found if text)
+
+
+def stop_setting(texts: Iterable[str]) -> str:
+    r"""Return the one string in which a request has texts that end an answer.
+
+    Example:
+        >>> stop_setting(["User:", "END"]), stop_setting(["a||b"])
+        ('User:||END', 'a||b\x1f')
+    """
+    texts = tuple(texts)
+    plain = "||".join(texts)
+    return plain if stop_strings(plain) == texts else "".join(text + STOP_END for text in texts)
 
 
 def _value(text: str, kind: type) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from pipelines.errors import UserError
 from tfnlp.inference.outputs import printable
 from tfnlp.inference.saved_model import Saved, split_rows
+from tfnlp.inference.settings import stop_strings
 
 SIGNATURES = {"start", "advance"}
 _TOLD = ("generated", "score", "tokens", "cut", "done")
@@ -53,8 +54,7 @@ class Stream:
             )
         self._saved = saved
         self._request = saved.request("start", given)
-        words = str(self._request.settings.get("stop", "")).split("||")
-        self._stop = tuple(word for word in words if word)
+        self._stop = stop_strings(str(self._request.settings.get("stop", "")))
 
     def parts(self, texts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield what is written to a row: ``generated`` so far, ``score``, ``tokens``, ``done``.

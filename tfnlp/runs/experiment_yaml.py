@@ -16,6 +16,8 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Data, Entry, Experiment
 from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.generation.options import WritingOptions
+from tfnlp.inference.settings import stop_strings
 from tfnlp.options import make, plain, unknown_key
 
 # The sections of what is plugged in.
@@ -49,6 +51,8 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
         section: make(kind, values.get(section) or {}, f"{section} in {place}")
         for section, kind in SECTIONS.items()
     }
+    if isinstance(task.get("stop"), str) and issubclass(options, WritingOptions):
+        task["stop"] = list(stop_strings(task["stop"]))  # version 0.1.0 wrote them as requests do
     made = make(options, task, f"task in {place}")
     filed = values.get("name") or default_name(name, sections["data"])
     if not isinstance(filed, str) or filed != Path(filed).name or filed.startswith("."):

@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from tfnlp.generation import sampling, search
 from tfnlp.generation.answers import before_stop
 from tfnlp.heads import causal_lm
+from tfnlp.inference.settings import stop_setting, stop_strings
 
 _SPEC = importlib.util.spec_from_file_location(
     "tiny_llama", Path(__file__).parent / "tiny_llama.py"
@@ -158,6 +159,37 @@ def test_stop_strings_end_an_answer_and_are_cut_off(write):
         told = before_stop(tf.constant([text]), tf.constant([stop]))
         assert told.numpy()[0].decode() == cut
     assert write("sample", [PROMPTS[0]], stop=".*")[0][0] == ids  # no pattern
+
+
+STOPS = ("\\End", "\\E.*\\Q", "\\", "||", "a||b", "|", ".", "(", "[", "。", "🙂", "é", "\n", "\0")
+
+
+@pytest.mark.parametrize("word", STOPS)
+def test_a_stop_string_is_literal(word):
+    stop = stop_setting([word])
+    texts = [f"before {word} after {word}", "none of it", word, ""]
+    found = before_stop(tf.constant(texts), tf.constant([stop] * 4)).numpy().tolist()
+    assert [text.decode() for text in found] == ["before ", "none of it", "", ""]
+
+
+def test_stop_strings_are_each_rows_own_whatever_their_neighbours_have():
+    texts = tf.constant(["xab", "a.b", "a.b", "abc", b"a\xef\xbf\xbdc"])
+    stops = tf.constant(["b||ab", "", "\\Q||(", "||", b"\xff"])
+    found = before_stop(texts, stops).numpy().tolist()
+    assert found == [b"x", b"a.b", b"a.b", b"abc", b"a"]
+
+
+BARS = some.text("ab|\\", max_size=9)
+ONCE = tf.function(before_stop, [tf.TensorSpec([None], tf.string)] * 2, autograph=False)
+
+
+@given(words=some.lists(BARS.filter(bool), max_size=3), text=BARS)
+@settings(max_examples=50, deadline=None)
+def test_stop_strings_are_read_as_they_were_joined(words, text):
+    stop = stop_setting(words)
+    assert stop_strings(stop) == tuple(words)
+    cut = min((text.index(word) for word in words if word in text), default=len(text))
+    assert ONCE(tf.constant([text]), tf.constant([stop])).numpy()[0].decode() == text[:cut]
 
 
 def test_a_seed_decides(write):

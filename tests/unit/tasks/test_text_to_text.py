@@ -159,11 +159,26 @@ def test_settings_follow_the_options():
 
 @pytest.mark.parametrize(
     ("written", "joined"),
-    [(["User:", "END"], "User:||END"), ("END", "END"), ("a||b", "a||b"), (None, ""), ([], "")],
+    [
+        (["User:", "END"], "User:||END"),
+        ("END", "END"),
+        ("a||b", "a||b"),  # as version 0.1.0 wrote several
+        (["a||b"], "a||b\x1f"),
+        (["a|", "b"], "a|\x1fb\x1f"),
+        (["||"], "||"),
+        (None, ""),
+        ([], ""),
+    ],
 )
 def test_texts_that_end_an_answer_are_one_string_in_a_request(written, joined):
-    options = make(tasks.load("summarization").options, {"stop": written}, "a.yaml")
+    values = {"task": {"name": "summarization", "stop": written}}
+    options = from_values(values, tasks.load("summarization").options, "a.yaml").options
     assert {way["stop"] for way in writing.settings(options).values()} == {joined}
+
+
+def test_an_empty_text_ends_no_answer():
+    with pytest.raises(UserError, match=r"task in a\.yaml: stop: it must not be empty"):
+        make(tasks.load("summarization").options, {"stop": [""]}, "task in a.yaml")
 
 
 def made(name, backbone, **options):
