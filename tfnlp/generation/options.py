@@ -39,6 +39,9 @@ LIMITS: dict[str, tuple[Any, Any]] = {
 
 
 _COMPARED = 5  # tokens that contrastive search compares where top_k is 0
+# Each token that is compared costs a copy of the row's cache: a request for all of a vocabulary
+# would end the server, for its neighbours too.
+MOST_COMPARED = 64
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from tfnlp.generation.options import LIMITS, OWN, Way, settings
+from tfnlp.generation.options import LIMITS, MOST_COMPARED, OWN, Way, settings
 from tfnlp.task import Context, Tensors
 
 if TYPE_CHECKING:
@@ -87,14 +87,22 @@ def _answers(written: Any, stop: Stop, words: tf.Tensor, lost: tf.Tensor) -> dic
 def _settings(
     context: Context, features: Tensors, given: Tensors, way: Way
 ) -> dict[str, tf.Tensor]:
-    """Return each row's settings; no answer goes beyond the positions that the model has."""
+    """Return each row's settings, all in range: none may make the loop fail for its neighbours.
+
+    No answer goes beyond the positions that the model has; not-a-number counts as not given.
+    """
     import tensorflow as tf
 
     lengths = features["prompt_lengths"]
     wanted: dict[str, tf.Tensor] = {}
     for name, value in settings(context.options)[way].items():
-        wanted[name] = given[name] if name in given else tf.fill(tf.shape(lengths), value)
-    for name, (least, most) in LIMITS.items():
+        usual = tf.fill(tf.shape(lengths), value)
+        told = given.get(name, usual)
+        if told.dtype.is_floating:
+            told = tf.where(tf.math.is_nan(told), usual, told)
+        wanted[name] = told
+    limits = {**LIMITS, **({"top_k": (1, MOST_COMPARED)} if way == "contrastive" else {})}
+    for name, (least, most) in limits.items():
         if name in wanted:
             wanted[name] = tf.clip_by_value(wanted[name], least, most)
     room = context.positions - lengths

@@ -18,6 +18,7 @@ from tfnlp import task as tasks
 from tfnlp.backbones import entry
 from tfnlp.data_checks import findings, lengths
 from tfnlp.generation import options as writing
+from tfnlp.generation import signatures
 from tfnlp.options import make
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import from_values
@@ -232,6 +233,29 @@ def test_no_answer_goes_beyond_the_positions(model):
     found = ask(short, ["Hi"], max_tokens=500, min_tokens=500)
     length = int(model.task.encode(about, {"history": tf.constant(["Hi"])})[0]["prompt_lengths"][0])
     assert found["tokens"].tolist() == [20 - length]
+
+
+@pytest.mark.parametrize("way", ["sample", "beam", "contrastive"])
+def test_no_setting_makes_the_loop_fail(model, way):
+    features = {"prompt_lengths": tf.constant([1, 2, 1])}
+    usual = signatures._settings(model.context, features, {}, way)
+    for name, value in writing.settings(model.context.options)[way].items():
+        if isinstance(value, str):
+            continue
+        kind = tf.float32 if isinstance(value, float) else tf.int32
+        odd = (
+            [float("nan"), float("inf"), -float("inf")]
+            if kind == tf.float32
+            else [2**31 - 1, 0, -(2**31)]
+        )
+        found = signatures._settings(model.context, features, {name: tf.constant(odd, kind)}, way)
+        named = "seed" if name == "sampling_seed" else name
+        if kind == tf.float32:
+            assert found[named][0] == usual[named][0]
+        if name != "sampling_seed":
+            assert -(2**10) <= float(min(found[named])) <= float(max(found[named])) <= 2**20
+        if (way, name) in (("contrastive", "top_k"), ("beam", "beams")):
+            assert found[named].numpy().tolist() == [64, 1, 1]
 
 
 def test_nothing_asked_and_nothing_wanted(model):
