@@ -28,6 +28,7 @@ import tensorflow_text as tf_text
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.errors import UserError
+from pipelines.tokenizers import characters
 
 CONFIG = "bytepair.json"
 VOCABULARY = "vocabulary.json"
@@ -133,6 +134,11 @@ class BytePair:
         """The id of <mask>."""
         return self._find("mask")
 
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of pieces that no merge makes."""
+        return tuple(i for i, piece in enumerate(self.vocabulary) if piece in self._special)
+
     @property
     def pair_separators(self) -> int:
         """Two between a pair in RoBERTa's format (<s> a </s></s> b </s>), else one."""
@@ -193,12 +199,17 @@ class BytePair:
             ids: (B, None) int32; special tokens, and ids beyond the vocabulary, are left out.
 
         Returns:
-            (B,) string, UTF-8; pieces that make no whole character give U+FFFD.
+            (B,) string, UTF-8; pieces that make no whole character give U+FFFD, or nothing at the
+            end of a text, which may have been cut there.
         """
         size = self.vocabulary_size
         known = tf.where(ids.values < size, ids.values, size)
         parts = tf.gather(tf.constant(self._written), known)
-        return _valid(tf.strings.reduce_join(ids.with_values(parts), axis=-1))
+        texts = tf.strings.reduce_join(ids.with_values(parts), axis=-1)
+        last = tf.strings.substr(tf.strings.join(["\0\0\0", texts]), -3, 3)
+        last = tf.reshape(tf.io.decode_raw(last, tf.uint8), [-1, 3])[:, ::-1]
+        whole = tf.strings.length(texts) - characters.begun(tf.cast(last, tf.int32))
+        return _valid(tf.strings.substr(texts, tf.zeros_like(whole), whole))
 
     def save(self, folder: Path) -> None:
         """Write vocabulary.json, merges.txt and bytepair.json, from which it is loaded again."""

@@ -26,9 +26,12 @@ import tensorflow_text as tf_text
 from sentencepiece import sentencepiece_model_pb2 as schema
 
 from pipelines.errors import UserError
+from pipelines.tokenizers import characters
 
 FILE = "spiece.model"  # the name under which a proto with the model's own ids is saved
-_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # sentencepiece_model.proto, SentencePiece.Type
+# sentencepiece_model.proto, SentencePiece.Type
+_NORMAL, _UNKNOWN, _CONTROL, _UNUSED, _BYTE = 1, 2, 3, 5, 6
+_NAMES = ("<pad>", "[PAD]", "<s>", "[CLS]", "</s>", "[SEP]", "<unk>", "[UNK]", "<mask>", "[MASK]")
 _UNIGRAM = 1  # ModelType
 _SPACES = r"^(?:[\s\p{Z}]|\x{2581})+"
 # A table of normalization without a rule: a trie's size, the trie, and what its leaves would point
@@ -83,6 +86,13 @@ class SentencePiece:
     def mask_id(self) -> int:
         """The id of <mask> or [MASK]."""
         return self._find("<mask>", "[MASK]")
+
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of control pieces, the unknown one, unused ones, and the usual names of these."""
+        pieces = schema.ModelProto.FromString(self.proto).pieces
+        kinds = (_UNKNOWN, _CONTROL, _UNUSED)
+        return tuple(i for i, p in enumerate(pieces) if p.type in kinds or p.piece in _NAMES)
 
     @property
     def pair_separators(self) -> int:
@@ -157,10 +167,20 @@ class SentencePiece:
             ids: (B, None) int32; control pieces, and ids beyond the vocabulary, are left out.
 
         Returns:
-            (B,) string, UTF-8; an unknown piece gives " ⁇ ".
+            (B,) string, UTF-8; an unknown piece gives " ⁇ ", and pieces of bytes that make no whole
+            character U+FFFD, or nothing at the end of a text, which may have been cut there.
         """
         known = (ids.values >= 0) & (ids.values < self.vocabulary_size)
-        return self._tokenizer.detokenize(tf.ragged.boolean_mask(ids, ids.with_values(known)))
+        ids = tf.ragged.boolean_mask(ids, ids.with_values(known))
+        if any(self._bytes):
+            last = tf.gather(tf.constant(self._bytes), ids)[:, ::-1][:, :3].to_tensor(
+                shape=[None, 3]
+            )
+            whole = ids.row_lengths() - tf.cast(characters.begun(last), tf.int64)
+            place = tf.ragged.range(ids.row_lengths())
+            kept = place.flat_values < tf.gather(whole, ids.value_rowids())
+            ids = tf.ragged.boolean_mask(ids, ids.with_values(kept))
+        return self._tokenizer.detokenize(ids)
 
     def save(self, folder: Path) -> None:
         """Write spiece.model, from which it can be loaded again."""
@@ -171,6 +191,12 @@ class SentencePiece:
     def _pieces(self) -> tuple[str, ...]:
         """The pieces of the proto."""
         return tuple(piece.piece for piece in schema.ModelProto.FromString(self.proto).pieces)
+
+    @cached_property
+    def _bytes(self) -> list[int]:
+        """The byte of each piece that stands for one, 0 for others."""
+        pieces = schema.ModelProto.FromString(self.proto).pieces
+        return [int(p.piece[1:-1], 16) if p.type == _BYTE else 0 for p in pieces]
 
     @cached_property
     def _tokenizer(self) -> Any:

@@ -26,6 +26,7 @@ class Tokenizer(Protocol):
         end_id: the id of [SEP] or </s>.
         unknown_id: the id of [UNK] or <unk>.
         mask_id: the id of [MASK] or <mask>.
+        special_ids: the ids of what is no text, such as all of these.
         pair_separators: how many end_ids stand between two texts: BERT 1, XLM-R 2.
         segment_of_second: the segment id of the second text: BERT 1, XLM-R 0.
         resources: trackables that a tf.Module must hold for tf.saved_model.save to work; those
@@ -46,6 +47,8 @@ class Tokenizer(Protocol):
     def unknown_id(self) -> int: ...  # noqa: D102
     @property
     def mask_id(self) -> int: ...  # noqa: D102
+    @property
+    def special_ids(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def pair_separators(self) -> int: ...  # noqa: D102
     @property

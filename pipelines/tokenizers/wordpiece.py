@@ -14,6 +14,7 @@ Ids equal those of Hugging Face's `tokenizers` but for
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +101,15 @@ class WordPiece:
     def mask_id(self) -> int:
         """The id of [MASK]."""
         return self.vocabulary.index("[MASK]")
+
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """The ids of SPECIAL and of the places that BERT kept free, such as [unused0]."""
+        return tuple(
+            i
+            for i, piece in enumerate(self.vocabulary)
+            if piece in SPECIAL or re.fullmatch(r"\[unused\d+\]", piece)
+        )
 
     @property
     def resources(self) -> list[Any]:

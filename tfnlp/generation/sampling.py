@@ -65,11 +65,13 @@ class Stop:
         ids: tokens that end it and are no part of it.
         pad_id: the token after the end.
         detokenize: ids, ragged (B, None) -> strings (B,), in which stop strings are looked for.
+        never: tokens that are no text, such as that for padding, and are never written.
     """
 
     ids: tuple[int, ...]
     pad_id: int
     detokenize: Callable[[tf.RaggedTensor], tf.Tensor]
+    never: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,10 @@ def adjusted(
         lengths: int32 (B,), tokens of each prompt.
         set_: settings of each row, (B,): ``repetition_penalty``, ``no_repeat_ngram``,
             ``min_tokens``.
-        stop: the end tokens.
+        stop: the end tokens, and those that are never written.
 
     Returns:
-        float32 (B, V); `NEVER` for tokens that the settings forbid.
+        float32 (B, V); `NEVER` for tokens that are forbidden.
 
     Example::
 
@@ -147,8 +149,14 @@ def adjusted(
 
     logits = tf.cond(tf.reduce_any(ngram > 0), unrepeated, lambda: logits)
     early = (index - lengths < set_["min_tokens"])[:, None]
-    ends = tf.reduce_any(tf.one_hot(stop.ids, size, True, False, dtype=tf.bool), 0)[None]
-    return tf.where(early & ends, NEVER, logits)
+    forbidden = (early & _among(stop.ids, size)) | _among(stop.never, size)
+    return tf.where(forbidden, NEVER, logits)
+
+
+def _among(ids: tuple[int, ...], size: tf.Tensor) -> tf.Tensor:
+    """Return which tokens of the vocabulary are these, bool (1, V)."""
+    at = tf.reshape(tf.constant(ids, tf.int32), [-1, 1])
+    return (tf.scatter_nd(at, tf.ones_like(at[:, 0]), size[None]) > 0)[None]
 
 
 def _marked(ids: tf.Tensor, flags: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

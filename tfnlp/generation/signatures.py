@@ -65,7 +65,7 @@ def generate(
         "beam": search.BeamSearch,
         "contrastive": search.ContrastiveSearch,
     }
-    stop = ends(context)
+    stop = ends(context, network)
     written = loops[chosen](cached(context, network), stop).write(features, wanted)
     return _answers(written, stop, wanted["stop"], lost)
 
@@ -120,7 +120,7 @@ def cached(context: Context, network: keras.Model) -> Network:
 
     Example::
 
-        sampler = sampling.Sampler(cached(context, network), ends(context))
+        sampler = sampling.Sampler(cached(context, network), ends(context, network))
     """
     if network not in _CACHED:
         import tensorflow as tf
@@ -143,19 +143,25 @@ def _cached(context: Context, network: keras.Model) -> Network:
     return forms[context.kind](network)
 
 
-def ends(context: Context) -> Stop:
-    """Return the tokens that end an answer, and the tokenizer's padding and decoding.
+def ends(context: Context, network: keras.Model) -> Stop:
+    """Return the tokens that end an answer, those that are none, and how others are read.
+
+    Args:
+        context: of the trained model.
+        network: the trained model, which may have logits beyond its vocabulary.
 
     Example::
 
-        ends(context).ids  # (2,)
+        ends(context, network).ids  # (2,)
     """
     from pipelines.encoding import prompts
     from tfnlp.generation.sampling import Stop
 
     tokenizer = context.writes
     ids = {tokenizer.end_id, prompts.document_id(tokenizer)}
-    return Stop(tuple(sorted(ids)), tokenizer.pad_id, tokenizer.detokenize)
+    beyond = range(tokenizer.vocabulary_size, network.output.shape[-1])
+    never = {*tokenizer.special_ids, *beyond} - ids
+    return Stop(tuple(sorted(ids)), tokenizer.pad_id, tokenizer.detokenize, tuple(sorted(never)))
 
 
 def with_settings(
@@ -241,7 +247,7 @@ def _in_steps(
 
     from tfnlp.generation import sampling
 
-    stop = ends(requests.context)
+    stop = ends(requests.context, network)
     sampler = sampling.Sampler(cached(requests.context, network), stop)
 
     def shown(state: Any) -> dict[str, tf.Tensor]:

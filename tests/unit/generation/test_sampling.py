@@ -147,6 +147,16 @@ def test_a_repetition_penalty_lowers_what_was_there():
     np.testing.assert_allclose(found.numpy(), [[1.0, -4.0, 1.0, 0.5, 0.0, 0.0]])
 
 
+def test_what_is_no_text_is_never_written():
+    logits = tf.constant([[9.0, 8.0, 7.0, 1.0, 2.0]] * 2)
+    stop = sampling.Stop((2,), 0, tiny.words, never=(0, 1))
+    given = tiny.settings(2) | {"min_tokens": tf.constant([0, 1])}
+    lengths = tf.constant([1, 1])
+    found = sampling.adjusted(logits, tf.zeros([2, 3], tf.int32), lengths[0], lengths, given, stop)
+    assert tf.argmax(found, 1).numpy().tolist() == [2, 4]  # the end, and where it is too early
+    assert (found.numpy()[:, :2] == sampling.NEVER).all()
+
+
 def test_stop_strings_end_an_answer_and_are_cut_off(write):
     ids = write("sample", [PROMPTS[0]])[0][0]
     mark = f" {ids[3]} {ids[4]}"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -256,6 +257,18 @@ def test_no_setting_makes_the_loop_fail(model, way):
             assert -(2**10) <= float(min(found[named])) <= float(max(found[named])) <= 2**20
         if (way, name) in (("contrastive", "top_k"), ("beam", "beams")):
             assert found[named].numpy().tolist() == [64, 1, 1]
+
+
+def test_only_what_ends_a_text_is_written_of_the_special_tokens(model):
+    stop = signatures.ends(model.context, model.network)
+    pieces = model.context.writes.pieces()
+    assert [pieces[i] for i in stop.ids] == ["</s>"]
+    assert {pieces[i] for i in stop.never} == {"<pad>", "<s>", "<unk>"}
+    more = keras.Model(
+        model.network.inputs, keras.ops.pad(model.network.output, [(0, 0), (0, 0), (0, 2)])
+    )
+    never = signatures.ends(model.context, more).never
+    assert set(never) == {*stop.never, len(pieces), len(pieces) + 1}
 
 
 def test_nothing_asked_and_nothing_wanted(model):

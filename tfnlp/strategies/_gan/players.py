@@ -51,7 +51,7 @@ class Writer:
 
     def __init__(self, context: Context, network: keras.Model) -> None:
         self.length = context.max_length
-        self.stop = signatures.ends(context)
+        self.stop = signatures.ends(context, network)
         self.start = prompts.document_id(context.tokenizer)
         sampler = sampling.Sampler(signatures.cached(context, network), self.stop)
         neutral = {

@@ -202,6 +202,29 @@ def test_special_tokens_are_no_part_of_what_is_written():
     assert [t.decode() for t in made.detokenize(rows).numpy()] == ["今天 ok", "", made_up(ids[0])]
 
 
+def test_a_text_that_is_cut_ends_in_a_whole_character():
+    text = "aé今🙂\u200d한x"
+    made = BytePair(tuple(ALPHABET), (), {})  # a piece for each byte
+    ids = made.tokenize(tf.constant([text])).to_list()[0]
+    cut = tf.ragged.constant([ids[:n] for n in range(len(ids) + 1)], dtype=tf.int32)
+    whole = [text.encode()[:n].decode(errors="ignore") for n in range(len(ids) + 1)]
+    assert [found.decode() for found in made.detokenize(cut).numpy()] == whole
+
+
+def test_bytes_that_no_cut_explains_are_shown():
+    made = BytePair(tuple(ALPHABET), (), {})
+    place = {byte: made.vocabulary.index(character) for character, byte in ALPHABET.items()}
+    texts = [b"a\x80", b"\xe4a", b"\xe4\xb8\x80\x80", b"\xff", b"\xc0", b"\xe4"]
+    rows = tf.ragged.constant([[place[byte] for byte in text] for text in texts], dtype=tf.int32)
+    found = [text.decode() for text in made.detokenize(rows).numpy()]
+    assert found == ["a\ufffd", "\ufffda", "一\ufffd", "\ufffd", "\ufffd", ""]
+
+
+def test_special_ids_are_those_of_no_text():
+    made = ours(False)
+    assert {made.vocabulary[i] for i in made.special_ids} == set(SPECIAL)
+
+
 def made_up(index):
     piece = ours(False).vocabulary[index]
     return bytes(ALPHABET[c] for c in piece).decode("utf-8", "replace")

@@ -347,6 +347,28 @@ def test_albert_and_deberta_files_keep_their_ids(tmp_path):
     assert deberta.tokenize(tf.constant(["a"])).to_list() == [[4, 5]]
 
 
+def test_special_ids_are_those_of_no_text():
+    pieces = [*SPECIAL, "[unused0]", "[unused12]", "[", "unused", "a"]
+    assert WordPiece(tuple(pieces), True, True).special_ids == (0, 1, 2, 3, 4, 5, 6)
+    made = multilingual()
+    special = {made.pieces()[i] for i in made.special_ids}
+    assert special == {"<s>", "<pad>", "</s>", "<unk>", "<mask>"}
+
+
+def test_a_text_of_byte_pieces_that_is_cut_ends_in_a_whole_character():
+    model = schema.ModelProto()
+    model.trainer_spec.byte_fallback = True
+    for piece, kind in [("<unk>", 2), ("<s>", 3), ("</s>", 3), ("▁", 1), ("a", 1)]:
+        model.pieces.add(piece=piece, score=-1.0, type=kind)
+    for byte in range(256):
+        model.pieces.add(piece=f"<0x{byte:02X}>", score=0.0, type=6)
+    made = sentencepiece.SentencePiece(model.SerializeToString())
+    text = "é今🙂a"
+    ids = [5 + byte for byte in text.encode()[:-1]] + [4]
+    whole = [text.encode()[:n].decode(errors="ignore") for n in range(len(ids) + 1)]
+    assert written(made, [ids[:n] for n in range(len(ids) + 1)]) == whole
+
+
 def written(made, ids):
     rows = tf.ragged.constant(ids, dtype=tf.int32)
     return [text.decode() for text in made.detokenize(rows).numpy()]
