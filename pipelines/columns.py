@@ -21,6 +21,7 @@ _STARTS = ("start", "answer_start")
 _LABELS = ("label", "type", "label_name")
 
 TURN_END = "\n"  # between the turns of a conversation, where one string holds them all
+_LINE_END = re.compile(r"\r\n|\r|\n")
 CHATS = ("messages", "conversations")  # fields of chat files that hold turns and their answer
 _ROLES, _SAID = ("role", "from"), ("content", "value")
 _SYSTEM = ("system", "developer")
@@ -326,7 +327,7 @@ def joined(turns: Iterable[str]) -> str:
         >>> joined(["Hi!", "Hello\nthere."])
         'Hi!\nHello there.'
     """
-    return TURN_END.join(re.sub(r"\r\n|\r|\n", " ", turn) for turn in turns)
+    return TURN_END.join(_LINE_END.sub(" ", turn) for turn in turns)
 
 
 def as_request(value: Any) -> str:
@@ -342,7 +343,7 @@ def as_request(value: Any) -> str:
 def _turns(value: Any, key: str) -> list[str]:
     """Return the turns in order, without blank ones and system messages."""
     if isinstance(value, str) and not _LIST.fullmatch(value):
-        return [line.strip() for line in value.split(TURN_END) if line.strip()]
+        return [line.strip() for line in _LINE_END.split(value) if line.strip()]
     said = (text for role, text in _messages(value, key) if role not in _SYSTEM)
     return [text for text in said if text]
 

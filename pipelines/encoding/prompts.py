@@ -97,8 +97,8 @@ def turns(texts: tf.Tensor) -> tf.RaggedTensor:
 
         turns(tf.constant(["Hi!\nHello."]))  # [["Hi!", "Hello."]]
     """
-    lines = tf.strings.split(texts, "\n")
-    return tf.ragged.boolean_mask(lines, tf.strings.strip(lines) != "")
+    lines = sequences.lines(texts)
+    return tf.ragged.boolean_mask(lines, lines != "")
 
 
 def ask(

@@ -20,6 +20,12 @@ from pipelines.encoding.masking import NOTHING
 from pipelines.errors import UserError
 from pipelines.tokenizers.tokenizer import Tokenizer
 
+# What str.strip takes off; RE2's \s is ASCII only.
+_SPACE = (
+    r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}"
+    r"\x{205F}\x{3000}]"
+)
+
 
 def source(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
@@ -56,8 +62,7 @@ def history(
 
     Args:
         tokenizer: the vocabulary.
-        texts: string (B,), one turn a line, as `pipelines.columns.joined` writes them; blank lines
-            are none.
+        texts: string (B,), one turn a line; :func:`lines` reads them.
         max_length: longest history, special tokens included [tokens].
 
     Returns:
@@ -69,8 +74,7 @@ def history(
 
         features, lost = history(tokenizer, tf.constant(["Hi!\nHello."]), 128)
     """
-    lines = tf.strings.regex_replace(tf.strings.strip(texts), rf"\s*{TURN_END}\s*", TURN_END)
-    turns = tf.strings.split(lines, TURN_END)
+    turns = lines(texts)
     pieces = tf.cast(tokenizer.tokenize(turns.flat_values), tf.int32)
     ended = tf.concat([pieces, tf.fill([pieces.nrows(), 1], tokenizer.end_id)], 1)
     whole = turns.with_flat_values(ended).merge_dims(1, 2)
@@ -79,6 +83,26 @@ def history(
     start = tf.repeat(tf.constant([begin], tf.int32), kept.nrows(), 0)
     ids = tf.concat([start, kept], 1)
     return _features(tokenizer, ids), whole.row_lengths() - kept.row_lengths()
+
+
+def lines(texts: tf.Tensor) -> tf.RaggedTensor:
+    r"""Return the turns of conversations, one a line: what `pipelines.columns` reads in a file.
+
+    A line ends in a line feed, a carriage return or both; white space around it goes.
+
+    Args:
+        texts: string (B,).
+
+    Returns:
+        String, ragged (B, N), none of them blank but the one of a text that is blank.
+
+    Example::
+
+        lines(tf.constant([" Hi! \r\n\n Hello."]))  # [["Hi!", "Hello."]]
+    """
+    ended = tf.strings.regex_replace(texts, rf"{_SPACE}*[\r\n]{_SPACE}*", TURN_END)
+    bare = tf.strings.regex_replace(ended, rf"^{_SPACE}+|{_SPACE}+$", "")
+    return tf.strings.split(bare, TURN_END)
 
 
 def _features(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> dict[str, tf.Tensor]:

@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.columns import joined
-from pipelines.encoding import segments, sequences
+from pipelines.columns import Column, joined, value_of
+from pipelines.encoding import prompts, segments, sequences
 from pipelines.errors import UserError
 from pipelines.tokenizers.wordpiece import WordPiece
 
@@ -134,10 +134,29 @@ def test_histories_end_as_the_conversation_does(conversations, max_length):
         assert lost[row] == len(whole) - (len(kept) - 1)
 
 
-@pytest.mark.parametrize("line", ["a\nb", " a \r\n\n\n b\n", "\na\n \nb"])
+@pytest.mark.parametrize(
+    "line", ["a\nb", " a \r\n\n\n b\n", "\na\n \nb", "a\rb", "\u3000a\xa0\r \u2028b\r"]
+)
 def test_blank_lines_of_a_request_are_no_turns(line):
     features, _ = sequences.history(BERT, strings([line]), 9)
     assert features["token_ids"].numpy().tolist() == [[CLS, *ids("a"), SEP, *ids("b"), SEP]]
+
+
+TALK = st.text(
+    ["a", "b", " ", "\n", "\r", "\t", "\x0b", "\x1c", "\x85", "\xa0", "\u2028", "\u3000"]
+)
+HISTORY = Column("history", "turns", "")
+
+
+@SETTINGS
+@given(st.lists(TALK | st.text(max_size=8), min_size=1, max_size=4))
+def test_turns_of_a_request_are_those_of_a_file(texts):
+    found = prompts.turns(strings(texts)).to_list()
+    for text, turns in zip(texts, found, strict=True):
+        keys = {"history": "history"}
+        # In brackets it could be a list in JSON.
+        if not text.strip().startswith("["):
+            assert [t.decode() for t in turns] == value_of(HISTORY, {"history": text}, keys, "")
 
 
 def test_an_empty_request_is_an_empty_turn():
