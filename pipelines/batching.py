@@ -27,7 +27,8 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
     """Return rows as tensors with N rows.
 
     Returns:
-        By column: string (N,), float32 (N,) for numbers, ragged string (N, None) for ``labels``.
+        By column: string (N,), float32 (N,) for numbers, ragged string (N, None) for ``labels``;
+        an optional column that the rows lack is left out.
         ``turns`` become one string, one turn a line, as a request has them.
         ``spans`` and ``answers`` become ``NAME/start`` and ``NAME/end``, ragged int32 (N, None)
         [bytes of the text in UTF-8], and ``NAME/label`` or ``NAME/text``, ragged string.
@@ -38,6 +39,8 @@ def tensors(rows: Rows, columns: tuple[Column, ...]) -> dict[str, tf.Tensor]:
     """
     held: dict[str, tf.Tensor] = {}
     for column in columns:
+        if column.optional and column.name not in rows.columns:
+            continue
         name, values = column.name, rows.columns[column.name]
         if column.kind == "number":
             held[name] = tf.constant(values, tf.float32, [len(values)])

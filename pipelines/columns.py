@@ -17,6 +17,7 @@ Answer: TypeAlias = tuple[int, str]  # start [characters], text
 FLOAT32_MAX = 3.4028234e38
 MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _MARKER = re.compile("|".join(MARKERS))
+_TRUTHS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _STARTS = ("start", "answer_start")
 _LABELS = ("label", "type", "label_name")
 
@@ -53,6 +54,8 @@ class Column:
         of: the name of the text column that the offsets of spans and answers point into; of a
             text that answers ``turns``, their name. Chat files have both in one field: the text
             is then the assistant's last message, and the turns are what precedes it.
+        optional: whether a file may lack it; rows then do too.
+        truth: whether a ``number`` may also be true or false, 1 and 0.
 
     Example::
 
@@ -64,6 +67,8 @@ class Column:
     help: str
     aliases: tuple[str, ...] = ()
     of: str = "text"
+    optional: bool = False
+    truth: bool = False
 
 
 def value_of(
@@ -92,7 +97,7 @@ def value_of(
     if column.kind == "labels":
         return _labels(value, key, separator)
     if column.kind == "number":
-        return _number(value, key)
+        return _truth_or_number(value, key) if column.truth else _number(value, key)
     if column.kind == "turns":
         shared = list(keys.values()).count(key) > 1
         return _turns(_answered(value, key)[0] if shared else value, key)
@@ -163,6 +168,22 @@ def _number(value: Any, key: str) -> float:
     if abs(number) > FLOAT32_MAX:
         raise ValueError(f"{key!r} is larger than a float32 can hold: {str(value)[:60]!r}")
     return number
+
+
+def _truth_or_number(value: Any, key: str) -> float:
+    """Return a finite float, of a truth value 1 or 0."""
+    said = str(value).strip().casefold()
+    if said in _TRUTHS:
+        return _TRUTHS[said]
+    try:
+        return _number(value, key)
+    except ValueError:
+        if not isinstance(value, str):
+            raise
+        raise ValueError(
+            f"{key!r} is neither a number nor true or false: {value[:60]!r} (write 1 for yes and 0 "
+            "for no, or rename the column if it says something else)"
+        ) from None
 
 
 def _items(value: Any, key: str) -> list[Any]:

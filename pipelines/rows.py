@@ -45,6 +45,8 @@ class Rows:
         numbers: N row numbers in the source; the first data row is 1.
         bad: the rows left out, with their reasons.
         notes: rows that may have been read otherwise than meant, and how.
+        names: by the task's column name, the file's own, where rows were read from a file. An
+            optional column that the file lacks is neither here nor in ``columns``.
 
     Example:
         >>> rows = Rows("a.csv", {"text": ["Good.", "Bad."]}, [1, 2])
@@ -57,6 +59,7 @@ class Rows:
     numbers: list[int]
     bad: list[BadRow] = field(default_factory=list)
     notes: list[BadRow] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -64,7 +67,8 @@ class Rows:
     def take(self, places: list[int]) -> Rows:
         """Return the rows at these places (0-based), in this order, without the bad ones."""
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
-        return Rows(self.source, columns, [self.numbers[i] for i in places])
+        numbers = [self.numbers[i] for i in places]
+        return Rows(self.source, columns, numbers, names=self.names)
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ class Record:
         number: its number in the source; the first data row is 1.
         values: by the task's column name, by kind (`pipelines.columns.Column`).
         fields: every column of the file, as it stands there.
+        names: by the task's column name, the file's own.
     """
 
     number: int
     values: dict[str, Any]
     fields: dict[str, Any]
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def read(
@@ -121,7 +127,7 @@ def read(
         rows.columns["text"]
     """
     bad: list[BadRow] = []
-    rows = Rows(str(path), {column.name: [] for column in columns}, [], bad)
+    rows = Rows(str(path), {}, [], bad)
     with opened(Path(path)) as file:
         for record in stream(
             file,
@@ -137,8 +143,9 @@ def read(
             notice=rows.notes.append,
         ):
             rows.numbers.append(record.number)
+            rows.names.update(record.names)
             for name, value in record.values.items():
-                rows.columns[name].append(value)
+                rows.columns.setdefault(name, []).append(value)
     if not rows.numbers and bad:
         fix = _fix(bad, str(path))
         raise UserError(
@@ -207,6 +214,7 @@ def stream(
                 values = {
                     column.name: value_of(column, raw.fields, keys, label_separator)
                     for column in columns
+                    if column.name in keys
                 }
                 if not empty_text:
                     _refuse_empty(columns, keys, values)
@@ -223,7 +231,7 @@ def stream(
             else:
                 if raw.note:
                     notice(BadRow(raw.number, raw.note, raw.line))
-                yield Record(raw.number, values, raw.fields)
+                yield Record(raw.number, values, raw.fields, keys)
         if on_bad_row == "quarantine" and rejected is None:
             # The file of an earlier run would list rows that have been fixed since.
             quarantine_path(source, quarantine).unlink(missing_ok=True)
@@ -300,10 +308,10 @@ def find_columns(
         flag: as in `stream`.
 
     Returns:
-        By the task's column name, the file's.
+        By the task's column name, the file's; of optional columns only those that are there.
 
     Raises:
-        UserError: a column is not there.
+        UserError: a column is not there, or an optional one that ``names`` has.
 
     Example:
         >>> column = Column("text", "text", "a review", ("sentence", "review"))
@@ -324,12 +332,14 @@ def find_columns(
         if found[column.name] is None and column.name not in names and chat is not None:
             # A list of turns under another name need not hold their answer.
             found[column.name] = chat if chat.casefold() in CHATS else None
-    missing = next((column.name for column in columns if found[column.name] is None), None)
+    wanted = [column.name for column in columns if not column.optional or column.name in names]
+    missing = next((name for name in wanted if found[name] is None), None)
     if missing is None:
         return {name: key for name, key in found.items() if key is not None}
     remedy = f"use {flag.format(name=missing, option=missing.replace('_', '-'))}"
     if not any(found.values()) and not names:
-        remedy += ", or name the columns on the first line if that is data"
+        usual = ",".join(column.name for column in columns[: len(header)])
+        remedy += f", or name the columns on the first line if that is data: {usual}"
     listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")
     raise UserError(
         f"{source} has no column {names.get(missing, missing)!r}; it has: {listed} ({remedy})"
@@ -348,6 +358,8 @@ def _refuse_empty(
 ) -> None:
     """Raise ValueError if a text is empty, or a conversation has no turns."""
     for column in columns:
+        if column.name not in values:
+            continue
         value = values[column.name]
         if (column.kind == "text" and not value.strip()) or (column.kind == "turns" and not value):
             raise ValueError(f"{keys[column.name]!r} is empty")

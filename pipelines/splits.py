@@ -107,7 +107,8 @@ def _select(
     """Check a data set's values as a file's are checked."""
     keys = find_columns(list(rows.columns), columns, names, rows.source)
     bad = list(rows.bad)
-    chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad)
+    columns = [column for column in columns if column.name in keys]
+    chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad, keys)
     for i, number in enumerate(rows.numbers):
         fields = {key: values[i] for key, values in rows.columns.items()}
         try:
@@ -191,6 +192,8 @@ def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]
     """
     marks: list[list[tuple[str, Any]]] = [[] for _ in range(len(rows))]
     for column in targets:
+        if column.optional and column.name not in rows.columns:
+            continue
         values = rows.columns[column.name]
         if column.kind == "number" and len(set(values)) > min(GRADES, len(values) // 2):
             continue

@@ -216,7 +216,7 @@ class Task:
         dataset: the built-in data set used when the user names no data.
         options: dataclass; each field is a flag.
         input_columns: options -> raw columns that a request has, the SavedModel's arguments.
-        target_columns: options -> raw columns that only training files have.
+        target_columns: options -> raw columns that only training files have; some may be optional.
         sample: options -> four rows, for the contract test and the warm-up requests.
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
         unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or evaluated
@@ -256,6 +256,8 @@ class Task:
             the row and the length that the batch is padded to; parts of a batch may then go
             through it in parallel.
         writing: what a task that writes text has besides; None of one that does not.
+        remarks: (rows, facts) -> sentences on how rows are read, where that depends on what the
+            file holds; ``validate`` and ``train`` show them.
 
     Example::
 
@@ -295,6 +297,7 @@ class Task:
     reading: Literal["cut", "windows", "parts"] = "cut"
     rowwise: bool = True
     writing: Writing | None = None
+    remarks: Callable[[Rows, dict[str, Any]], Iterator[str]] = lambda rows, facts: iter(())
 
     def windows(self, options: Any) -> int:
         """Return the most windows in which a text is read before it is cut; 1 of other readings."""

@@ -44,6 +44,8 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
         names = ", ".join(entry.name for entry in experiment.augment)
         sizes += f"; {len(train.rows) - len(splits.train)} more each epoch by {names}"
     line(f"{experiment.name}: {sizes}")
+    for remark in model.task.remarks(splits.train, model.context.facts):
+        line(remark)
     lengths = train.sizes.tokens
     both = "decoder_ids" in model.network.input  # sources and targets, padded each by itself
     how = ", both sides together; in groups up to " if both else "; padded to one of "
@@ -145,7 +147,8 @@ def report(metrics: Mapping[str, Any], found: Report) -> None:
     }
     present = {title: values for title, values in columns.items() if values}
     table = Table("", *present, *(["95% interval"] if found.intervals else []), title="Result")
-    for name in metrics["validation"]:
+    # A split may lack a column, such as scores, that others have.
+    for name in dict.fromkeys(name for values in present.values() for name in values):
         cells = [figure(values.get(name)) for values in present.values()]
         table.add_row(name, *cells, *([between(found.intervals.get(name))] * bool(found.intervals)))
     out.print(table)

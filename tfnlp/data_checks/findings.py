@@ -37,6 +37,7 @@ class Findings:
     Attributes:
         errors: would stop training.
         warnings: training runs, but perhaps not as meant.
+        notes: how rows are read.
         tables: for the eye.
         facts: the tables' numbers by name, for programs; JSON values.
 
@@ -49,6 +50,7 @@ class Findings:
 
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -115,7 +117,7 @@ def values(found: Findings) -> dict[str, Any]:
 
     Example:
         >>> values(Findings())
-        {'errors': [], 'warnings': []}
+        {'errors': [], 'warnings': [], 'notes': []}
     """
     told = {
         name: [
@@ -127,11 +129,11 @@ def values(found: Findings) -> dict[str, Any]:
         ]
         for name, findings in (("errors", found.errors), ("warnings", found.warnings))
     }
-    return {**told, **found.facts}
+    return {**told, "notes": found.notes, **found.facts}
 
 
 def show(found: Findings, limit: int) -> None:
-    """Print the tables, then warnings, then errors, each with its first ``limit`` rows.
+    """Print the tables and notes, then warnings, then errors, each with its first ``limit`` rows.
 
     Example::
 
@@ -151,6 +153,8 @@ def show(found: Findings, limit: int) -> None:
         if len(table.rows) > LONGEST_TABLE:
             out.print(f" and {len(table.rows) - LONGEST_TABLE} more (--json lists them)")
         out.print()
+    for note in found.notes:
+        out.print(Text(f"note: {note}"), soft_wrap=True)
     kinds = (("warning", "yellow", found.warnings), ("error", "red", found.errors))
     for name, style, findings in kinds:
         for finding in findings:

@@ -15,7 +15,7 @@ def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:
     """Add what a target column holds, by its kind.
 
     Args:
-        rows: by split, none empty.
+        rows: by split, none empty; those that lack an optional column are left out.
         column: the column.
         found: tables, facts and warnings are added to it.
 
@@ -23,6 +23,9 @@ def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:
 
         describe({"train": rows}, column, found)
     """
+    rows = {split: part for split, part in rows.items() if column.name in part.columns}
+    if not rows:
+        return
     if column.kind == "number":
         _numbers(rows, column, found)
     elif column.kind in ("label", "labels", "spans"):

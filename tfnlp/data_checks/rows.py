@@ -66,6 +66,8 @@ def check(experiment: Experiment) -> Findings:
     if "train" in rows:
         facts = found.attempt(lambda: chosen.learn(rows["train"], options))
     if facts is not None:
+        for part in {part.source: part for part in reversed(rows.values())}.values():
+            found.notes[:0] = chosen.remarks(part, facts)
         _unusable(rows, chosen, facts, found)
     if rows:
         found.attempt(lambda: lengths.check(rows, chosen, experiment, facts, found))
@@ -138,7 +140,8 @@ def _repeated(
 
 def _targets(rows: Rows, place: int, targets: Sequence[Column]) -> str:
     """Return a row's targets for a sentence."""
-    return ", ".join(repr(rows.columns[column.name][place]) for column in targets)
+    columns = [rows.columns[column.name] for column in targets if column.name in rows.columns]
+    return ", ".join(repr(values[place]) for values in columns)
 
 
 def _divided(

@@ -117,7 +117,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     }
     present = {key: title for key, title in titles.items() if metrics.get(key)}
     known = metrics.get("intervals") or {}
-    names = list(metrics.get("validation") or {})
+    names = dict.fromkeys(name for key in present for name in metrics[key])
     rows = [
         (name, *(figure(metrics[key].get(name)) for key in present), between(known.get(name)))
         for name in names

@@ -78,7 +78,8 @@ def _check_fits(experiment: Experiment) -> None:
     data.layout().check([format_of(Path(file)) for file in files])
     task, strategy = tasks.load(experiment.task), experiment.strategy
     extensions.load(Strategy, strategy.name).fits(task, experiment, strategy.options)
-    if experiment.augment and not task.target_columns(experiment.options):
+    targets = task.target_columns(experiment.options)
+    if experiment.augment and all(column.optional for column in targets):
         # Texts that are joined into blocks, or told apart from one another, as similarity does: a
         # changed copy would be one more text that a text must differ from.
         raise UserError(

@@ -118,6 +118,13 @@ def plain(count: int = 20) -> list[dict]:
     return [{"text": text} for text in texts(count)]
 
 
+def compared(count: int = 20, **more: Any) -> list[dict]:
+    """Return pairs of texts, with further columns whose values come in turn."""
+    pairs = paired(count, ("text_a", "text_b"))
+    turns = {name: [*value] * count for name, value in more.items()}
+    return [{**pair, **{n: turns[n][i] for n in turns}} for i, pair in enumerate(pairs)]
+
+
 SCRATCH = ["--backbone=scratch:1x64", "--vocabulary-size=100"]
 BOTH = ("source", "target")
 MANY = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 300))  # characters
@@ -244,6 +251,34 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         "similarity", {"train": plain()}, ["--dropout=0"], "under other dropout"
     ),
     "one text": ("similarity", {"train": plain(1) * 20}, [], "the same text"),
+    "pairs": ("similarity", {"train": compared()}, ["--pair"], ""),
+    "pairs with labels": ("similarity", {"train": compared(label=[0, 1])}, ["--pair"], ""),
+    "pairs that mean the same": ("similarity", {"train": compared(label=[1])}, ["--pair"], ""),
+    "pairs that do not": (
+        "similarity", {"train": compared(label=[0])}, ["--pair"], "every row has 0 in 'label'"
+    ),
+    "labels of pairs in words": (
+        "similarity", {"train": compared(label=["neutral"])}, ["--pair"], "neither a number nor"
+    ),
+    "triplets": ("similarity", {"train": compared(negative=texts(20, 900))}, ["--pair"], ""),
+    "triplets with scores": (
+        "similarity", {"train": compared(negative=["c"], score=[0, 1])}, ["--pair"], "from one of"
+    ),
+    "no scores in validation": (
+        "similarity",
+        {"train": compared(score=[0, 1]), "validation": compared(5)},
+        ["--pair"],
+        "it has no 'score'",
+    ),
+    "no scores in test": (
+        "similarity", {"train": compared(score=[0, 1]), "test": compared(5)}, ["--pair"], ""
+    ),
+    "a column of scores that is not there": (
+        "similarity", {"train": compared()}, ["--pair", "--score-column=gold"], "column 'gold'"
+    ),
+    "changed copies of pairs": (
+        "similarity", {"train": compared()}, ["--pair", "--augment=aeda"], "leave out --augment"
+    ),
     "masked texts": ("masked_lm", {"train": plain()}, [], ""),
     "masked texts of nothing": (
         "masked_lm", {"train": [{"text": "\u200b"}] * 20}, [], "no text to learn from"
