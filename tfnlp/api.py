@@ -81,6 +81,11 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         terminal.line("there is no run of this name to resume; starting one")
     if chief:
         folders.check_place(experiment)
+        experiment = folders.as_begun(experiment, run) if run else experiment
+    training = experiment.training
+    length = distribution.agree(devices, [training.epochs, training.patience])
+    training = dataclasses.replace(training, epochs=length[0], patience=length[1])
+    experiment = dataclasses.replace(experiment, training=training)
     task = tasks.load(experiment.task)
     splits = examples.read_splits(experiment, task)
     with devices.scope():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,36 @@ def last_run(experiment: Experiment) -> Path | None:
         before = from_values(read, options, str(file))
     except UserError:
         return None
-    changed = changes(before, experiment)
+    changed = changes(before, _with_length(experiment, before))
     if changed:
         raise UserError(
             f"{run} was started with other settings ({', '.join(changed)}); resume it with "
             f"--config {run / 'experiment.yaml'} --resume, or start again without --resume"
         )
     return run
+
+
+def as_begun(experiment: Experiment, run: Path) -> Experiment:
+    """Return an experiment with the length of a run that it resumes, where it names none itself.
+
+    Version 0.1.0 wrote 4 epochs and a patience of 2 into experiment.yaml where none were given.
+
+    Example::
+
+        as_begun(experiment, run).training.epochs  # 4
+    """
+    file = run / "experiment.yaml"
+    before = from_values(read_yaml(file), type(experiment.options), str(file))
+    return _with_length(experiment, before)
+
+
+def _with_length(experiment: Experiment, before: Experiment) -> Experiment:
+    """Return an experiment with epochs and patience of another where it names none."""
+    own, other = experiment.training, before.training
+    training = dataclasses.replace(
+        own, epochs=own.epochs or other.epochs, patience=own.patience or other.patience
+    )
+    return dataclasses.replace(experiment, training=training)
 
 
 def changes(before: Experiment, now: Experiment) -> list[str]:
