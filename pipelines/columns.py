@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -43,7 +44,8 @@ class Column:
             SemEval-2010 task 8, or made from the row's fields ``head`` and ``tail``;
             ``label`` str; ``labels`` list of str; ``number`` float;
             ``spans`` list of (start, end, label), by start, none overlapping;
-            ``answers`` list of (start, text), empty if the text holds no answer;
+            ``answers`` list of (start, text), empty if the text holds no answer; both without
+            what cannot be seen at their ends: white space and characters of no width;
             ``turns`` list of str, none of them blank: a conversation in its order, the last turn
             being what is to be answered. A file has it as a list of strings, or of messages
             (``{"role": "user", "content": "Hi"}`` or ``{"from": "human", "value": "Hi"}``; those
@@ -216,6 +218,30 @@ def _is_offset(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_visible(character: str) -> bool:
+    r"""Return whether a character is neither white space nor of no width.
+
+    Example:
+        >>> is_visible("a"), is_visible("\u200b")
+        (True, False)
+    """
+    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where a part of a text is without what cannot be seen at its ends.
+
+    Example:
+        >>> trimmed("Ann sings", 0, 4)
+        (0, 3)
+    """
+    while start < end and not is_visible(text[start]):
+        start += 1
+    while start < end and not is_visible(text[end - 1]):
+        end -= 1
+    return start, end
+
+
 def _spans(value: Any, key: str, text: str, of: str) -> list[Span]:
     """Return labelled spans in the order of the text, each once."""
     spans: list[Span] = []
@@ -239,7 +265,7 @@ def _spans(value: Any, key: str, text: str, of: str) -> list[Span]:
                 f"{key!r} has a span {start}-{end} {label!r} with the text {told[:60]!r}, but "
                 f"there {of!r} has {text[start:end][:60]!r} ({_remedy(told, text, start)})"
             )
-        spans.append((start, end, label.strip()))
+        spans.append((*trimmed(text, start, end), _label(label, key)))
     spans = sorted(set(spans))
     for (start, end, label), (after, until, other) in pairwise(spans):
         if after < end:
@@ -259,7 +285,7 @@ def _check_span(start: int, end: int, text: str, what: str, of: str) -> None:
             f"{what} outside {of!r}, which has {len(text)} characters (offsets count characters "
             "from 0, not bytes)"
         )
-    if not text[start:end].strip():
+    if not any(map(is_visible, text[start:end])):
         raise ValueError(f"{what}, where {of!r} has only white space (correct the offsets)")
 
 
@@ -286,7 +312,7 @@ def _answers(value: Any, key: str, text: str, of: str) -> list[Answer]:
                 f"{key!r} has {_shown(item)}, which is neither "
                 '{"text": "Rome", "answer_start": 7} nor [7, "Rome"]'
             )
-        if not said.strip():
+        if not any(map(is_visible, said)):
             raise ValueError(f"{key!r} has an empty answer (of an unanswerable question, write [])")
         if start < 0 or text[start : start + len(said)] != said:
             there = text[start : start + len(said)] if start >= 0 else ""
@@ -294,7 +320,8 @@ def _answers(value: Any, key: str, text: str, of: str) -> list[Answer]:
                 f"{key!r} says that {said[:60]!r} begins at {start}, but there {of!r} has "
                 f"{there[:60]!r} ({_remedy(said, text, start)})"
             )
-        answers.append((start, said))
+        start, end = trimmed(text, start, start + len(said))
+        answers.append((start, text[start:end]))
     return list(dict.fromkeys(answers))
 
 

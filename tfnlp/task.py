@@ -222,6 +222,8 @@ class Task:
         unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or evaluated
             by these facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists
             them.
+        unlearnable: (context, rows) -> the rows of whose targets the model, by its tokenizer, can
+            answer only others, each with the reason; they are warned of before training.
         pack: (context, rows) -> raw, the tensors of the examples that training and evaluation go
             through, if those are not the rows themselves; any number of them.
         encode: (context, raw) -> (features, offsets); features are the model's inputs (B, T) or
@@ -284,6 +286,7 @@ class Task:
     objective: Callable[[Context], Objective]
     decode: Callable[[Context, Tensors, tf.Tensor, Tensors], dict[str, tf.Tensor]]
     report: Callable[[Context, Rows, Arrays], Report]
+    unlearnable: Callable[[Context, Rows], Iterator[BadRow]] | None = None
     pack: Callable[[Context, Rows], dict[str, tf.Tensor]] | None = None
     calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None
     decodes_from_ids: bool = True

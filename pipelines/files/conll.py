@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from pipelines.columns import is_visible
 from pipelines.errors import UserError
 from pipelines.files import conll_columns, tags
 from pipelines.files.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable
@@ -188,7 +189,7 @@ def _spans(
     spans = []
     for begin, end, label in found:
         first, last = places[begin][0], places[end - 1][1]
-        if text[first:last].strip():
+        if any(map(is_visible, text[first:last])):
             spans.append({"start": first, "end": last, "label": label})
     return spans
 

@@ -21,6 +21,7 @@ from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
 from tfnlp.report import between, figure
+from tfnlp.training import examples
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
@@ -70,6 +71,9 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
         )
     for text in splits.warnings:
         warn(text)
+    for rows in (splits.train, splits.validation):
+        if doubt := examples.unlearnable(model, rows):
+            warn(f"{doubt[0]}, the first: {doubt[1][0]}")
 
 
 class Progress(keras.callbacks.Callback):

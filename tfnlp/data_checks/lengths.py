@@ -69,6 +69,8 @@ def check(
         found.facts.setdefault("tokens", {})[split] = told
         table.append((split, *told.values()))
         _cut(rows[split], lost, chosen, options, found)
+        if doubt := examples.unlearnable(model, rows[split]):
+            found.warn(*doubt)
         _unknown(
             rows[split], [c.name for c in chosen.input_columns(options)], backbone.tokenizer, found
         )

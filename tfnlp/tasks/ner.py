@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipelines.columns import trimmed
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
@@ -92,6 +93,27 @@ def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     return _labels.unseen_labels(
         Rows(rows.source, {"type": labels}, rows.numbers), "type", facts["labels"]
     )
+
+
+def unlearnable(context: Context, rows: Rows) -> Iterator[BadRow]:
+    """Yield the rows with spans that begin or end within a word; only whole ones are found."""
+    from pipelines.encoding import words
+
+    texts, several = rows.columns["text"], rows.columns["entities"]
+    labelled = [i for i, spans in enumerate(several) if spans]
+    places = words.places(context.tokenizer, [texts[i] for i in labelled])
+    for i, untrimmed in zip(labelled, places, strict=True):
+        found = [trimmed(texts[i], *place) for place in untrimmed]
+        begins, ends = {first for first, _ in found}, {last for _, last in found}
+        for start, end, label in several[i]:
+            if start not in begins or end not in ends:
+                around = [texts[i][a:b] for a, b in found if a < end and start < b]
+                yield BadRow(
+                    rows.numbers[i],
+                    f"span {start}-{end} {label!r} is {texts[i][start:end]!r} within "
+                    f"{' '.join(around)!r}",
+                )
+                break
 
 
 def encode(context: Context, raw: Tensors) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -183,16 +205,21 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     from pipelines.encoding import words
     from tfnlp.evaluation import spans
 
+    # What cannot be seen belongs to a word for some tokenizers, and to no span of a file.
     lists = rows.columns["text"]
     found = [
-        [(one["start"], one["end"], one["type"]) for one in entities]
-        for entities in answers["entities"]
+        [(*trimmed(text, one["start"], one["end"]), one["type"]) for one in entities]
+        for text, entities in zip(lists, answers["entities"], strict=True)
+    ]
+    places = [
+        [trimmed(text, *place) for place in several]
+        for text, several in zip(lists, words.places(context.tokenizer, lists), strict=True)
     ]
     return spans.report(
         lists,
         rows.columns["entities"],
         found,
-        words.places(context.tokenizer, lists),
+        places,
         context.facts["labels"],
     )
 
@@ -214,6 +241,7 @@ TASK = Task(
     sample=sample,
     learn=learn,
     unusable_rows=unusable_rows,
+    unlearnable=unlearnable,
     encode=encode,
     encode_targets=encode_targets,
     build=build,

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching, splits
-from pipelines.rows import OnBadRow, Rows, noted
+from pipelines.rows import BadRow, OnBadRow, Rows, noted
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
 from tfnlp.training.model import TrainedModel, columns
@@ -102,6 +102,26 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     warnings += splits.leakage(found, inputs)
     rows = divided(experiment, task, found)
     return splits.Splits(rows["train"], rows["validation"], rows.get("test"), warnings)
+
+
+def unlearnable(model: TrainedModel, rows: Rows) -> tuple[str, list[BadRow]] | None:
+    """Return a warning of rows whose targets the model cannot answer, and these; None of none.
+
+    Example::
+
+        unlearnable(model, splits.train)
+    """
+    check = model.task.unlearnable
+    bad = list(check(model.context, rows)) if check else []
+    if not bad:
+        return None
+    several = f"{len(bad)} row{'s have' if len(bad) > 1 else ' has'}"
+    return (
+        f"{rows.source}: {several} a target that begins or ends within a word of the backbone's "
+        "tokenizer, and can never be found exactly (move it to the word's edge, or put a space "
+        "there)",
+        bad,
+    )
 
 
 def examples(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:

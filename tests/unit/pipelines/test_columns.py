@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import batching
-from pipelines.columns import Column, joined, value_of
+from pipelines.columns import Column, is_visible, joined, value_of
 from pipelines.errors import UserError
 from pipelines.rows import Rows, read
 
@@ -59,7 +59,7 @@ def labelled(draw):
     """A text and flat spans of visible characters in it."""
     text, spans = "", []
     for word in draw(st.lists(WORDS, min_size=1, max_size=6)):
-        if word.strip() and draw(st.booleans()):
+        if is_visible(word[0]) and is_visible(word[-1]) and draw(st.booleans()):
             spans.append((len(text), len(text) + len(word), draw(st.sampled_from("AB"))))
         text += word
     return text, spans
@@ -75,6 +75,20 @@ def test_spans_of_any_shape_are_read_in_order(row, order, name):
     assert spans_of(lists, text) == spans_of(objects, text) == spans
     assert spans_of(json.dumps(objects), text) == spans  # as in a cell of CSV
     assert spans_of(lists + lists, text) == spans
+
+
+@pytest.mark.parametrize("before", ["", " ", "\u200b", "\ufeff\u00ad", "\t\u200e"])
+@pytest.mark.parametrize("after", ["", " ", "  ", "\u00a0", "\u200b\n", "\u2060", "\u3000"])
+def test_spans_and_answers_end_where_something_is_seen(before, after):
+    name = "Ann\u200bLee"  # what stands inside of a span stays
+    text = f"x{before}{name}{after}y"
+    span, begin = [1, len(text) - 1, "A"], 1 + len(before)
+    assert spans_of([span], text) == [(begin, begin + len(name), "A")]
+    told = {"start": 1, "end": len(text) - 1, "label": "A", "text": text[1:-1]}
+    assert spans_of([told], text) == [(begin, begin + len(name), "A")]
+    assert answers_of([{"text": text[1:-1], "answer_start": 1}], text) == [(begin, name)]
+    touching = [[1, len(text) - 1, "A"], [len(text) - 1 - len(after), len(text), "B"]]
+    assert [one[2] for one in spans_of(touching, text)] == ["A", "B"]
 
 
 @SETTINGS
@@ -110,6 +124,7 @@ def test_tensors_count_bytes(rows):
         ([[3, 3, "A"]], "ends before it begins"),
         ([[5, 3, "A"]], "ends before it begins"),
         ([[3, 4, "A"]], "only white space"),
+        ([[0, 3, "A\0"]], "NUL"),
         ([[0, 3]], "neither"),
         ([[0, 3, ""]], "neither"),
         ([[0.5, 3, "A"]], "neither"),
@@ -133,7 +148,7 @@ def test_spans_that_do_not_fit_are_bad(value, reason):
 
 def test_no_spans_and_touching_ones_are_good():
     assert spans_of([]) == spans_of("") == spans_of("[]") == []
-    assert spans_of([[3, 9, "B"], [0, 3, "A"]]) == [(0, 3, "A"), (3, 9, "B")]
+    assert spans_of([[2, 9, "B"], [0, 2, "A"]]) == [(0, 2, "A"), (2, 9, "B")]
     assert spans_of([{"start": 13, "end": 17, "type": "LOC", "text": "Rome"}]) == [(13, 17, "LOC")]
 
 

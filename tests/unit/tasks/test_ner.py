@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -306,6 +307,31 @@ def test_the_report_shows_errors_and_warns_of_what_cannot_be_found():
     assert any(warning.startswith("1 of 3 expected spans") for warning in report.warnings)
     counts = spans._confusion(gold, found, ["LOC", "ORG", "PER"])
     assert counts.tolist() == [[0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_spans_within_words_are_known_before_training(name):
+    rows = {
+        "Meine iPhone13 Hülle": [(12, 14, "NUM")],
+        "Anna wohnt in Neustadt": [(0, 4, "PER"), (17, 22, "LOC")],
+        "Anna\u200b singt": [(0, 4, "PER")],
+        "в Москве,": [(2, 8, "LOC")],
+        "Niemand": [],
+        "iPhone 13": [(7, 9, "NUM")],
+    }
+    columns = {"text": list(rows), "entities": list(rows.values())}
+    context = SimpleNamespace(
+        tokenizer=tokenizer_of(name), facts={"labels": ["LOC"], "baseline": {}}
+    )
+    held = Rows("a.jsonl", columns, list(range(1, 7)))
+    bad = list(ner.unlearnable(context, held))
+    assert [one.number for one in bad] == [1, 2]
+    assert bad[0].reason == "span 12-14 'NUM' is '13' within 'iPhone13'"
+    # A tokenizer's word may end in what cannot be seen.
+    found = [[{"start": 0, "end": 5, "type": "PER"}]]
+    report = ner.report(context, held.take([2]), {"entities": found})
+    assert report.metrics["f1"] == 1.0
+    assert not any("within a word" in warning for warning in report.warnings)
 
 
 def test_learn_and_faults():

@@ -19,9 +19,9 @@ TEXT = Column("text", "text", "")
 ENTITIES = Column("entities", "spans", "", ("upos",))
 QUESTION, CONTEXT = Column("question", "text", ""), Column("context", "text", "")
 ANSWERS = Column("answers", "answers", "", of="context")
-# No white space but what may be a word of its own; no "#", which may begin a note.
+# Nothing invisible; no "#", which may begin a note.
 WORD = st.text(
-    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters="#"),
+    st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zs", "Zl", "Zp"), exclude_characters="#"),
     min_size=1,
     max_size=6,
 )
