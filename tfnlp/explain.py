@@ -166,7 +166,7 @@ def _coloured(found: Attribution) -> Iterator[Text]:
 
     Green pieces speak for the answer, red ones against it, the deeper the more.
     """
-    yield Text(f"{found.row}  {outputs.printable(found.label)}  {found.score:.3f}", style="bold")
+    yield Text(f"{found.row}  {outputs.printable(found.label)}  {found.score:z.3f}", style="bold")
     top = max((abs(piece.weight) for piece in found.pieces), default=0.0)
     for name, text in found.inputs.items():
         line = Text(outputs.printable(text))

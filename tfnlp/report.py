@@ -64,17 +64,6 @@ class Fitted:
     notes: list[str]
 
 
-def figure(value: float | None) -> str:
-    """Return a metric as text with four digits; nothing for None, and never a zero with a sign.
-
-    Example:
-        >>> figure(-0.00001), figure(0.91), figure(None)
-        ('0.0000', '0.9100', '')
-    """
-    # Adding 0.0 takes the sign off a zero.
-    return "" if value is None else f"{round(float(value), 4) + 0.0:.4f}"
-
-
 def between(ends: tuple[float, float] | None) -> str:
     """Return an interval as text; nothing for None.
 
@@ -82,7 +71,20 @@ def between(ends: tuple[float, float] | None) -> str:
         >>> between((0.9, 0.95))
         '0.9000 to 0.9500'
     """
-    return "" if ends is None else f"{figure(ends[0])} to {figure(ends[1])}"
+    return "" if ends is None else f"{four_places(ends[0])} to {four_places(ends[1])}"
+
+
+def four_places(value: float | None) -> str:
+    """Return a metric as it is shown everywhere: four places, no minus before zero.
+
+    Args:
+        value: the metric; None, as JSON has it for NaN and infinities, has no number.
+
+    Example:
+        >>> four_places(-0.00001), four_places(0.12345), four_places(None)
+        ('0.0000', '0.1235', '–')
+    """
+    return "–" if value is None else f"{value:z.4f}"
 
 
 def markdown(table: Table) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from tfnlp.extensions import Finding
-from tfnlp.report import Report, Table, between, figure
+from tfnlp.report import Report, Table, between, four_places
 
 PAGE = "index.html"
 
@@ -45,7 +45,7 @@ def summary(done: Sequence[Examined], warnings: Sequence[str]) -> Report:
         (
             one.check,
             finding.name,
-            figure(finding.value),
+            four_places(finding.value),
             between(finding.interval),
             finding.n,
             "" if finding.bound is None else f"{_limit(finding)} {finding.bound:g}",
@@ -127,7 +127,7 @@ def junit(done: Sequence[Examined]) -> bytes:
         for finding in one.findings:
             name = _printable(finding.name)
             case = ElementTree.SubElement(suite, "testcase", classname=one.check, name=name)
-            said = f"{finding.name} is {figure(finding.value)} on {finding.n} rows"
+            said = f"{finding.name} is {four_places(finding.value)} on {finding.n} rows"
             if finding.passed:
                 ElementTree.SubElement(case, "system-out").text = _printable(said)
             else:

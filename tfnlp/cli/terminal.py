@@ -20,7 +20,7 @@ from tfnlp.cli.console import line as line
 from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
-from tfnlp.report import between, figure
+from tfnlp.report import between, four_places
 from tfnlp.training import examples
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def numbers(values: Mapping[str, Any]) -> str:
 
         numbers({"loss": 0.25, "f1": 0.9})  # "loss 0.2500  f1 0.9000"
     """
-    return "  ".join(f"{name} {figure(value)}" for name, value in values.items())
+    return "  ".join(f"{name} {four_places(value)}" for name, value in values.items())
 
 
 def report(metrics: Mapping[str, Any], found: Report) -> None:
@@ -153,7 +153,7 @@ def report(metrics: Mapping[str, Any], found: Report) -> None:
     table = Table("", *present, *(["95% interval"] if found.intervals else []), title="Result")
     # A split may lack a column, such as scores, that others have.
     for name in dict.fromkeys(name for values in present.values() for name in values):
-        cells = [figure(values.get(name)) for values in present.values()]
+        cells = [four_places(values.get(name)) for values in present.values()]
         table.add_row(name, *cells, *([between(found.intervals.get(name))] * bool(found.intervals)))
     out.print(table)
     tables(found)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from tfnlp.evaluation import plots
-from tfnlp.report import Report, Table, figure
+from tfnlp.report import Report, Table, four_places
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1e; background: #fff; margin: 2rem auto;
@@ -49,7 +49,7 @@ def _section(heading: str, report: Report) -> str:
     parts = [f"<h2>{escape(heading)}</h2>"]
     parts += [f'<p class="warning">{escape(text)}</p>' for text in report.warnings]
     if report.metrics:
-        cells = [(name, figure(value)) for name, value in report.metrics.items()]
+        cells = [(name, four_places(value)) for name, value in report.metrics.items()]
         parts.append(_table(Table("Metrics", ("metric", "value"), cells)))
     parts += [_table(table) for table in report.tables]
     for name, draw in report.figures.items():

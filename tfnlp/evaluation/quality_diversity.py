@@ -213,7 +213,7 @@ def verdict(name: str, other: str, found: Gap | None) -> str:
     first, second = found.halves
     mean = (first + second) / 2
     where = f"at equal diversity (self-BLEU-{N_GRAM} {found.low:.1f} to {found.high:.1f})"
-    shown = f"{first:+.2f} and {second:+.2f} on two samples of one run"
+    shown = f"{first:+z.2f} and {second:+z.2f} on two samples of one run"
     if abs(mean) <= abs(first - second):  # two standard errors of a mean of two
         return f"{where} neither is better: {name}'s BLEU-{N_GRAM} minus {other}'s is {shown}"
     better, worse = (name, other) if mean > 0 else (other, name)

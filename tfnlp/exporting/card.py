@@ -15,7 +15,7 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
-from tfnlp.report import Table, between, figure, markdown
+from tfnlp.report import Table, between, four_places, markdown
 from tfnlp.training.model import TrainedModel, columns
 
 
@@ -119,7 +119,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
     known = metrics.get("intervals") or {}
     names = dict.fromkeys(name for key in present for name in metrics[key])
     rows = [
-        (name, *(figure(metrics[key].get(name)) for key in present), between(known.get(name)))
+        (name, *(four_places(metrics[key].get(name)) for key in present), between(known.get(name)))
         for name in names
     ]
     return markdown(Table("", ("metric", *present.values(), "95% interval"), rows))

@@ -133,9 +133,9 @@ def _cell(value: Any) -> Text:
     """Return a value for display: three digits, the three best of a mapping, nothing invisible."""
     if isinstance(value, dict):
         best = sorted(value.items(), key=lambda pair: pair[1], reverse=True)[:3]
-        value = ", ".join(f"{label} {score:.3f}" for label, score in best)
+        value = ", ".join(f"{label} {score:z.3f}" for label, score in best)
     elif isinstance(value, float):
-        value = f"{value:.3f}"
+        value = f"{value:z.3f}"
     elif not isinstance(value, str):
         value = json_text(value)
     return Text(printable(value if len(value) <= 300 else f"{value[:299]}…"))

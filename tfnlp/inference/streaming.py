@@ -98,7 +98,7 @@ class Stream:
         (begin, first), (end, tokens) = clock[min(1, len(clock) - 1)], clock[-1]
         speed = f"{(tokens - first) / (end - begin):,.1f} tokens/s, " if tokens > first else ""
         lost = f", {last['cut']:,} tokens of the text not read" if last.get("cut") else ""
-        print(f"{tokens:,} tokens, {speed}score {last['score']:.2f}{lost}", file=sys.stderr)
+        print(f"{tokens:,} tokens, {speed}score {last['score']:z.2f}{lost}", file=sys.stderr)
 
 
 def sure(before: str, now: str, stop: Sequence[str] = ()) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files.writers import json_text, replacing_folder
-from tfnlp.report import Report, Table, between, figure, markdown
+from tfnlp.report import Report, Table, between, four_places, markdown
 
 
 def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
@@ -53,7 +53,7 @@ def metrics_table(report: Report) -> Table:
         [('f1', '0.9100', '')]
     """
     cells = [
-        (name, figure(value), between(report.intervals.get(name)))
+        (name, four_places(value), between(report.intervals.get(name)))
         for name, value in report.metrics.items()
     ]
     return Table("Metrics", ("metric", "value", "95% interval"), cells)

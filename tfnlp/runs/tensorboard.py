@@ -49,7 +49,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp.report import figure
+from tfnlp.report import four_places
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import to_values
 from tfnlp.training.model import longest_example
@@ -323,7 +323,7 @@ def _metrics(values: Mapping[str, float]) -> Iterable[Any]:
 def _report(found: Report, step: int) -> Iterator[Event]:
     """Turn a report into scalars, text and images."""
     yield _event(step, *_metrics(found.metrics))
-    values = [(name, figure(value)) for name, value in found.metrics.items()]
+    values = [(name, four_places(value)) for name, value in found.metrics.items()]
     yield _event(step, text_pb("report/metrics", [("**metric**", "**value**"), *values]))
     for table in found.tables:
         yield _event(step, text_pb(f"report/{table.title}", _cells(table)))

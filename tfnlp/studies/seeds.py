@@ -14,7 +14,7 @@ from typing import Any
 from tfnlp.config import Experiment
 from tfnlp.extensions import Study, Trial
 from tfnlp.options import option
-from tfnlp.report import Report, Table, figure
+from tfnlp.report import Report, Table, four_places
 
 _SPLITS = ("test", "validation")
 _SEEDS = 2**31  # more there are not
@@ -63,7 +63,7 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
             values = [m[split][name] for m in ended if _number(m, split, name) is not None]
             low, high = intervals.t_interval(values)
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-            spread = [figure(value) for value in (float(np.mean(values)), deviation, low, high)]
+            spread = map(four_places, (float(np.mean(values)), deviation, low, high))
             rows.append((split, name, *spread, len(values)))
     head = ("rows", "metric", "mean", "standard deviation", "95% from", "to", "runs")
     best = runs.best([trial.metrics for trial in trials])
@@ -94,7 +94,7 @@ def _runs(trials: Sequence[Trial], best: int | None) -> Table:
         for split in _SPLITS:
             held = (trial.metrics or {}).get(split) or {}
             first = next(iter(held.values()), None)
-            cells.append(figure(first))
+            cells.append("" if first is None else four_places(first))
         mark = "best" if place == best else ""
         rows.append((place + 1, trial.experiment.seed, trial.state, *cells, mark, trial.run or ""))
     metric = next((next(iter(t.metrics["validation"])) for t in trials if t.metrics), "metric")
