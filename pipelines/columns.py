@@ -9,9 +9,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
 Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers", "turns"]
+KINDS = frozenset(get_args(Kind))
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], label
 Answer: TypeAlias = tuple[int, str]  # start [characters], text
 

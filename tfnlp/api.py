@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,8 @@ import tensorflow as tf
 from pipelines import augmentation
 from pipelines.augmentation import Editor
 from pipelines.columns import as_request
-from pipelines.files.writers import read_json, write_json
+from pipelines.files.writers import write_json
+from pipelines.json_files import damaged, read_json
 from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import extensions
@@ -28,12 +30,13 @@ from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.report import Report
-from tfnlp.runs import folders, storage, tensorboard
+from tfnlp.runs import data_digest, folders, storage, tensorboard
 from tfnlp.runtime import threads
 from tfnlp.task import Task
 from tfnlp.training import answering, distribution, examples
 from tfnlp.training.model import TrainedModel, columns, prepare
 from tfnlp.training.network import single
+from tfnlp.training.state import RESUME
 from tfnlp.training.trainer import FIRST, Fit, Trainer
 
 _LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
@@ -75,27 +78,45 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
     chief = distribution.chief(devices)
     terminal.out.quiet = terminal.err.quiet = not chief
     run = folders.last_run(experiment) if resume and chief else None
-    if distribution.agree(devices, run is not None and (run / "metrics.json").exists()):
-        return run and _ended(run, experiment)
-    if resume and run is None:
-        terminal.line("there is no run of this name to resume; starting one")
-    if chief:
-        folders.check_place(experiment)
-        experiment = folders.as_begun(experiment, run) if run else experiment
+    with ExitStack() as held:
+        if run is not None:
+            held.enter_context(folders.locked(run))
+        if distribution.agree(devices, run is not None and (run / "metrics.json").exists()):
+            return run and _ended(run, experiment)
+        if resume and run is None:
+            terminal.line("there is no run of this name to resume; starting one")
+        if chief:
+            folders.check_place(experiment)
+            experiment = folders.as_begun(experiment, run) if run else experiment
+        experiment = _agreed(experiment, devices)
+        task = tasks.load(experiment.task)
+        splits = examples.read_splits(experiment, task)
+        with devices.scope():
+            model = prepare(experiment, splits.train)
+        task.check(splits.validation, model.context.facts)
+        trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
+        if not chief:
+            _strategy(experiment).train(trainer)
+            return None
+        if run is None:
+            run = folders.new_run(experiment)
+            held.enter_context(folders.locked(run))
+        _trained(trainer, run)
+        return run
+
+
+def _agreed(experiment: Experiment, devices: tf.distribute.Strategy) -> Experiment:
+    """Return the experiment with the length that the chief's has, in every worker."""
     training = experiment.training
-    length = distribution.agree(devices, [training.epochs, training.patience])
-    training = dataclasses.replace(training, epochs=length[0], patience=length[1])
-    experiment = dataclasses.replace(experiment, training=training)
-    task = tasks.load(experiment.task)
-    splits = examples.read_splits(experiment, task)
-    with devices.scope():
-        model = prepare(experiment, splits.train)
-    task.check(splits.validation, model.context.facts)
-    trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
-    if not chief:
-        _strategy(experiment).train(trainer)
-        return None
-    run = run or folders.new_run(experiment)
+    epochs, patience = distribution.agree(devices, [training.epochs, training.patience])
+    training = dataclasses.replace(training, epochs=epochs, patience=patience)
+    return dataclasses.replace(experiment, training=training)
+
+
+def _trained(trainer: Trainer, run: Path) -> None:
+    """Train in a run's folder, from its last checkpoint if there is one, and finish the run."""
+    model, splits, experiment = trainer.model, trainer.splits, trainer.experiment
+    run_id = data_digest.check(run, splits, model.context.facts, trainer.drawn.steps(0))
     terminal.plan(model, splits, trainer.drawn.of(0), run)
     before = _untrained(model, splits.validation, run)
     trainer.folder = run / "checkpoints"
@@ -108,9 +129,8 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
-    _finish(model, splits, run, before, outcome, trainer)
+    _finish(model, splits, run, run_id, before, outcome, trainer)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    return run
 
 
 def _strategy(experiment: Experiment) -> Strategy:
@@ -143,18 +163,23 @@ def _ended(run: Path, experiment: Experiment) -> Path:
     terminal.line(f"{run} has ended already; there is nothing to resume")
     task = tasks.load(experiment.task)
     example = _example(experiment, task, task.sample(experiment.options)[0])
-    terminal.next_steps(run, read_json(run / "metrics.json"), experiment, example)
+    holds = {"saved_model": (str, type(None))}
+    again = f"the model is kept: python -m tfnlp.export {run}"
+    metrics = read_json(run / "metrics.json", holds, remedy=again)
+    terminal.next_steps(run, metrics, experiment, example)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
 
 
-def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, float]:
+def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, Any]:
     """Return the metrics of the model as it starts, which the run keeps."""
-    before: dict[str, float] | None = read_json(run / "before.json")
-    if before is None:
+    file = run / "before.json"
+    if not file.exists():
         terminal.line("evaluating the untrained model first, for comparison")
-        before = answering.evaluate(model, validation).metrics
-        write_json(run / "before.json", before)
+        write_json(file, answering.evaluate(model, validation).metrics)
+    before: dict[str, Any] = read_json(file, remedy=f"delete it, then {RESUME}")
+    if not before or not all(isinstance(v, int | float | None) for v in before.values()):
+        raise damaged(file, "it does not hold metrics", f"delete it, then {RESUME}")
     tensorboard.start(model, run, before)
     return before
 
@@ -178,11 +203,16 @@ def _finish(
     model: TrainedModel,
     splits: Splits,
     run: Path,
-    before: dict[str, float],
+    run_id: str,
+    before: dict[str, Any],
     outcome: Outcome,
     trainer: Trainer,
 ) -> None:
-    """Evaluate the trained model, export it and say what comes next."""
+    """Evaluate the trained model, export it and say what comes next.
+
+    Raises:
+        UserError: the SavedModel cannot be written. The run has ended all the same.
+    """
     judged = splits.test or splits.validation
     after = answering.evaluate(model, splits.validation, sure=not splits.test)
     report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
@@ -204,9 +234,12 @@ def _finish(
     if linear:
         report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
     report.warnings.extend(trainer.hints)
+    failure: Exception | None = None
     if model.experiment.export.export:
-        text = card.write(model, metrics, report.tables)
-        metrics["saved_model"] = str(export(model, metrics, text))
+        try:
+            metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
+        except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
+            failure = error
     terminal.report(metrics, report)
     reports: dict[str, Report | None] = {
         "validation": after,
@@ -214,12 +247,22 @@ def _finish(
     }
     tensorboard.finish(model, run, reports, splits.validation, trainer.step)
     write_json(run / "metrics.json", metrics)
+    if failure is not None:
+        terminal.next_steps(run, metrics, model.experiment, ())
+        raise failure
     shown = [
         _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
         for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)
     ]
     short = (e for e in shown if all(len(text) <= 100 and "\n" not in text for text in e))
     terminal.next_steps(run, metrics, model.experiment, next(short, shown[0]))
+
+
+def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, run_id: str) -> Path:
+    """Return the SavedModel of a run; one that was killed after its export has it already."""
+    there = folders.exported(model.experiment, run_id)
+    text = card.write(model, metrics, report.tables)
+    return there or export(model, {**metrics, "run": run_id}, text)
 
 
 def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> Sequence[str]:

@@ -16,7 +16,8 @@ from rich.progress import track
 from pipelines.columns import as_request
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
-from pipelines.files.writers import check_folder, read_json
+from pipelines.files.writers import check_folder
+from pipelines.json_files import read_json
 from pipelines.rows import Column, Rows, noted
 from tfnlp import task
 from tfnlp.cli import arguments, console
@@ -195,7 +196,9 @@ def _exported(folder: Path) -> Exported:
     values = read_yaml(file)
     chosen = task.load(task_name(values, str(file)))
     experiment = from_values(values, chosen.options, str(file))
-    return Exported(folder, experiment, chosen, read_json(folder / "facts.json"))
+    again = "python -m tfnlp.export RUN writes it again"
+    facts = read_json(folder / "facts.json", {"widths": list}, remedy=again)
+    return Exported(folder, experiment, chosen, facts)
 
 
 def _with_data(options: Options, exported: Exported) -> Options:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.errors import UserError
-from pipelines.files.writers import read_json
+from pipelines.json_files import read_json
 from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.startup import quiet_start
@@ -111,7 +111,8 @@ def _export(run: Path, options: Options) -> Path:
         experiment = dataclasses.replace(experiment, export=place)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
-    metrics = read_json(run / "metrics.json") or {}
+    file, again = run / "metrics.json", "delete it to export the model without its scores"
+    metrics = read_json(file, remedy=again) if file.exists() else {}
     return writer.export(model, metrics, card.write(model, metrics, []))
 
 

@@ -7,12 +7,12 @@ known.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.json_files import read_json
 
 TEMPLATE = "chat_template.jinja"
 STRINGS = "chat.json"
@@ -154,10 +154,4 @@ def _around(text: str, inside: str) -> tuple[str, str]:
 
 def _json(file: Path) -> dict[str, Any]:
     """Read a JSON file; {} if there is none."""
-    if not file.exists():
-        return {}
-    try:
-        content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON: {error}") from error
-    return content
+    return read_json(file) if file.exists() else {}

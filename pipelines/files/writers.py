@@ -156,12 +156,3 @@ def write_json(path: Path, value: Any) -> None:
         write_json(Path("metrics.json"), {"f1": 0.91})
     """
     write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Return the JSON in a file; None if there is no such file.
-
-    Example:
-        >>> read_json(Path("missing.json"))
-    """
-    return json.loads(path.read_text("utf-8")) if path.exists() else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.json_files import read_json
 from pipelines.tokenizers.bytepair import CONFIG, MERGES, VOCABULARY, BytePair
 
 
@@ -118,7 +118,4 @@ def _roles(folder: Path) -> dict[str, str]:
 
 def _json(file: Path) -> dict[str, Any]:
     """Read a JSON file; {} if there is none."""
-    if not file.exists():
-        return {}
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return content
+    return read_json(file) if file.exists() else {}

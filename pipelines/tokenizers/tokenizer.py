@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, reason
+from pipelines.json_files import damaged, read_json
 from pipelines.tokenizers import bytepair_files, sentencepiece
 from pipelines.tokenizers.wordpiece import WordPiece
 
@@ -88,12 +88,22 @@ def load(folder: Path) -> Tokenizer:
             merges.txt) or KerasHub layout (assets/tokenizer/).
 
     Raises:
-        UserError: the folder has no vocabulary of a kind that can be used.
+        UserError: the folder has no vocabulary of a kind that can be used, or a damaged one.
 
     Example::
 
         load(Path("bert-base-uncased")).kind  # "wordpiece"
     """
+    try:
+        return _load(folder)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # each library that reads a vocabulary fails in its own way
+        raise damaged(folder, f"its vocabulary cannot be read ({reason(error)})") from error
+
+
+def _load(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a model's folder."""
     for name in ("vocab.txt", "assets/tokenizer/vocabulary.txt"):
         if (folder / name).exists():
             text = (folder / name).read_text("utf-8")
@@ -141,7 +151,4 @@ def _case(folder: Path) -> tuple[bool | None, bool | None]:
 
 def _json(file: Path) -> dict[str, Any]:
     """Read a JSON file; {} if there is none."""
-    if not file.exists():
-        return {}
-    content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return content
+    return read_json(file) if file.exists() else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 
 from pipelines.encoding import chat
 from pipelines.errors import UserError
+from pipelines.json_files import read_json
 from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import encoder, entry, families
@@ -296,8 +296,5 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
             f"the folder {folder} of the backbone {name!r} has no config.json: it is in neither "
             "KerasHub nor Hugging Face layout"
         )
-    try:
-        config: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file} of the backbone {name!r} is not JSON: {error}") from error
+    config: dict[str, Any] = read_json(file)
     return config

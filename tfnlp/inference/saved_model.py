@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.columns import joined
+from pipelines.columns import KINDS, joined
 from pipelines.errors import UserError, reason
+from pipelines.json_files import damaged, read_json
 from pipelines.rows import Column, Record
 from tfnlp.inference import settings
 from tfnlp.inference.settings import Settings
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SAVED_MODELS = Path("saved_models")
 INPUTS = "inputs.json"  # in a model's folder, the kinds of its inputs
 SETTINGS = "settings.json"  # there too, what else requests may say, by signature, with defaults
+AGAIN = "python -m tfnlp.export RUN writes the SavedModel again"
 # Rows read at a time: enough to sort by length, so that a batch needs little padding.
 CHUNK = 1024
 
@@ -218,7 +219,9 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
         return outputs
 
     path = folder / INPUTS
-    kinds = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    kinds = read_json(path, remedy=AGAIN) if path.exists() else {}
+    if path.exists() and not (kinds and all(kind in KINDS for kind in map(str, kinds.values()))):
+        raise damaged(path, "it does not hold kinds of columns", AGAIN)
     return Saved(str(folder), specs, settings_of(folder), kinds, call)
 
 
@@ -249,7 +252,11 @@ def load(
 def settings_of(folder: Path) -> Settings:
     """Return the settings that a model's signatures take besides texts."""
     path = folder / SETTINGS
-    return Settings.of(json.loads(path.read_text("utf-8")) if path.exists() else {})
+    holds = {"serving_default": dict}
+    written = read_json(path, holds, remedy=AGAIN) if path.exists() else {}
+    if not all(isinstance(values, dict) for values in written.values()):
+        raise damaged(path, "it does not hold settings by signature", AGAIN)
+    return Settings.of(written)
 
 
 def _string(value: str | Sequence[str]) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from pipelines import atomic
 from pipelines.errors import UserError
+from pipelines.json_files import read_json
 from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import (
@@ -81,11 +85,44 @@ def new_run(experiment: Experiment) -> Path:
     return run
 
 
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes out of a run while it is trained; a kill leaves no lock behind.
+
+    Raises:
+        UserError: another process trains this run.
+
+    Example::
+
+        with locked(run):
+            trainer.fit()
+    """
+    folder = run / "checkpoints"  # which goes when the run ends
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{run} is being trained by another process (wait until it ends, or stop it first)"
+        ) from None
+    except (OSError, NotImplementedError):  # a file system without locks
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def last_run(experiment: Experiment) -> Path | None:
     """Return the newest run of this name, to resume; None if there is none.
 
     Raises:
-        UserError: that run was started with other settings.
+        UserError: that run was started with other settings, or its experiment.yaml is damaged.
 
     Example::
 
@@ -96,11 +133,15 @@ def last_run(experiment: Experiment) -> Path | None:
     if not found:
         return None
     run = found[-1]
+    file = run / "experiment.yaml"
     try:
-        file = run / "experiment.yaml"
         # An older version's file lacks the options that came later.
         read = read_yaml(file)
-        options = tasks.load(task_name(read, str(file))).options
+        name = task_name(read, str(file))
+    except UserError as error:
+        raise UserError(f"{error} (restore it, or start again without --resume)") from error
+    try:
+        options = tasks.load(name).options
         before = from_values(read, options, str(file))
     except UserError:
         return None
@@ -111,6 +152,25 @@ def last_run(experiment: Experiment) -> Path | None:
             f"--config {run / 'experiment.yaml'} --resume, or start again without --resume"
         )
     return run
+
+
+def exported(experiment: Experiment, run_id: str) -> Path | None:
+    """Return the SavedModel that a run of an experiment has written, None if it has not yet.
+
+    Args:
+        experiment: says where its SavedModels go.
+        run_id: the run's, as `data_digest.check` gave it; the export keeps it in metrics.json.
+
+    Example::
+
+        exported(experiment, run_id)  # saved_models/trec/3
+    """
+    parent = Path(experiment.export.saved_models) / experiment.name
+    for file in parent.glob("*/metrics.json"):
+        with suppress(UserError):  # a damaged file of an older version
+            if read_json(file).get("run") == run_id:
+                return file.parent
+    return None
 
 
 def as_begun(experiment: Experiment, run: Path) -> Experiment:

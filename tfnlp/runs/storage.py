@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
+from pipelines.json_files import damaged, read_json
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
 from tfnlp.config import Experiment
@@ -26,6 +27,7 @@ from tfnlp.task import Context, Task
 from tfnlp.training.model import TrainedModel, rebuilt
 
 TRAINED = "peft.safetensors"  # in a run's folder "model"
+_AGAIN = "restore it from a copy, or train again"
 
 
 def save(model: TrainedModel, run: Path) -> None:
@@ -128,12 +130,22 @@ def load(run: Path) -> TrainedModel:
     """Load what :func:`save` kept.
 
     Raises:
-        UserError: the folder holds no trained model.
+        UserError: the folder holds no trained model, or a damaged one.
 
     Example::
 
         model = load(Path("tensorboard_logs/trec-classification/20261125-170635"))
     """
+    try:
+        return _load(run)
+    except UserError:
+        raise
+    except Exception as error:  # Keras, HDF5 and safetensors each fail in their own way
+        raise damaged(run / "model", f"it cannot be loaded ({reason(error)})", _AGAIN) from error
+
+
+def _load(run: Path) -> TrainedModel:
+    """Load what :func:`save` kept."""
     folder = run / "model"
     if not (folder / "facts.json").exists():
         raise UserError(
@@ -143,7 +155,7 @@ def load(run: Path) -> TrainedModel:
     values = read_yaml(folder / "experiment.yaml")
     task = tasks.load(values["task"]["name"])
     experiment = from_values(values, task.options, str(folder / "experiment.yaml"))
-    saved = json.loads((folder / "facts.json").read_text("utf-8"))
+    saved = read_json(folder / "facts.json", {"widths": list}, remedy=_AGAIN)
     context = tasks.load_context(folder, experiment.options, saved)
     lengths = saved["widths"]
     if (folder / TRAINED).exists():

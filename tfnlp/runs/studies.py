@@ -23,7 +23,8 @@ from typing import IO, Any
 
 from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import csv_writer, read_json
+from pipelines.files.writers import csv_writer
+from pipelines.json_files import read_json
 from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.extensions import Study, Trial
@@ -176,7 +177,9 @@ def _trial(asked: Asked, number: int, proposed: Experiment) -> Trial:
 def _known(trial: Trial, folder: Path, number: int) -> Trial:
     """Return a trial with what its run and the study's folder tell of it."""
     run = folders.last_run(trial.experiment)
-    metrics = read_json(run / "metrics.json") if run else None
+    file = run / "metrics.json" if run else None
+    again = "delete its run's folder to train it again"
+    metrics = read_json(file, remedy=again) if file and file.exists() else None
     failed = folder / "trials" / f"{number}.failed"
     if metrics:
         return dataclasses.replace(trial, state="complete", metrics=metrics, run=run)

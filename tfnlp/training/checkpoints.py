@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
+from pipelines.json_files import read_json
 
 PREFIXES = ("step-", "best-")  # what the names of checkpoints begin with
 
@@ -59,9 +60,10 @@ def whole(folder: Path) -> bool:
         False
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        return all(_sha256(folder / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError):
+        manifest = read_json(folder / "manifest.json", {"state.json": str})
+        files = {file.name for file in folder.iterdir()} - {"manifest.json"}
+        return files == set(manifest) and all(_sha256(folder / n) == manifest[n] for n in files)
+    except (OSError, UserError):
         return False
 
 
@@ -100,7 +102,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 
         read_state(run / "checkpoints" / "step-40")["epoch"]  # 1
     """
-    state: dict[str, Any] = json.loads((folder / "state.json").read_text("utf-8"))
+    state: dict[str, Any] = read_json(folder / "state.json", constants=True)
     return state
 
 

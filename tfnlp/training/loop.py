@@ -99,6 +99,11 @@ def _train(model: keras.Model, feed: Feed, state: State, epochs: int, stack: lis
     """
     if state.stopped:
         return
+    if state.step > feed.steps(state.epoch):  # a run of 0.1.0, which kept no digest of its data
+        raise UserError(
+            f"the checkpoint was made after batch {state.step} of an epoch that has "
+            f"{feed.steps(state.epoch)} now: the data are others (start again without --resume)"
+        )
     if state.step and state.step == feed.steps(state.epoch):
         _validate(model, feed, state.epoch, stack)
     elif state.step:

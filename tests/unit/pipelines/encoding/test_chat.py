@@ -86,5 +86,5 @@ def test_every_layout_is_read(tmp_path):
     (tmp_path / "chat.json").write_text(json.dumps(chat.derive(SMOLLM2)))
     assert chat.load(tmp_path) == chat.derive(SMOLLM2)
     (tmp_path / "chat.json").write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
+    with pytest.raises(UserError, match="is damaged: it is not JSON"):
         chat.load(tmp_path)

@@ -1,0 +1,103 @@
+"""What a run was begun with, so that it is not resumed with other data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.files.writers import write_json
+from pipelines.json_files import read_json
+from pipelines.rows import Rows
+from pipelines.splits import Splits
+
+FILE = "data.json"  # in a run's folder
+_HOLDS = {
+    "id": str,
+    "train": dict,
+    "validation": dict,
+    "labels": (list, type(None)),
+    "facts": str,
+    "steps": int,
+}
+
+
+def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> str:
+    """Refuse to resume a run with other data; a run without a digest is given one.
+
+    Args:
+        run: the run's folder, new or to be resumed.
+        splits: the rows.
+        facts: what the task learned from the rows, JSON values.
+        steps: batches of the first epoch.
+
+    Returns:
+        The run's id, by which its SavedModel is known.
+
+    Raises:
+        UserError: training or validation rows, labels, other facts or the number of batches are
+            not those that the run was begun with.
+
+    Example::
+
+        check(run, splits, model.context.facts, trainer.drawn.steps(0))
+    """
+    now = {
+        "train": _digest(splits.train),
+        "validation": _digest(splits.validation),
+        "labels": facts.get("labels"),
+        "facts": hashlib.sha256(_text(facts).encode()).hexdigest(),
+        "steps": steps,
+    }
+    if not (run / FILE).exists():  # a new run, or one of 0.1.0
+        write_json(run / FILE, {"id": uuid.uuid4().hex, **now})
+    begun = read_json(run / FILE, _HOLDS, remedy="start again without --resume")
+    differ = [key for key in now if begun[key] != now[key]]
+    # Facts and batches follow from the rows.
+    told = [key for key in differ if key not in ("facts", "steps")] or differ
+    if told:
+        changed = ", ".join(_named(key, begun[key], now[key]) for key in told)
+        raise UserError(
+            f"{run} was begun with other data: {changed} (restore the data as it was, "
+            "or start again without --resume)"
+        )
+    return str(begun["id"])
+
+
+def _digest(rows: Rows) -> dict[str, Any]:
+    """Return how many rows there are, and a hash of their values in their order."""
+    found = hashlib.sha256()
+    for name, values in sorted(rows.columns.items()):
+        found.update(f"\n{name}\n".encode())
+        for value in values:
+            found.update(f"{value!r}\n".encode("utf-8", "surrogatepass"))
+    return {"rows": len(rows), "sha256": found.hexdigest()}
+
+
+def _text(value: Any) -> str:
+    """Return JSON that is the same for the same values."""
+    return json.dumps(value, sort_keys=True, default=repr)
+
+
+def _named(key: str, before: Any, now: Any) -> str:
+    """Say what has changed."""
+    if key in ("train", "validation"):
+        kind = "training" if key == "train" else key
+        counts = f"{before['rows']} are now {now['rows']}"
+        same = "as many, but not the same"
+        return f"the {kind} rows differ ({counts if before['rows'] != now['rows'] else same})"
+    if key == "labels" and before and now:
+        gone, new = ([v for v in a if v not in b] for a, b in ((before, now), (now, before)))
+        shown = [
+            f"{', '.join(map(repr, labels[:3]))}{' and more' * (len(labels) > 3)} {verb}"
+            for labels, verb in ((gone, "missing"), (new, "new"))
+            if labels
+        ]
+        return f"the labels differ ({'; '.join(shown) or 'their order'})"
+    if key == "steps":
+        return f"the number of batches differs ({before} are now {now})"
+    return "the labels differ" if key == "labels" else "what the task learned from them differs"
