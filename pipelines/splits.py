@@ -108,7 +108,7 @@ def _select(
     keys = find_columns(list(rows.columns), columns, names, rows.source)
     bad = list(rows.bad)
     columns = [column for column in columns if column.name in keys]
-    chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad, keys)
+    chosen = Rows(rows.source, {column.name: [] for column in columns}, [], bad, names=keys)
     for i, number in enumerate(rows.numbers):
         fields = {key: values[i] for key, values in rows.columns.items()}
         try:

@@ -216,6 +216,8 @@ def _finish(
     judged = splits.test or splits.validation
     after = answering.evaluate(model, splits.validation, sure=not splits.test)
     report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
+    if model.experiment.training.baseline and model.task.baseline:
+        terminal.line("fitting a linear model to the same rows, for comparison")
     linear = answering.baseline(model, splits.train, judged)
     added = outcome.report
     if added:  # the strategy's own findings, beside those of the model that is kept

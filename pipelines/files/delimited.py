@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TextIO
+from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.layout import Layout
@@ -110,7 +110,7 @@ def _parsed(lines: _Lines, delimiter: str, layout: Layout) -> Iterator[_Parsed]:
 def _reader(lines: Iterable[str], delimiter: str, layout: Layout) -> Iterator[list[str]]:
     """Return what parses lines."""
     csv.field_size_limit(LONGEST_FIELD)
-    quoting = csv.QUOTE_NONE if layout.quoting == "none" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if layout.quoting == "none" else csv.QUOTE_MINIMAL
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
 
 
@@ -155,7 +155,7 @@ def _delimiter(sample: Sequence[str], layout: Layout) -> str:
     """
 
     def agreement(delimiter: str) -> tuple[int, int]:
-        widths = []
+        widths: list[int] = []
         parsed = _reader(iter(sample), delimiter, layout)
         while len(widths) < _SAMPLE:
             try:
