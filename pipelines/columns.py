@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
+
+from pipelines.cells import is_list, is_vector, is_visible, trimmed, truth
 
 Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers", "turns"]
 KINDS = frozenset(get_args(Kind))
@@ -17,6 +18,7 @@ Span: TypeAlias = tuple[int, int, str]  # start, end [characters], label
 Answer: TypeAlias = tuple[int, str]  # start [characters], text
 
 FLOAT32_MAX = 3.4028234e38
+IMPOSSIBLE = "is_impossible"  # the field of a question without an answer, as SQuAD names it
 MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _MARKER = re.compile("|".join(MARKERS))
 _TRUTHS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
@@ -95,6 +97,8 @@ def value_of(
     """
     key = keys[column.name]
     value = fields.get(key)
+    if column.kind == "answers" and truth(fields.get(IMPOSSIBLE), IMPOSSIBLE):
+        return []
     if value is None:
         raise ValueError(f"{key!r} is missing")
     if column.kind == "labels":
@@ -115,6 +119,8 @@ def value_of(
         return text
     if column.kind == "marked":
         return _marked(text, key, fields)
+    if text.lstrip()[:1] == "[" and is_list(text):
+        raise ValueError(f"{key!r} is a list, not one label: {text[:60]}")
     return _label(text, key)
 
 
@@ -140,12 +146,18 @@ def _scalar(value: Any, key: str) -> str:
 def _labels(value: Any, key: str, separator: str) -> list[str]:
     """Return the labels, each once; none at all is a legitimate answer."""
     if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
-        value = _parsed(value, key)
+        numbers = re.fullmatch(r"\s*\[([01]\.?\s*)+\]\s*", value)  # as NumPy writes them
+        value = re.findall("[01]", value) if numbers else _parsed(value, key)
     if not isinstance(value, list):
         value = _scalar(value, key).split(separator)
     elif any(item is None for item in value):
         raise ValueError(f"{key!r} has a null in it")
     given = [_scalar(item, key) for item in value]
+    if is_vector(re.split("[,; ]+", given[0]) if len(given) == 1 else given):
+        raise ValueError(
+            f"{key!r} has {_shown(value)}, a 0 or 1 for each label, not the labels (give their "
+            'names: ["food", "staff"], or [] for none)'
+        )
     return list(dict.fromkeys(_label(label, key) for label in given if label.strip()))
 
 
@@ -217,30 +229,6 @@ def _first(item: Mapping[str, Any], names: Iterable[str]) -> Any:
 def _is_offset(value: Any) -> TypeGuard[int]:
     """Return whether a JSON value is a whole number."""
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_visible(character: str) -> bool:
-    r"""Return whether a character is neither white space nor of no width.
-
-    Example:
-        >>> is_visible("a"), is_visible("\u200b")
-        (True, False)
-    """
-    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
-
-
-def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return where a part of a text is without what cannot be seen at its ends.
-
-    Example:
-        >>> trimmed("Ann sings", 0, 4)
-        (0, 3)
-    """
-    while start < end and not is_visible(text[start]):
-        start += 1
-    while start < end and not is_visible(text[end - 1]):
-        end -= 1
-    return start, end
 
 
 def _spans(value: Any, key: str, text: str, of: str) -> list[Span]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from pipelines.columns import is_visible
+from pipelines.cells import is_visible
 from pipelines.errors import UserError
 from pipelines.files import conll_columns, tags
 from pipelines.files.raw import HEADER_ROWS, RawRow, header_and_rows, undecodable

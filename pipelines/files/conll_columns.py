@@ -79,17 +79,18 @@ def arranged(sentences: Sequence[Sequence[Cells]]) -> Arrangement:
     ]
     columns = list(zip(*fitting, strict=True)) if fitting else [()] * width
     used = [i for i in range(width) if any(columns[i])] or [0]
-    tagged = [i for i in used if tags.are_tagged(columns[i])]
+    # A small file may have no name in its last column of tags.
+    bare = set(columns[used[-1]]) == {"O"}
+    tagged = [i for i in used if tags.are_tagged(columns[i]) or (bare and i == used[-1])]
     numbers = numbers and len(used) > 1 and used[0] == 0 and used[1:] != tagged
     used = used[1:] if numbers else used
     words = used[0]
     if words in tagged and used[-1] not in tagged:
         words = next(i for i in used if i not in tagged)
     rest = [i for i in used if i != words]
-    candidates = [i for i in tagged if i in rest]
-    # A file of few names: in its last column there may be none, though others are of chunks.
-    if not candidates or (set(columns[rest[-1]]) == {"O"} and not numbers):
-        candidates = rest[-1:]
+    candidates = [i for i in tagged if i in rest] or rest[-1:]
+    if bare and numbers and len(candidates) > 1:
+        candidates.pop()  # inner names, of which there may be none
     chosen = _chosen(candidates, columns)
     names = {"entities" if i == chosen else f"column_{i + 1}": i for i in rest}
     return Arrangement(width, numbers, words, names)

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from pipelines.cells import truth
+from pipelines.columns import IMPOSSIBLE
 from pipelines.errors import UserError
 from pipelines.files.layout import encoding_remedy
 from pipelines.files.raw import RawRow, encodable, refuse_constant, undecodable
@@ -79,8 +81,11 @@ def _row(number: int, title: str, context: Any, question: Any) -> RawRow:
         "context": context,
     }
     answers = question.get("answers")
-    if question.get("is_impossible") is True:
-        answers = []
+    try:
+        if truth(question.get(IMPOSSIBLE), IMPOSSIBLE):
+            answers = []
+    except ValueError as error:
+        return RawRow(number, None, text, {}, str(error))
     if isinstance(answers, list):
         # Several people gave the same answer.
         answers = list({json.dumps(one): one for one in answers}.values())

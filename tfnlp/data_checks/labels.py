@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
 from tfnlp.data_checks.findings import Findings, histogram
 from tfnlp.report import Table
+from tfnlp.training.doubts import labels_of
 
 
 def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:
@@ -34,19 +34,12 @@ def describe(rows: dict[str, Rows], column: Column, found: Findings) -> None:
         _answers(rows, column, found)
 
 
-def _given(value: Any, column: Column) -> list[str]:
-    """Return a row's labels; of spans, one for each."""
-    if column.kind == "spans":
-        return [label for *_, label in value]
-    return value if column.kind == "labels" else [value]
-
-
 def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
     """Count each label in each split: rows, or of spans the mentions."""
     spans = column.kind == "spans"
     counts: dict[str, Counter[str]] = {}
     for split in rows:
-        several = [_given(value, column) for value in rows[split].columns[column.name]]
+        several = labels_of(rows[split], column)
         # A row may have no label at all, if it may have several.
         none = [] if spans else [""]
         counts[split] = Counter(label for given in several for label in given or none)
@@ -77,8 +70,7 @@ def _labels(rows: dict[str, Rows], column: Column, found: Findings) -> None:
 def _alone(train: Rows, column: Column, alone: set[str], found: Findings) -> None:
     """Add findings on labels with a single row to learn from."""
     bad = []
-    for number, value in zip(train.numbers, train.columns[column.name], strict=True):
-        given = _given(value, column)
+    for number, given in zip(train.numbers, labels_of(train, column), strict=True):
         bad += [BadRow(number, f"{label!r}") for label in given if label in alone]
     if bad:
         single = "mention" if column.kind == "spans" else "row"

@@ -39,7 +39,7 @@ def check(experiment: Experiment) -> Findings:
     """
     from tfnlp.data_checks import lengths
     from tfnlp.runs import folders
-    from tfnlp.training import distribution
+    from tfnlp.training import distribution, doubts
 
     found = Findings()
     chosen, options = task.load(experiment.task), experiment.options
@@ -64,6 +64,8 @@ def check(experiment: Experiment) -> Findings:
             _broken_tags(experiment, column, found)
     facts = None
     if "train" in rows:
+        for doubt in doubts.of_targets(rows, targets, experiment.data.label_separator):
+            found.warn(*doubt)
         facts = found.attempt(lambda: chosen.learn(rows["train"], options))
     if facts is not None:
         for part in {part.source: part for part in reversed(rows.values())}.values():

@@ -74,7 +74,8 @@ def single_label(labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, 
             {"calibrated": scores.max(-1), "before": before.max(-1)}, right
         ),
     }
-    warnings = unseen_warnings("label", labels, names) + bound_warnings(temperature)
+    warnings = unseen_warnings("label", labels, names)
+    warnings += unjudged_warnings("label", labels, names) + bound_warnings(temperature)
     return Report(values, [table], figures, warnings)
 
 
@@ -185,13 +186,33 @@ def multi_label(
         ),
     }
     each_label = [label for row in labels for label in row]
-    warnings = unseen_warnings("label", each_label, names) + bound_warnings(temperature)
+    warnings = unseen_warnings("label", each_label, names)
+    warnings += unjudged_warnings("label", each_label, names) + bound_warnings(temperature)
     if values["micro_f1"] < values["micro_f1_at_half"]:
         warnings.append(
             f"the tuned thresholds are worse here than 0.5: micro-F1 {values['micro_f1']:.3f} "
             f"against {values['micro_f1_at_half']:.3f} (--thresholds half)"
         )
     return Report(values, [table], figures, warnings)
+
+
+def unjudged_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
+    """Return a sentence on what the model knows and no row has; [] without any.
+
+    Example:
+        >>> unjudged_warnings("label", ["ham", "ham"], ["ham", "spam"])
+        ["1 of 2 labels has no row here and is not judged; macro_f1 is of the others: 'spam'"]
+    """
+    absent = sorted(set(known) - set(given))
+    if not absent:
+        return []
+    first = ", ".join(map(repr, absent[:5]))
+    more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+    verbs = "have no row here and are" if len(absent) > 1 else "has no row here and is"
+    return [
+        f"{len(absent)} of {len(known)} {what}s {verbs} not judged; macro_f1 is of the others: "
+        f"{first}{more}"
+    ]
 
 
 def unseen_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:

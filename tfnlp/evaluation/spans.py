@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tfnlp.evaluation import plots
+from tfnlp.evaluation.classification import unjudged_warnings
 from tfnlp.report import Report, Table
 
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], type
@@ -105,7 +106,9 @@ def report(
         ("text", "expected, not found", "found, not expected"),
         _errors(texts, gold, found),
     )
-    warnings = _unseen(gold, names) + _unreachable(gold, words)
+    wanted = [label for spans in gold for _, _, label in spans]
+    warnings = unjudged_warnings("type", wanted, names)
+    warnings += _unseen(gold, names) + _unreachable(gold, words)
     return Report(values, [table, *([errors] if errors.rows else [])], figures, warnings)
 
 

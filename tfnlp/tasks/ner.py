@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipelines.columns import trimmed
+from pipelines.cells import trimmed
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option

@@ -43,7 +43,14 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
         >>> learn(Rows("a.csv", {"target": [1.0, 3.0]}, [1, 2]), Options())
         {'mean': 2.0, 'deviation': 1.0}
     """
+    import numpy as np
+
     deviation = statistics.pstdev(rows.columns["target"])
+    if deviation > 0 and len(set(np.array(rows.columns["target"], np.float32).tolist())) == 1:
+        raise UserError(
+            f"{rows.source}: the targets, such as {rows.columns['target'][0]!r}, are all the same "
+            "in float32, in which they are learned (subtract a constant from all)"
+        )
     if deviation == 0:
         raise UserError(
             f"{rows.source}: every row has the target {rows.columns['target'][0]}; regression "

@@ -17,6 +17,7 @@ from pipelines import batching, splits
 from pipelines.rows import BadRow, OnBadRow, Rows, noted
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
+from tfnlp.training import doubts
 from tfnlp.training.model import TrainedModel, columns
 
 EVALUATION_BATCH = 64
@@ -101,6 +102,9 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     inputs = [column.name for column in task.input_columns(experiment.options)]
     warnings += splits.leakage(found, inputs)
     rows = divided(experiment, task, found)
+    targets = task.target_columns(experiment.options)
+    for said, bad in doubts.of_targets(rows, targets, experiment.data.label_separator):
+        warnings.append(f"{said}, the first: {bad[0]}" if bad else said)
     return splits.Splits(rows["train"], rows["validation"], rows.get("test"), warnings)
 
 

@@ -226,6 +226,18 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     "one number": (
         "regression", {"train": labelled(column="target", values=[1.5])}, [], "every row has"
     ),
+    "numbers that are one in float32": (
+        "regression",
+        {"train": labelled(column="target", values=[1e9 + 1, 1e9 + 2])},
+        [],
+        "all the same in float32",
+    ),
+    "a 0 or 1 for each label": (
+        "multi_label",
+        {"train": labelled(column="labels", values=[[0, 1, 0], [1, 0, 0]])},
+        [],
+        "a 0 or 1 for each label",
+    ),
     "no number": ("regression", {"train": labelled(column="target")}, [], "number"),
     "grades": ("ordinal", {"train": labelled(column="grade", values=[1, 2, 3])}, [], ""),
     "one grade": ("ordinal", {"train": labelled(column="grade", values=[1])}, [], "needs two"),

@@ -166,6 +166,7 @@ def test_rows_without_labels_and_unseen_labels_are_reported(tmp_path):
     assert report.metrics["micro_f1"] == pytest.approx(2 / 3)  # new is missed
     assert report.metrics["exact_match"] == 0.5
     assert "1 label never seen in training" in report.warnings[0]
+    assert report.warnings[1].startswith("1 of 2 labels has no row here and is not judged")
     draw(report, tmp_path)
     nothing = multi_label([[], []], scores, scores >= 2, facts(["a", "b"]))
     assert nothing.metrics["exact_match"] == 1
@@ -294,4 +295,14 @@ def test_a_table_in_markdown_keeps_its_cells_apart():
         "| --- | --- |",
         "| a\\|b | 1 |",
         "| two lines | 0.5 |",
+    ]
+
+
+def test_a_perfect_macro_f1_says_which_labels_it_leaves_out():
+    scores = np.array([[1.0, 0.0, 0.0]] * 4)
+    report = single_label(["ham"] * 4, scores, ["ham", "spam", "sp\u00e4m"], 1.0)
+    assert report.metrics["macro_f1"] == 1.0
+    assert report.warnings == [
+        "2 of 3 labels have no row here and are not judged; macro_f1 is of the others: 'spam', "
+        "'späm'"
     ]

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import batching
-from pipelines.columns import Column, is_visible, joined, value_of
+from pipelines.cells import is_visible
+from pipelines.columns import Column, joined, value_of
 from pipelines.errors import UserError
 from pipelines.rows import Rows, read
 

@@ -337,6 +337,43 @@ def test_labels_are_split_or_json(tmp_path, value, labels):
     assert read(path, [TEXT, LABELS]).columns["labels"] == [labels]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[0, 0, 0]",
+        "[1, 0, 0, 1]",
+        "[1 0 0 1]",
+        "[0. 1. 0.]",
+        '["0", "1", "0"]',
+        "0|1|0|0",
+        "1,0,0,1",
+        "1 0 0",
+        "[true, false, false]",
+        "[0.0, 1.0, 0.0]",
+    ],
+)
+def test_a_number_for_each_label_is_refused(tmp_path, value):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "labels"), ("t", value)])
+    assert "a 0 or 1 for each label, not the labels (give their names" in error(path, TEXT, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"), [("[0]", ["0"]), ("[0, 1]", ["0", "1"]), ("1", ["1"])]
+)
+def test_labels_may_be_numbers(tmp_path, value, labels):
+    path = write(tmp_path / "a.csv", f'text,labels\nt,"{value}"\n')
+    assert read(path, [TEXT, LABELS]).columns["labels"] == [labels]
+
+
+def test_a_list_is_no_label(tmp_path):
+    path = write(tmp_path / "a.csv", 'text,label\nt,"[0, 1]"\n')
+    assert "'label' is a list, not one label: [0, 1]" in error(path)
+    path = write(tmp_path / "a.csv", "text,label\nt,[spam]\n")
+    assert read(path, [TEXT, LABEL]).columns["label"] == ["[spam]"]
+
+
 @pytest.mark.parametrize("value", ["['a', 'b']", '[["a"]]', '["a", null]', '[{"a": 1}]'])
 def test_labels_that_are_no_list_of_strings_are_bad(tmp_path, value):
     path = tmp_path / "a.csv"

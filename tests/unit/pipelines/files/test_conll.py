@@ -314,6 +314,26 @@ def test_squad_questions_are_rows(tmp_path):
         assert rows.columns["title"] == ["T"] * 3
 
 
+@pytest.mark.parametrize(
+    ("value", "answers"),
+    [("true", []), ("True", []), (1, []), ("false", [(13, "Rome")]), (0, [(13, "Rome")])],
+)
+def test_truth_values_that_are_strings(tmp_path, value, answers):
+    there = {"text": "Rome", "answer_start": 13}
+    question = {"id": "a", "question": "Where?", "answers": [there], "is_impossible": value}
+    columns = (QUESTION, CONTEXT, ANSWERS)
+    rows = read_text(tmp_path, "a.json", squad(question), columns)
+    assert rows.columns["answers"] == [answers]
+    line = json.dumps({**question, "context": "Ann lives in Rome"})
+    assert read_text(tmp_path, "a.jsonl", line, columns).columns["answers"] == [answers]
+
+
+def test_what_is_no_truth_value_is_a_bad_row(tmp_path):
+    question = {"id": "a", "question": "Where?", "answers": [], "is_impossible": "perhaps"}
+    with pytest.raises(UserError, match="'is_impossible' is neither true nor false: 'perhaps'"):
+        read_text(tmp_path, "a.json", squad(question), (QUESTION, CONTEXT, ANSWERS))
+
+
 def test_squad_without_answers_can_be_asked(tmp_path):
     file = io.BytesIO(squad({"id": "a", "question": "Where?"}).encode())
     records = list(stream(file, [QUESTION, CONTEXT], source="a.json"))

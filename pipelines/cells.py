@@ -1,0 +1,75 @@
+"""What single values of files mean: truth values, lists, 0/1 vectors, what can be seen of one."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
+
+
+def truth(value: Any, key: str) -> bool:
+    """Return a truth value, as JSON has it or as it is written in a cell; None is false.
+
+    Raises:
+        ValueError: it is none.
+
+    Example:
+        >>> truth("True", "is_impossible"), truth(0, "is_impossible")
+        (True, False)
+    """
+    told = "" if value is None else str(value).strip().casefold()
+    if told not in _TRUE + _FALSE:
+        raise ValueError(f"{key!r} is neither true nor false: {told[:60]!r}")
+    return told in _TRUE
+
+
+def is_list(text: str) -> bool:
+    """Return whether a cell holds a list as JSON.
+
+    Example:
+        >>> is_list('["a"]'), is_list("[a]")
+        (True, False)
+    """
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_vector(items: Sequence[str]) -> bool:
+    """Return whether what should be labels is a 0 or 1 for each label; no label stands twice.
+
+    Example:
+        >>> is_vector(["0", "1", "0"]), is_vector(["0", "1"])
+        (True, False)
+    """
+    told = [item.strip().casefold() for item in items]
+    kinds = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
+    return len(told) > len(set(told)) and any(set(told) <= kind for kind in kinds)
+
+
+def is_visible(character: str) -> bool:
+    r"""Return whether a character is neither white space nor of no width.
+
+    Example:
+        >>> is_visible("a"), is_visible("\u200b")
+        (True, False)
+    """
+    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return where a part of a text is without what cannot be seen at its ends.
+
+    Example:
+        >>> trimmed("Ann sings", 0, 4)
+        (0, 3)
+    """
+    while start < end and not is_visible(text[start]):
+        start += 1
+    while start < end and not is_visible(text[end - 1]):
+        end -= 1
+    return start, end

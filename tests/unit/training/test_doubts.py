@@ -1,0 +1,124 @@
+"""What is warned of before training, because it is perhaps not meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.rows import Column, Rows
+from tfnlp.training import doubts
+
+LABEL, LABELS = Column("label", "label", ""), Column("labels", "labels", "")
+SPANS, NUMBER = Column("entities", "spans", ""), Column("target", "number", "")
+
+
+def said(values, column=LABEL, held=None, separator="|"):
+    """Return the sentences on these values, and the numbers of the rows that they name."""
+    rows = {"train": Rows("a.csv", {column.name: values}, list(range(1, len(values) + 1)))}
+    if held is not None:
+        rows["validation"] = Rows("v.csv", {column.name: held}, list(range(1, len(held) + 1)))
+    found = list(doubts.of_targets(rows, [column], separator))
+    return " ".join(sentence for sentence, _ in found), [b.number for _, bad in found for b in bad]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Café", "Cafe\u0301"),
+        ("spam", "SPAM"),
+        ("straße", "STRASSE"),
+        ("a", "a\u200b"),
+        ("a", "\ufeffa"),
+        ("a b", "a\u00a0 b"),
+        ("１", "1"),
+        ("1", "1.0"),
+        ("True", "true"),
+        ("Привет", "привет"),
+    ],
+)
+def test_labels_that_look_the_same_are_named(one, other):
+    message, rows = said([one, one, "else", other])
+    assert message.startswith("a.csv: labels that look the same are different ones: ")
+    named = message.partition("ones: ")[2].partition(" (write")[0]
+    assert named.count("(2)") == named.count("(1)") == 1
+    assert len(set(named.split(", "))) == 2  # as they are shown, too
+    assert rows == [4]
+
+
+@pytest.mark.parametrize("column", [LABELS, SPANS])
+def test_labels_of_lists_and_spans_that_look_the_same(column):
+    values = [["per"], ["PER", "loc"]] if column is LABELS else [[(0, 1, "per")], [(0, 1, "PER")]]
+    assert "'per' (1), 'PER' (1)" in said(values, column)[0]
+
+
+def test_labels_that_differ_are_not_named():
+    assert said(["1", "2", "10", "a_b", "a b", "a-b", "é", "e", "1e", "١٢"]) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        (["a", "b", "nan"], "'nan' (1)"),
+        (["a", "None", "NaN"], "'NaN' (1), 'None' (1)"),
+        (["entailment", "-", "neutral"], "'-' (1)"),
+        (["0", "1", "2", "-1"], "'-1' (1)"),
+        (["-100", "3", "4"], "'-100' (1)"),
+    ],
+)
+def test_labels_that_stand_for_none_are_named(values, missing):
+    assert f"stand for a missing one are learned as others are: {missing}" in said(values)[0]
+
+
+@pytest.mark.parametrize("values", [["-1", "0", "1"], ["-1", "1"], ["none", "some"], ["-1", "x"]])
+def test_labels_that_may_be_meant_are_not_named(values):
+    assert said(values) == ("", [])
+
+
+@pytest.mark.parametrize("between", [",", ", ", ";", "/", " ", "、"])
+def test_labels_put_together_are_named(between):
+    values = [["food"], ["staff"], [f"food{between}staff"], []]
+    message, rows = said(values, LABELS)
+    assert message.endswith(f"(use --label-separator {between.strip() or between!r})")
+    assert rows == [3]
+
+
+def test_lists_whose_labels_never_stand_alone_are_named():
+    values = [["food,staff"], ["food,price"], ["staff,price"]]
+    assert "is one label, but seems to be several with ',' between" in said(values, LABELS)[0]
+    assert "with '|' between" in said([["a|b"], ["a|c"], ["b|c"]], LABELS, separator=";")[0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [["Paris, France"], ["Lyon, France"], ["Rome, Italy"]],
+        [["very good"], ["good"], ["bad"]],
+        [["and/or"], ["neither"]],
+        [["a"], ["b"]],
+    ],
+)
+def test_separators_that_are_part_of_labels_are_not_named(values):
+    assert said(values, LABELS) == ("", [])
+
+
+@pytest.mark.parametrize(
+    ("column", "train", "held"),
+    [
+        (LABEL, ["ham"] * 9 + ["spam"] * 2, ["ham"]),
+        (LABELS, [["ham"], ["ham", "spam"], ["spam"]], [["ham"], []]),
+        (SPANS, [[(0, 1, "ham"), (2, 3, "spam")], [(0, 1, "spam")]], [[(0, 1, "ham")]]),
+    ],
+)
+def test_labels_without_a_row_in_validation_are_named(column, train, held):
+    message, _ = said(train, column, held)
+    assert message.startswith("1 of 2 ")
+    assert "have no row in validation" in message.replace("has no", "have no")
+    assert "'spam' (2)" in message
+    assert said(train, column, train) == ("", [])
+
+
+def test_numbers_that_float32_cannot_tell_apart_are_named():
+    message, rows = said([1_700_000_001.0, 1_700_000_002.0, 5.0, 1_700_000_001.0], NUMBER)
+    assert "2 different numbers in 'target' are the same as others in float32" in message
+    assert "1700000001.0 and 1700000002.0" in message
+    assert rows == [1, 2]
+    assert said([0.1, 0.2, 1e9, 2e9], NUMBER) == ("", [])

@@ -1,0 +1,191 @@
+"""Targets that are perhaps not as meant: what `validate` and `train` warn of before training."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+import numpy as np
+
+from pipelines.cells import is_visible
+from pipelines.columns import Column
+from pipelines.rows import BadRow, Rows
+
+Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is about
+
+# What programs write for a label that is not there.
+_MISSING = ("None", "nan", "NaN", "NULL", "null", "<NA>", "#N/A", "N/A", "-")
+_SEPARATORS = (",", ";", "/", "+", "&", "|", "\t", "，", "、", "；", " ")
+_NAMED = 5  # labels that a sentence names
+
+
+def of_targets(
+    rows: Mapping[str, Rows], columns: Sequence[Column], separator: str
+) -> Iterator[Doubt]:
+    """Yield what may be wrong with the targets of rows that are about to be learned from.
+
+    Args:
+        rows: by split, ``train`` and perhaps ``validation``, as training takes them.
+        columns: the targets.
+        separator: between the labels in one cell.
+
+    Example:
+        >>> rows = {"train": Rows("a.csv", {"label": ["yes", "Yes", "no"]}, [1, 2, 3])}
+        >>> [doubt for doubt, _ in of_targets(rows, [Column("label", "label", "")], "|")]
+        ["a.csv: labels that look the same are different ones: 'yes' (1), 'Yes' (1) (write them \
+alike)"]
+    """
+    train, held = rows["train"], rows.get("validation")
+    for column in columns:
+        if column.kind == "number":
+            yield from _equal_numbers(train, column)
+        elif column.kind in ("label", "labels", "spans"):
+            several = labels_of(train, column)
+            yield from _alike(train, several)
+            yield from _missing(train, several)
+            if column.kind == "labels":
+                yield from _unseparated(train, several, separator)
+            if held is not None:
+                yield from _unjudged(several, held, column)
+
+
+def labels_of(rows: Rows, column: Column) -> list[list[str]]:
+    """Return each row's labels; of spans, one for each.
+
+    Example:
+        >>> labels_of(Rows("a.csv", {"label": ["yes"]}, [1]), Column("label", "label", ""))
+        [['yes']]
+    """
+    values = rows.columns[column.name]
+    if column.kind == "spans":
+        return [[label for *_, label in value] for value in values]
+    return values if column.kind == "labels" else [[value] for value in values]
+
+
+def _rows_with(rows: Rows, several: Sequence[Sequence[str]], labels: set[str]) -> list[BadRow]:
+    """Return the rows that have one of these labels."""
+    return [
+        BadRow(number, ascii(label))
+        for number, given in zip(rows.numbers, several, strict=True)
+        for label in sorted(labels & set(given))
+    ]
+
+
+def _listed(labels: Sequence[str], counts: Mapping[str, int]) -> str:
+    """Name the first labels, and say how many others there are."""
+    # Where only a composed character or an invisible one differs, escapes show it.
+    plain = {_visible(unicodedata.normalize("NFC", label)) for label in labels}
+    show = repr if len(plain) == len(labels) else ascii
+    named = ", ".join(f"{show(label)} ({counts[label]})" for label in labels[:_NAMED])
+    return named + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")
+
+
+def _visible(text: str) -> str:
+    return "".join(character for character in text if is_visible(character) or character == " ")
+
+
+def _key(label: str) -> str:
+    """Return what is the same of labels that look the same or are one number."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    text = " ".join(_visible(folded).split())
+    with suppress(ValueError):
+        return text if "_" in text else repr(float(text))
+    return text
+
+
+def _alike(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
+    """Find labels that differ in case, composition, invisible characters or as 1 and 1.0 do."""
+    counts = Counter(label for given in several for label in given)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in counts:
+        groups[_key(label)].append(label)
+    same = [sorted(group, key=lambda label: -counts[label]) for group in groups.values()]
+    same = [group for group in same if len(group) > 1]
+    if same:
+        named = "; ".join(_listed(group, counts) for group in same[:_NAMED])
+        more = f"; and {len(same) - _NAMED} such groups more" if len(same) > _NAMED else ""
+        yield (
+            f"{train.source}: labels that look the same are different ones: {named}{more} (write "
+            "them alike)",
+            _rows_with(train, several, {label for group in same for label in group[1:]}),
+        )
+
+
+def _missing(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
+    """Find labels that usually stand for none, as -1 does beside classes that are numbers."""
+    counts = Counter(label for given in several for label in given)
+    found = {label for label in counts if label in _MISSING}
+    numbers = all(re.fullmatch(r"-?\d+(\.0)?", label) for label in counts)
+    if numbers and not counts.keys() <= {"-1", "0", "1", "-1.0", "0.0", "1.0"}:
+        found |= {label for label in counts if label in ("-1", "-1.0", "-100")}
+    if found:
+        yield (
+            f"{train.source}: labels that usually stand for a missing one are learned as others "
+            f"are: {_listed(sorted(found), counts)} (leave these rows out, or name the label)",
+            _rows_with(train, several, found),
+        )
+
+
+def _unseparated(train: Rows, several: Sequence[Sequence[str]], separator: str) -> Iterator[Doubt]:
+    """Find labels that are several, put together by another separator than the one that is told."""
+    counts = Counter(label for given in several for label in given)
+    for other in _SEPARATORS:
+        parts = {
+            label: [part.strip() for part in label.split(other)]
+            for label in counts
+            if other != separator and other in label
+        }
+        together = Counter(part for several in parts.values() for part in set(several))
+        # A comma may be part of a name; what stands alone or in several lists is a label.
+        least = 2 if other in ",;|" else len(parts) + 1
+        lists = {
+            label
+            for label, own in parts.items()
+            if all(part in counts or together[part] >= least for part in own if part)
+        }
+        if lists and 2 * len(lists) >= len(parts):
+            yield (
+                f"{train.source}: each of these is one label, but seems to be several with "
+                f"{other!r} between: {_listed(sorted(lists), counts)} (use --label-separator "
+                f"{other!r})",
+                _rows_with(train, several, lists),
+            )
+            return
+
+
+def _unjudged(several: Sequence[Sequence[str]], held: Rows, column: Column) -> Iterator[Doubt]:
+    """Find labels of the training rows that no validation row has."""
+    counts = Counter(label for given in several for label in given)
+    there = {label for given in labels_of(held, column) for label in given}
+    absent = sorted(counts.keys() - there, key=lambda label: (-counts[label], label))
+    if absent:
+        what = "types" if column.kind == "spans" else "labels"
+        yield (
+            f"{len(absent)} of {len(counts)} {what} have no row in validation and are not judged "
+            f"there (rows to learn from): {_listed(absent, counts)} (add rows, or give a larger "
+            "--validation-share)",
+            [],
+        )
+
+
+def _equal_numbers(train: Rows, column: Column) -> Iterator[Doubt]:
+    """Find numbers that differ in the file and not in float32."""
+    groups: dict[float, dict[float, int]] = defaultdict(dict)
+    values = train.columns[column.name]
+    for number, value, held in zip(
+        train.numbers, values, np.array(values, np.float32).tolist(), strict=True
+    ):
+        groups[held].setdefault(value, number)
+    same = [group for group in groups.values() if len(group) > 1]
+    if same:
+        one, other, *_ = same[0]
+        yield (
+            f"{train.source}: {sum(map(len, same))} different numbers in {column.name!r} are the "
+            f"same as others in float32, in which they are learned, as {one!r} and {other!r} "
+            "(subtract a constant from all)",
+            [BadRow(number, repr(value)) for group in same for value, number in group.items()],
+        )
