@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
@@ -73,3 +74,32 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     while start < end and not is_visible(text[end - 1]):
         end -= 1
     return start, end
+
+
+def span_remedy(item: Any) -> str:
+    """Return the remedy for a span of another program, or "".
+
+    Example:
+        >>> span_remedy({"start_offset": 0, "end_offset": 3, "label": "PER"})
+        ' (rename start_offset and end_offset to start and end)'
+    """
+    if not isinstance(item, Mapping):
+        return ""
+    if "start_offset" in item:
+        return " (rename start_offset and end_offset to start and end)"
+    if isinstance(item.get("labels"), list):
+        return ' (give one "label" in place of the list "labels")'
+    return ""
+
+
+def is_python(value: str) -> bool:
+    """Return whether a cell holds a list or an object as Python prints it, which is not JSON.
+
+    Example:
+        >>> is_python("['a', 'b']"), is_python('["a"')
+        (True, False)
+    """
+    try:
+        return isinstance(ast.literal_eval(value), (list, dict, tuple))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return False

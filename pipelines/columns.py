@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
-from pipelines.cells import is_list, is_vector, is_visible, trimmed, truth
+from pipelines import cells
 
 Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers", "turns"]
 KINDS = frozenset(get_args(Kind))
@@ -97,7 +97,7 @@ def value_of(
     """
     key = keys[column.name]
     value = fields.get(key)
-    if column.kind == "answers" and truth(fields.get(IMPOSSIBLE), IMPOSSIBLE):
+    if column.kind == "answers" and cells.truth(fields.get(IMPOSSIBLE), IMPOSSIBLE):
         return []
     if value is None:
         raise ValueError(f"{key!r} is missing")
@@ -119,7 +119,7 @@ def value_of(
         return text
     if column.kind == "marked":
         return _marked(text, key, fields)
-    if text.lstrip()[:1] == "[" and is_list(text):
+    if text.lstrip()[:1] == "[" and cells.is_list(text):
         raise ValueError(f"{key!r} is a list, not one label: {text[:60]}")
     return _label(text, key)
 
@@ -134,7 +134,7 @@ def _label(text: str, key: str) -> str:
 
 
 def _scalar(value: Any, key: str) -> str:
-    """Return a string, or a JSON number or truth value as one."""
+    """Return a string, or a JSON number or cells.truth value as one."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):
@@ -153,7 +153,7 @@ def _labels(value: Any, key: str, separator: str) -> list[str]:
     elif any(item is None for item in value):
         raise ValueError(f"{key!r} has a null in it")
     given = [_scalar(item, key) for item in value]
-    if is_vector(re.split("[,; ]+", given[0]) if len(given) == 1 else given):
+    if cells.is_vector(re.split("[,; ]+", given[0]) if len(given) == 1 else given):
         raise ValueError(
             f"{key!r} has {_shown(value)}, a 0 or 1 for each label, not the labels (give their "
             'names: ["food", "staff"], or [] for none)'
@@ -166,7 +166,10 @@ def _parsed(value: str, key: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise ValueError(f"{key!r} is not a JSON list: {value[:60]}") from None
+        how = (
+            " (it is written as Python prints it: use json.dumps)" if cells.is_python(value) else ""
+        )
+        raise ValueError(f"{key!r} is not a JSON list: {value[:60]}{how}") from None
 
 
 def _number(value: Any, key: str) -> float:
@@ -244,9 +247,12 @@ def _spans(value: Any, key: str, text: str, of: str) -> list[Span]:
         else:
             start = end = label = None
         if not (_is_offset(start) and _is_offset(end) and isinstance(label, str) and label.strip()):
+            how = cells.span_remedy(item)
             raise ValueError(
                 f"{key!r} has {_shown(item)}, which is neither "
                 '{"start": 0, "end": 5, "label": "NAME"} nor [0, 5, "NAME"]'
+                + f" ({how})"
+                * bool(how)
             )
         _check_span(start, end, text, f"{key!r} has a span {start}-{end} {label!r}", of)
         if isinstance(told, str) and told != text[start:end]:
@@ -254,7 +260,7 @@ def _spans(value: Any, key: str, text: str, of: str) -> list[Span]:
                 f"{key!r} has a span {start}-{end} {label!r} with the text {told[:60]!r}, but "
                 f"there {of!r} has {text[start:end][:60]!r} ({_remedy(told, text, start)})"
             )
-        spans.append((*trimmed(text, start, end), _label(label, key)))
+        spans.append((*cells.trimmed(text, start, end), _label(label, key)))
     spans = sorted(set(spans))
     for (start, end, label), (after, until, other) in pairwise(spans):
         if after < end:
@@ -274,7 +280,7 @@ def _check_span(start: int, end: int, text: str, what: str, of: str) -> None:
             f"{what} outside {of!r}, which has {len(text)} characters (offsets count characters "
             "from 0, not bytes)"
         )
-    if not any(map(is_visible, text[start:end])):
+    if not any(map(cells.is_visible, text[start:end])):
         raise ValueError(f"{what}, where {of!r} has only white space (correct the offsets)")
 
 
@@ -301,7 +307,7 @@ def _answers(value: Any, key: str, text: str, of: str) -> list[Answer]:
                 f"{key!r} has {_shown(item)}, which is neither "
                 '{"text": "Rome", "answer_start": 7} nor [7, "Rome"]'
             )
-        if not any(map(is_visible, said)):
+        if not any(map(cells.is_visible, said)):
             raise ValueError(f"{key!r} has an empty answer (of an unanswerable question, write [])")
         if start < 0 or text[start : start + len(said)] != said:
             there = text[start : start + len(said)] if start >= 0 else ""
@@ -309,7 +315,7 @@ def _answers(value: Any, key: str, text: str, of: str) -> list[Answer]:
                 f"{key!r} says that {said[:60]!r} begins at {start}, but there {of!r} has "
                 f"{there[:60]!r} ({_remedy(said, text, start)})"
             )
-        start, end = trimmed(text, start, start + len(said))
+        start, end = cells.trimmed(text, start, start + len(said))
         answers.append((start, text[start:end]))
     return list(dict.fromkeys(answers))
 

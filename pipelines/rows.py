@@ -12,6 +12,7 @@ from pipelines.atomic import replacing
 from pipelines.columns import CHATS, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
+from pipelines.files import foreign
 from pipelines.files.formats import Format, format_of, opened, raw_rows
 from pipelines.files.layout import USUAL, encoding_remedy
 from pipelines.files.layout import Layout as Layout
@@ -332,11 +333,13 @@ def find_columns(
         if found[column.name] is None and column.name not in names and chat is not None:
             # A list of turns under another name need not hold their answer.
             found[column.name] = chat if chat.casefold() in CHATS else None
-    wanted = [column.name for column in columns if not column.optional or column.name in names]
-    missing = next((name for name in wanted if found[name] is None), None)
-    if missing is None:
+    wanted = [column for column in columns if not column.optional or column.name in names]
+    lacking = next((column for column in wanted if found[column.name] is None), None)
+    if lacking is None:
         return {name: key for name, key in found.items() if key is not None}
-    remedy = f"use {flag.format(name=missing, option=missing.replace('_', '-'))}"
+    missing = lacking.name
+    told = flag.format(name=missing, option=missing.replace("_", "-"))
+    remedy = foreign.missing_column(lacking, header, told)
     if not any(found.values()) and not names:
         usual = ",".join(column.name for column in columns[: len(header)])
         remedy += f", or name the columns on the first line if that is data: {usual}"

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from pipelines.cells import truth
 from pipelines.columns import IMPOSSIBLE
 from pipelines.errors import UserError
+from pipelines.files import foreign
 from pipelines.files.layout import encoding_remedy
 from pipelines.files.raw import RawRow, encodable, refuse_constant, undecodable
 
@@ -41,7 +42,10 @@ def rows(file: TextIO, source: str) -> Iterator[RawRow]:
     try:
         top = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{source} is not whole JSON: {error} (fetch or write it again)") from error
+        remedy = foreign.json_rows(text) or "fetch or write it again"
+        raise UserError(f"{source} is not whole JSON: {error} ({remedy})") from error
+    if remedy := foreign.questions(top.get("data") if isinstance(top, dict) else top):
+        raise UserError(f"{source} is not SQuAD's JSON ({remedy})")
     if not isinstance(top, dict) or not isinstance(top.get("data"), list):
         has = ", ".join(map(repr, list(top)[:5])) if isinstance(top, dict) else ""
         what = f"an object with {has or 'nothing'}" if isinstance(top, dict) else "no object"
