@@ -22,11 +22,11 @@ from pipelines.rows import Column, Rows, noted
 from tfnlp import task
 from tfnlp.cli import arguments, console
 from tfnlp.config import Experiment, FileLayout
-from tfnlp.inference.saved_model import SAVED_MODELS, answered_rows, find_model, load
+from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, answered_rows, find_model, load
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
-from tfnlp.runs.experiment_yaml import data_name, from_values, read_yaml, task_name
+from tfnlp.runs.experiment_yaml import data_name, read_kept
 from tfnlp.runtime import exit_status
 from tfnlp.runtime.startup import quiet_start
 from tfnlp.task import Arrays, Task
@@ -193,12 +193,9 @@ def _exported(folder: Path) -> Exported:
                 "(python -m tfnlp.export RUN writes it again)"
             )
     file = folder / "experiment.yaml"
-    values = read_yaml(file)
-    chosen = task.load(task_name(values, str(file)))
-    experiment = from_values(values, chosen.options, str(file))
-    again = "python -m tfnlp.export RUN writes it again"
-    facts = read_json(folder / "facts.json", {"widths": list}, remedy=again)
-    return Exported(folder, experiment, chosen, facts)
+    experiment = read_kept(file, AGAIN)
+    facts = read_json(folder / "facts.json", {"widths": list}, remedy=AGAIN)
+    return Exported(folder, experiment, task.load(experiment.task), facts)
 
 
 def _with_data(options: Options, exported: Exported) -> Options:

@@ -241,6 +241,8 @@ def load(file: Path) -> SentencePiece:
     except Exception as error:  # protobuf's DecodeError, whose module moves between versions
         raise UserError(f"{file} is not a SentencePiece model: {error}") from error
     names = [piece.piece for piece in model.pieces]
+    if not names:  # an empty file is a model without pieces
+        raise UserError(f"{file} is not a SentencePiece model: it has no pieces")
     if names[:3] == ["<unk>", "<s>", "</s>"] and model.trainer_spec.model_type == _UNIGRAM:
         _shift(model)  # XLM-R; Llama 2 and Mistral begin so too, with BPE, and know these ids
     elif "[CLS]" in names and "[MASK]" not in names:  # DeBERTa-v3

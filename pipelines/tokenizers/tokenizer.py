@@ -96,8 +96,10 @@ def load(folder: Path) -> Tokenizer:
     """
     try:
         return _load(folder)
-    except (UserError, OSError):
+    except OSError:
         raise
+    except UserError as error:
+        raise error if str(folder) in str(error) else UserError(f"{folder}: {error}") from error
     except Exception as error:  # each library that reads a vocabulary fails in its own way
         raise damaged(folder, f"its vocabulary cannot be read ({reason(error)})") from error
 

@@ -209,7 +209,9 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
         # Each with its inputs by keyword.
         specs = {key: f.structured_input_signature[1] for key, f in loaded.signatures.items()}
     except Exception as error:  # a damaged folder raises almost anything, IndexError among them
-        raise UserError(f"cannot load the SavedModel in {folder}: {reason(error)}") from error
+        raise UserError(
+            f"cannot load the SavedModel in {folder}: {reason(error)} ({AGAIN})"
+        ) from error
 
     def call(signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         try:

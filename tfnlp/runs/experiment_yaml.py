@@ -12,6 +12,7 @@ import yaml
 from pipelines.atomic import write_text
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
+from pipelines.json_files import damaged
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Data, Entry, Experiment
@@ -207,7 +208,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror} (check --config)") from error
+        raise UserError(f"cannot read {path}: {error.strerror} (check the path)") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
@@ -220,6 +221,31 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if isinstance(values.get("augment"), list):
         values["augment"] = [{"name": o} if isinstance(o, str) else o for o in values["augment"]]
     return values
+
+
+def read_kept(path: Path, remedy: str) -> Experiment:
+    """Read an experiment that `write_yaml` wrote, all of it.
+
+    Args:
+        path: the file.
+        remedy: what the user can do if it is damaged.
+
+    Raises:
+        UserError: it is missing, damaged or cut off, or names what is not there any more.
+
+    Example::
+
+        read_kept(run / "model" / "experiment.yaml", "train again").task  # "ner"
+    """
+    try:
+        values = read_yaml(path)
+        name = task_name(values, str(path))
+    except UserError as error:
+        raise UserError(f"{error} ({remedy})") from error
+    last = list(SECTIONS)[-1]
+    if dataclasses.fields(SECTIONS[last])[-1].name not in (values.get(last) or {}):
+        raise damaged(path, "its end is missing", remedy)
+    return from_values(values, tasks.load(name).options, str(path))
 
 
 def write_yaml(experiment: Experiment, path: Path) -> None:

@@ -15,12 +15,9 @@ from filelock import FileLock, Timeout
 from pipelines import atomic
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
-from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import (
-    from_values,
-    read_yaml,
-    task_name,
+    read_kept,
     to_values,
     write_yaml,
 )
@@ -133,18 +130,8 @@ def last_run(experiment: Experiment) -> Path | None:
     if not found:
         return None
     run = found[-1]
-    file = run / "experiment.yaml"
-    try:
-        # An older version's file lacks the options that came later.
-        read = read_yaml(file)
-        name = task_name(read, str(file))
-    except UserError as error:
-        raise UserError(f"{error} (restore it, or start again without --resume)") from error
-    try:
-        options = tasks.load(name).options
-        before = from_values(read, options, str(file))
-    except UserError:
-        return None
+    # An older version's file lacks the options that came later.
+    before = read_kept(run / "experiment.yaml", "restore it, or start again without --resume")
     changed = changes(before, _with_length(experiment, before))
     if changed:
         raise UserError(
@@ -182,9 +169,7 @@ def as_begun(experiment: Experiment, run: Path) -> Experiment:
 
         as_begun(experiment, run).training.epochs  # 4
     """
-    file = run / "experiment.yaml"
-    before = from_values(read_yaml(file), type(experiment.options), str(file))
-    return _with_length(experiment, before)
+    return _with_length(experiment, read_kept(run / "experiment.yaml", "restore it"))
 
 
 def _with_length(experiment: Experiment, before: Experiment) -> Experiment:

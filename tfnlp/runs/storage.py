@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipelines.json_files import damaged, read_json
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
 from tfnlp.config import Experiment
-from tfnlp.runs.experiment_yaml import from_values, read_yaml, write_yaml
+from tfnlp.runs.experiment_yaml import read_kept, write_yaml
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Context, Task
 from tfnlp.training.model import TrainedModel, rebuilt
@@ -152,9 +153,8 @@ def _load(run: Path) -> TrainedModel:
             f"{run} holds no trained model (it must be a folder such as "
             "tensorboard_logs/NAME/RUN whose training has ended)"
         )
-    values = read_yaml(folder / "experiment.yaml")
-    task = tasks.load(values["task"]["name"])
-    experiment = from_values(values, task.options, str(folder / "experiment.yaml"))
+    experiment = read_kept(folder / "experiment.yaml", _AGAIN)
+    task = tasks.load(experiment.task)
     saved = read_json(folder / "facts.json", {"widths": list}, remedy=_AGAIN)
     context = tasks.load_context(folder, experiment.options, saved)
     lengths = saved["widths"]
@@ -169,6 +169,8 @@ def _load(run: Path) -> TrainedModel:
         )
     import tfnlp.heads  # noqa: F401  (the heads' layers must be known by name)
 
+    if not zipfile.is_zipfile(folder / "model.keras"):  # of which Keras says that it is not there
+        raise damaged(folder / "model.keras", "it is not a model of Keras", _AGAIN)
     with keras_patches.undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
     encoder.adopt(network)

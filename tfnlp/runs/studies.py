@@ -25,12 +25,11 @@ from pipelines.atomic import replacing
 from pipelines.errors import UserError
 from pipelines.files.writers import csv_writer
 from pipelines.json_files import read_json
-from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.extensions import Study, Trial
 from tfnlp.report import Report
 from tfnlp.runs import folders
-from tfnlp.runs.experiment_yaml import from_values, read_yaml, task_name, to_values, write_yaml
+from tfnlp.runs.experiment_yaml import read_kept, to_values, write_yaml
 
 STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
@@ -283,5 +282,4 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(file: Path) -> Experiment:
     """Read an experiment that a study has kept."""
-    values = read_yaml(file)
-    return from_values(values, tasks.load(task_name(values, str(file))).options, str(file))
+    return read_kept(file, "restore it, or start another study with --name")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import Column, Record
-from tfnlp import task as tasks
 from tfnlp.inference import remote, saved_model
 from tfnlp.inference.saved_model import Answers, ServedModel, answered, find_model
-from tfnlp.runs.experiment_yaml import from_values, read_yaml, task_name
+from tfnlp.runs.experiment_yaml import read_kept
 from tfnlp.runtime.startup import quiet_start
 
 if TYPE_CHECKING:
@@ -138,5 +137,4 @@ def _experiment(folder: Path) -> Experiment | None:
     file = folder / "experiment.yaml"
     if not file.exists():
         return None
-    values = read_yaml(file)
-    return from_values(values, tasks.load(task_name(values, str(file))).options, str(file))
+    return read_kept(file, saved_model.AGAIN)
