@@ -22,7 +22,7 @@ from pipelines.rows import Column, Rows, noted
 from tfnlp import task
 from tfnlp.cli import arguments, console
 from tfnlp.config import Experiment, FileLayout
-from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, answered_rows, find_model, load
+from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, answered_rows, find_model, opened
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
@@ -150,7 +150,8 @@ def evaluate(exported: Exported, rows: Rows, batch_size: int) -> Report:
     """
     from tfnlp.evaluation import intervals
 
-    model = load(exported.folder)
+    # As training does for its report: the same rows give the same numbers on any processor.
+    model = opened(exported.folder, "float32").model()
     columns = ([*map(as_request, rows.columns[name])] for name in model.inputs)
     asked = [dict(zip(model.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
     err = Console(stderr=True)

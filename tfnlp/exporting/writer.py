@@ -12,6 +12,7 @@ from pipelines.files.writers import write_json
 from tfnlp.exporting.warmup import write_model_warmup
 from tfnlp.inference import serving_ops
 from tfnlp.inference.saved_model import INPUTS, SETTINGS
+from tfnlp.runtime import precision
 from tfnlp.task import to_json
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def write(
 
     def save(folder: Path) -> None:
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(module, str(folder), signatures, options)
+        with precision.exact():  # saving traces calls, each of which has its precision in it
+            tf.saved_model.save(module, str(folder), signatures, options)
         _prepare(folder)
         serving_ops.check(folder, SERVING_VERSION)
         beside(folder)
@@ -99,10 +101,11 @@ def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
     module = tf.Module(name="tfnlp")
     module.weights = [weight.value for weight in model.network.weights]
     # Concrete, or saving would trace them all once more. A tokenizer makes its resources by that.
-    signatures = {
-        key: tf.function(call, spec, autograph=False).get_concrete_function()
-        for key, (call, spec) in _signatures(model).items()
-    }
+    with precision.exact():  # and not as this machine's processor would like it
+        signatures = {
+            key: tf.function(call, spec, autograph=False).get_concrete_function()
+            for key, (call, spec) in _signatures(model).items()
+        }
     module.resources = model.context.resources
     return module, signatures
 

@@ -188,22 +188,29 @@ def _would_repeat(ids: tf.Tensor, index: tf.Tensor, ngram: tf.Tensor) -> tf.Tens
     return tf.while_loop(lambda back, same: back < longest, look, (tf.constant(1), same))[1]
 
 
-def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
+def chosen(logits: tf.Tensor, index: tf.Tensor, set_: Tensors) -> tf.Tensor:
     """Return a token for each row, int32 (B,): the most likely one, or a sampled one.
+
+    Sampled is the token of the largest logit with noise of Gumbel's distribution added. The inverse
+    of the cumulative distribution takes one random number in place of V, but the rounding of all
+    logits, which beside other rows is another one, adds up in it, so that every few hundred tokens
+    it would give another one. Here that takes two that are as good to the last digit.
 
     Args:
         logits: float32 (B, V).
-        uniform: float32 (B,), a random number from 0 to 1.
+        index: int32 scalar, the position to be filled.
         set_: settings of each row, (B,): ``temperature`` (0 takes the most likely token),
-            ``top_k`` (0 keeps all tokens) and ``top_p``.
+            ``top_k`` (0 keeps all tokens), ``top_p`` and ``seed``, int32, which with the position
+            decides the noise.
 
     Example::
 
-        set_ = {"temperature": [0.8], "top_k": [0], "top_p": [0.9]}  # tensors, one value a row
-        token = chosen(logits, tf.random.stateless_uniform([1], [seed, 0]), set_)
+        set_ = {"temperature": [0.8], "top_k": [0], "top_p": [0.9], "seed": [1]}  # tensors
+        token = chosen(logits, tf.constant(7), set_)
 
     Source: top-k: Fan et al. 2018, section 5.4 (https://arxiv.org/abs/1805.04833); top-p: Holtzman
-        et al. 2020, section 3.1 (https://arxiv.org/abs/1904.09751).
+        et al. 2020, section 3.1 (https://arxiv.org/abs/1904.09751); noise: Maddison et al. 2014,
+        section 2 (https://arxiv.org/abs/1411.0030).
     """
     best = tf.argmax(logits, 1, tf.int32)
     temperature, top_k, top_p = set_["temperature"], set_["top_k"], set_["top_p"]
@@ -220,25 +227,36 @@ def chosen(logits: tf.Tensor, uniform: tf.Tensor, set_: Tensors) -> tf.Tensor:
 
         most = tf.reduce_max(wanted)
         kept = tf.cond(tf.reduce_any(wanted < size), lambda: of_k(most), lambda: scaled)
-        shares = tf.nn.softmax(kept)
 
         def of_p() -> tf.Tensor:
+            shares = tf.nn.softmax(kept)
             ranked = tf.math.top_k(shares, most)[0]
             # A token is needed while those before it sum to less than p: the first always is.
             needed = tf.cumsum(ranked, 1, exclusive=True) < top_p[:, None]
             lowest = tf.reduce_min(tf.where(needed, ranked, 1.0), 1)
-            return tf.where(shares < lowest[:, None], 0.0, shares)
+            return tf.where(shares < lowest[:, None], -float("inf"), kept)
 
-        shares = tf.cond(tf.reduce_any(top_p < 1.0), of_p, lambda: shares)
-        # Inverse of the cumulative distribution, which is not normalized again after top-p: the
-        # random number is scaled by its sum instead.
-        reached = tf.cumsum(shares, 1)
-        mark = uniform[:, None] * reached[:, -1:]
-        drawn = tf.reduce_sum(tf.cast(reached <= mark, tf.int32), 1)
-        # Rounding can leave the mark at the very sum: the last token is then the choice.
-        return tf.where(temperature > 0, tf.minimum(drawn, size - 1), best)
+        kept = tf.cond(tf.reduce_any(top_p < 1.0), of_p, lambda: kept)
+        drawn = tf.argmax(kept + _noise(set_["seed"], index, size), 1, tf.int32)
+        return tf.where(temperature > 0, drawn, best)
 
     return tf.cond(tf.reduce_any(temperature > 0), sampled, lambda: best)
+
+
+def _noise(seeds: tf.Tensor, index: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Return noise of Gumbel's distribution, float32 (B, V), each row's from its seed and place.
+
+    An answer then depends neither on its neighbours nor on where streaming stopped.
+    """
+
+    def of_row(seed: tf.Tensor) -> tf.Tensor:
+        bits = tf.random.stateless_uniform([size], [seed, index], None, None, tf.uint32)
+        # All 32 bits: of the 23 that a float32 between 0 and 1 is made of, the largest of a
+        # vocabulary's numbers would be one of a few hundred values.
+        uniform = (tf.cast(bits, tf.float32) + 0.5) * 2.0**-32
+        return -tf.math.log(-tf.math.log1p(-uniform))
+
+    return tf.map_fn(of_row, seeds, fn_output_signature=tf.TensorSpec([None], tf.float32))
 
 
 # ------------------------------------------------------------------- one hypothesis a row
@@ -274,13 +292,6 @@ class Sampler:
         room = tf.maximum(tf.reduce_max(lengths + settings["max_tokens"]) - tf.shape(ids)[1], 0)
         with portable():
             _, cache, fixed = self.network.prefill(features, room)
-        # All random numbers of a row at once, from its seed alone: an answer then depends neither
-        # on its neighbours in the batch nor on where streaming stopped between two steps.
-        random = tf.map_fn(
-            lambda seed: tf.random.stateless_uniform([tf.shape(ids)[1] + room], [seed, 0]),
-            settings["seed"],
-            fn_output_signature=tf.TensorSpec([None], tf.float32),
-        )
         return {
             "ids": tf.pad(ids, [[0, 0], [0, room]], constant_values=self.stop.pad_id),
             "index": tf.reduce_min(lengths),
@@ -288,7 +299,6 @@ class Sampler:
             "done": settings["max_tokens"] <= 0,
             "written": tf.zeros_like(lengths),
             "total": tf.zeros_like(lengths, tf.float32),
-            "random": random,
             "cache": cache,
             "fixed": fixed,
             "settings": dict(settings),
@@ -320,7 +330,7 @@ class Sampler:
                 tf.gather(ids, [index - 1], axis=1), index - 1, state["cache"], state["fixed"]
             )
         changed = adjusted(logits, ids, index, state["lengths"], set_, self.stop)
-        token = chosen(changed, tf.gather(state["random"], index, axis=1), set_)
+        token = chosen(changed, index, set_)
         # Rows still inside their prompt take its own token; done rows are padded, so that the
         # batch runs until its slowest row is done.
         in_prompt = index < state["lengths"]

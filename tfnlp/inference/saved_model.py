@@ -192,16 +192,18 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
 
     Args:
         folder: the SavedModel's.
-        kind: in which precision this process multiplies.
+        kind: in which precision this process multiplies; for a model that writes it is float32
+            (`precision.exact` says why).
 
     Raises:
         UserError: it cannot be loaded.
     """
+    known = settings_of(folder)
     with quiet_start():
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
 
-        precision.start(kind, training=False)
+        precision.start("float32" if known.ways else kind, training=False)
         tf.constant("")  # looks for devices
 
     try:
@@ -224,7 +226,7 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
     kinds = read_json(path, remedy=AGAIN) if path.exists() else {}
     if path.exists() and not (kinds and all(kind in KINDS for kind in map(str, kinds.values()))):
         raise damaged(path, "it does not hold kinds of columns", AGAIN)
-    return Saved(str(folder), specs, settings_of(folder), kinds, call)
+    return Saved(str(folder), specs, known, kinds, call)
 
 
 def load(

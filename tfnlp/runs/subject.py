@@ -89,7 +89,7 @@ def load(
         served = _served(model, holding)
         return LoadedSubject(source, served, model.experiment, model, batch_size)
     folder = find_model(source)
-    served = saved_model.opened(folder).model()
+    served = saved_model.opened(folder, "float32").model()
     served = ServedModel(served.columns, holding(served.answer))
     return LoadedSubject(str(folder), served, _experiment(folder), None, batch_size)
 
@@ -105,7 +105,7 @@ def _trained(run: Path) -> TrainedModel:
         from tfnlp.runs import storage
         from tfnlp.runtime import precision
 
-        precision.start("auto", training=False)
+        precision.start("float32", training=False)
     return storage.load(run)
 
 

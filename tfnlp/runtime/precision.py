@@ -13,6 +13,8 @@ Source: TensorFlow's ``auto_mixed_precision_onednn_bfloat16``
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -54,6 +56,33 @@ def start(kind: Precision, *, training: bool) -> str:
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     capable = [detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details]
     return "mixed_bfloat16" if capable and all(capable) else "float32"
+
+
+@contextmanager
+def exact() -> Iterator[None]:
+    """Multiply in float32 what this thread calls, or traces calls of, within the block.
+
+    A product of bfloat16 factors depends in its third digit on the kernel that computes it, and
+    so on how many rows there are: enough to change a token, and with it all that follows. Other
+    threads go on as they were.
+
+    Example::
+
+        with exact():
+            answers = write(prompts)
+    """
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+    from tensorflow.python.eager import context  # TensorFlow's own options hold for all threads
+
+    there = context.context()
+    before = there.function_call_options
+    config = config_pb2.ConfigProto.FromString(before.config_proto_serialized)
+    setattr(config.graph_options.rewrite_options, _OPTION, rewriter_config_pb2.RewriterConfig.OFF)
+    there.function_call_options = context.FunctionCallOptions(before.executor_type, config)
+    try:
+        yield
+    finally:
+        there.function_call_options = before
 
 
 def bfloat16_is_faster(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -5,7 +5,8 @@ Dimensions: B rows of a request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.errors import reason
+from tfnlp.runtime import precision
 from tfnlp.serving.failures import Code, RequestError, invalid
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -116,6 +118,11 @@ class Servable:
     def __init__(self, folder: Path) -> None:
         self.definitions = _definitions(folder)
         self._loaded: Any = tf.saved_model.load(str(folder))
+        # Only what writes has settings: its answers must not change with their neighbours.
+        writes = (folder / "settings.json").exists()
+        self._precision: Callable[[], AbstractContextManager[None]] = (
+            precision.exact if writes else nullcontext
+        )
         there = self._loaded.signatures
         self.signatures = {
             key: Signature(
@@ -140,7 +147,8 @@ class Servable:
         """
         try:
             given = {name: tf.constant(array) for name, array in inputs.items()}
-            outputs = self._loaded.signatures[signature](**given)
+            with self._precision():
+                outputs = self._loaded.signatures[signature](**given)
             return {name: tensor.numpy() for name, tensor in outputs.items()}
         except tf.errors.ResourceExhaustedError as error:
             raise RequestError(Code.RESOURCE_EXHAUSTED, reason(error)) from error

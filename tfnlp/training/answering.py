@@ -12,7 +12,7 @@ from pipelines.rows import Rows
 from tfnlp.evaluation import intervals
 from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
-from tfnlp.runtime import threads
+from tfnlp.runtime import precision, threads
 from tfnlp.training.examples import arrange
 from tfnlp.training.model import TrainedModel, columns
 
@@ -111,11 +111,14 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
     data = arrange(model, rows, shuffle=False, raw=raw)
     plan = data.plan
     order, back = batching.by_length(data.sizes.lengths, plan.batch_size, plan.budget)
-    model.respond.get_concrete_function(batching.specs(data.raw))
+    with precision.exact():
+        model.respond.get_concrete_function(batching.specs(data.raw))
 
     def one(places: np.ndarray) -> dict[str, np.ndarray]:
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
-        return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
+        # Of each thread: answers depend on the row alone, and are those of tfnlp.evaluate.
+        with precision.exact():
+            return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
 
     found = threads.each(one, order)
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}

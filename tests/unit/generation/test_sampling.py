@@ -212,23 +212,28 @@ def test_a_seed_decides(write):
 
 def test_samples_follow_the_shares():
     logits = tf.math.log(tf.constant([[0.5, 0.3, 0.15, 0.05]]))
-    draws = tf.random.stateless_uniform([4000], [1, 2])
-    rows = tf.repeat(logits, 4000, 0)
+    rows = tf.repeat(logits, 2000, 0)
+
+    graph = tf.function(sampling.chosen, autograph=False)
+
+    def draw(**given):
+        seeds = {"seed": tf.range(2000)}
+        return graph(rows, tf.constant(7), tiny.settings(2000, **given) | seeds)
 
     def shares(**given):
-        token = sampling.chosen(rows, draws, tiny.settings(4000, temperature=1.0, **given))
-        return np.bincount(token.numpy(), minlength=4) / 4000
+        token = draw(temperature=1.0, **given)
+        return np.bincount(token.numpy(), minlength=4) / 2000
 
-    np.testing.assert_allclose(shares(), [0.5, 0.3, 0.15, 0.05], atol=0.02)
-    np.testing.assert_allclose(shares(top_k=2), [0.625, 0.375, 0, 0], atol=0.02)
-    np.testing.assert_allclose(shares(top_p=0.79), [0.625, 0.375, 0, 0], atol=0.02)
+    np.testing.assert_allclose(shares(), [0.5, 0.3, 0.15, 0.05], atol=0.035)
+    np.testing.assert_allclose(shares(top_k=2), [0.625, 0.375, 0, 0], atol=0.035)
+    np.testing.assert_allclose(shares(top_p=0.79), [0.625, 0.375, 0, 0], atol=0.035)
     np.testing.assert_allclose(
-        shares(top_p=0.81), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], atol=0.02
+        shares(top_p=0.81), [0.5 / 0.95, 0.3 / 0.95, 0.15 / 0.95, 0], atol=0.035
     )
-    np.testing.assert_allclose(shares(top_k=3, top_p=0.5), [1, 0, 0, 0], atol=0.02)
-    cold = sampling.chosen(rows, draws, tiny.settings(4000, temperature=0.5)).numpy()
+    np.testing.assert_allclose(shares(top_k=3, top_p=0.5), [1, 0, 0, 0], atol=0.035)
+    cold = draw(temperature=0.5).numpy()
     want = np.array([0.25, 0.09, 0.0225, 0.0025])
-    np.testing.assert_allclose(np.bincount(cold, minlength=4) / 4000, want / want.sum(), atol=0.02)
+    np.testing.assert_allclose(np.bincount(cold, minlength=4) / 2000, want / want.sum(), atol=0.035)
 
 
 def test_written_step_by_step_is_the_same(write):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.rows import Column, Record
 from tfnlp.inference import saved_model
 from tfnlp.inference.saved_model import ServedModel, answered
+from tfnlp.runtime import precision
 
 LENGTHS = [7, 1, 30, 7, 2, 90, 1, 8, 3, 40, 5]
 
@@ -56,3 +58,15 @@ def test_a_stream_is_read_a_chunk_at_a_time(monkeypatch):
     assert read == [0, 1, 2]
     next(chunks)
     assert read == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"), [('{"sample": {"top_p": 0.9}}', "float32"), ("{}", "auto")]
+)
+def test_a_model_that_writes_multiplies_in_float32(settings, wanted, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(precision, "start", lambda kind, training: started.append(kind))
+    (tmp_path / "settings.json").write_text(settings)
+    with pytest.raises(UserError, match="cannot load"):  # there is nothing else
+        saved_model.opened(tmp_path)
+    assert started == [wanted]
