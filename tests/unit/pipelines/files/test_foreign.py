@@ -45,8 +45,8 @@ TAGGED = {"tokens": ["Ann", "sang"], "ner_tags": ["B-PER", "O"]}
         ("a.json", json.dumps({"data": [QUESTION]}), QA, "a question an item: .* in .jsonl"),
         ("a.json", json.dumps([QUESTION]), QA, "a question an item: .* in .jsonl"),
         ("a.json", json.dumps([{"context": "a", "qas": []}]), QA, "holds paragraphs: put the list"),
-        ("a.csv", f"question,context,answers\nWhen?,In 1903.,\"{QUESTION['answers']}\"\n", QA, "use json.dumps"),
-        ("a.csv", "text,food,staff\nA,0,1\n", (TEXT, LABELS), "0 and 1 for each label must become one"),
+        ("a.csv", f"question,context,answers\nWhen?,In 1903.,\"{QUESTION['answers']}\"\n", QA, "use json.dumps"),  # noqa: E501
+        ("a.csv", "text,food,staff\nA,0,1\n", (TEXT, LABELS), "0 and 1 for each label must become one"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_other_layouts_are_refused_in_one_sentence(tmp_path, name, content, columns, said):
