@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from pipelines.columns import MARKERS, Column
+from pipelines.conversations import SYSTEM, Turns
 from pipelines.rows import Rows
 
 
@@ -96,8 +97,8 @@ def _changed(
     for column in inputs:
         text = row[column.name]
         if column.kind == "turns":
-            turns = [applied(turn, _edits(turn, (), editor, generator)) for turn in text]
-            changed |= {column.name: turns} if turns != text else {}
+            turns = [_said(turn, editor, generator) for turn in text]
+            changed |= {column.name: Turns(turns)} if turns != text else {}
             continue
         own = [c for c in targets if c.kind in ("spans", "answers") and c.of == column.name]
         spans = [span for target in own for span in _spans(target, row[target.name])]
@@ -107,6 +108,13 @@ def _changed(
             changed[column.name] = applied(text, edits)
             changed |= {target.name: _moved(target, row[target.name], edits) for target in own}
     return changed
+
+
+def _said(turn: str, editor: Editor, generator: random.Random) -> str:
+    """Return an edited turn; a system prompt stays as it is."""
+    if turn.startswith(SYSTEM):
+        return turn
+    return applied(turn, _edits(turn, (), editor, generator))
 
 
 def _edits(

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, TypeAlias, TypeGuard, get_args
 
-from pipelines import cells
+from pipelines import cells, conversations
+from pipelines.conversations import CHATS as CHATS
+from pipelines.conversations import joined as joined
 
 Kind = Literal["text", "marked", "label", "labels", "number", "spans", "answers", "turns"]
 KINDS = frozenset(get_args(Kind))
@@ -24,15 +26,6 @@ _MARKER = re.compile("|".join(MARKERS))
 _TRUTHS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _STARTS = ("start", "answer_start")
 _LABELS = ("label", "type", "label_name")
-
-TURN_END = "\n"  # between the turns of a conversation, where one string holds them all
-_LINE_END = re.compile(r"\r\n|\r|\n")
-CHATS = ("messages", "conversations")  # fields of chat files that hold turns and their answer
-_ROLES, _SAID = ("role", "from"), ("content", "value")
-_SYSTEM = ("system", "developer")
-_ASSISTANT = ("assistant", "gpt", "model", "bot", "chatbot")
-# What is meant as a JSON list; "[laughs] Hello" is a turn.
-_LIST = re.compile(r"""\s*\[\s*(["{].*)?\]\s*""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,10 +42,10 @@ class Column:
             ``spans`` list of (start, end, label), by start, none overlapping;
             ``answers`` list of (start, text), empty if the text holds no answer; both without
             what cannot be seen at their ends: white space and characters of no width;
-            ``turns`` list of str, none of them blank: a conversation in its order, the last turn
+            ``turns`` `pipelines.conversations.Turns`, a conversation in its order, the last turn
             being what is to be answered. A file has it as a list of strings, or of messages
-            (``{"role": "user", "content": "Hi"}`` or ``{"from": "human", "value": "Hi"}``; those
-            of the system are left out), as such a list in JSON, or as a text, one turn a line.
+            (``{"role": "user", "content": "Hi"}`` or ``{"from": "human", "value": "Hi"}``), as such
+            a list in JSON, or as a text, one turn a line.
             Offsets count characters (Unicode code points) from 0; the end is exclusive.
         help: what it holds, in a few words.
         aliases: other header names under which it is recognised, the most likely first.
@@ -107,9 +100,16 @@ def value_of(
         return _truth_or_number(value, key) if column.truth else _number(value, key)
     if column.kind == "turns":
         shared = list(keys.values()).count(key) > 1
-        return _turns(_answered(value, key)[0] if shared else value, key)
+        if not shared and not conversations.is_list(value):
+            return conversations.from_lines(value)
+        items = _items(value, key)
+        return (
+            conversations.answered(items, key)[0]
+            if shared
+            else conversations.from_items(items, key)
+        )
     if column.kind == "text" and column.of != Column.of and keys.get(column.of) == key:
-        return _answered(value, key)[1]
+        return conversations.answered(_items(value, key), key)[1]
     if column.kind in ("spans", "answers"):
         of = keys.get(column.of, column.of)
         text = _scalar(fields.get(of, ""), of)
@@ -361,18 +361,6 @@ def _with_markers(text: str, key: str, fields: Mapping[str, Any]) -> str:
     return text
 
 
-def joined(turns: Iterable[str]) -> str:
-    r"""Return the turns of a conversation as one string, as requests have them: one turn a line.
-
-    Line ends inside a turn become spaces.
-
-    Example:
-        >>> joined(["Hi!", "Hello\nthere."])
-        'Hi!\nHello there.'
-    """
-    return TURN_END.join(_LINE_END.sub(" ", turn) for turn in turns)
-
-
 def as_request(value: Any) -> str:
     r"""Return a checked value of an input column as the one string that a request holds.
 
@@ -381,41 +369,3 @@ def as_request(value: Any) -> str:
         'Hi!\nHello.'
     """
     return joined(value) if isinstance(value, list) else str(value)
-
-
-def _turns(value: Any, key: str) -> list[str]:
-    """Return the turns in order, without blank ones and system messages."""
-    if isinstance(value, str) and not _LIST.fullmatch(value):
-        return [line.strip() for line in _LINE_END.split(value) if line.strip()]
-    said = (text for role, text in _messages(value, key) if role not in _SYSTEM)
-    return [text for text in said if text]
-
-
-def _messages(value: Any, key: str) -> list[tuple[str, str]]:
-    """Return the roles, if known, and texts of a list of messages or of strings."""
-    messages = []
-    for item in _items(value, key):
-        role, text = "", item
-        if isinstance(item, Mapping) and any(name in item for name in _SAID):
-            role = str(_first(item, _ROLES) or "").casefold()
-            text = _first(item, _SAID) or ""  # null where an assistant calls a tool
-        if not isinstance(text, str):
-            raise ValueError(
-                f"{key!r} has {_shown(item)}, which is neither a string nor "
-                '{"role": "user", "content": "Hi"}'
-            )
-        messages.append((role, text.strip()))
-    return messages
-
-
-def _answered(value: Any, key: str) -> tuple[list[str], str]:
-    """Divide a chat into the turns before the assistant's last message, and that message."""
-    messages = [(role, text) for role, text in _messages(value, key) if role not in _SYSTEM]
-    places = [i for i, (role, text) in enumerate(messages) if text and role in _ASSISTANT]
-    before = [text for _, text in messages[: places[-1]] if text] if places else []
-    if not before:
-        raise ValueError(
-            f"{key!r} has no message of the assistant after another's: {_shown(value)} (an answer "
-            'is {"role": "assistant", "content": "Hello"})'
-        )
-    return before, messages[places[-1]][1]

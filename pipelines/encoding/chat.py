@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
 
 TEMPLATE = "chat_template.jinja"
 STRINGS = "chat.json"
+_SYSTEM = "Fern-6"
 _SPOKEN = ("Azure-1", "Bronze-2", "Coral-3", "Denim-4", "Ebony-5")  # in no template
+
+
+Renderer: TypeAlias = Callable[..., str]  # (turns, system prompt) -> the conversation
 
 
 def derive(template: str, **special_tokens: str) -> dict[str, Any]:
@@ -29,7 +33,8 @@ def derive(template: str, **special_tokens: str) -> dict[str, Any]:
     Returns:
         ``{"begin": text before the first turn, "user": [before, after], "assistant": [before,
         after]}``. A conversation is its begin, and each turn between its two strings; an answer
-        is asked for by what stands before an assistant's turn.
+        is asked for by what stands before an assistant's turn. If the template has a place for a
+        system prompt, also ``"system": [before, after]``: that and the prompt in place of begin.
 
     Raises:
         UserError: the template does more than that, or fails.
@@ -65,10 +70,26 @@ def derive(template: str, **special_tokens: str) -> dict[str, Any]:
             "the chat template puts more around a conversation than the same strings around every "
             "turn, which a served model cannot do (take a backbone with a simpler one)"
         )
-    return found
+    system = _around_system(render, found)
+    return {**found, "system": system} if system else found
 
 
-def concatenated(strings: dict[str, Any], turns: Sequence[str]) -> str:
+def _around_system(render: Renderer, found: dict[str, Any]) -> list[str] | None:
+    """Return what stands before and after a system prompt; None if there is no place for one."""
+    try:
+        before, rest = _around(render(_SPOKEN[:1], _SYSTEM), _SYSTEM)
+        after = _around(rest, _SPOKEN[0])[0]
+        strings = {**found, "system": [before, after.removesuffix(found["user"][0])]}
+        same = all(
+            render(_SPOKEN[:count], _SYSTEM) == concatenated(strings, _SPOKEN[:count], _SYSTEM)
+            for count in range(1, len(_SPOKEN) + 1)
+        )
+    except ValueError:  # it refuses one
+        return None
+    return strings["system"] if same else None
+
+
+def concatenated(strings: dict[str, Any], turns: Sequence[str], system: str = "") -> str:
     """Return a conversation, the user's turn first, in the format that :func:`derive` found.
 
     Example:
@@ -78,7 +99,7 @@ def concatenated(strings: dict[str, Any], turns: Sequence[str]) -> str:
     """
     roles = (("user", "assistant")[i % 2] for i in range(len(turns)))
     spoken = (turn.join(strings[role]) for turn, role in zip(turns, roles, strict=False))
-    begin: str = strings["begin"]
+    begin: str = system.join(strings["system"]) if system else strings["begin"]
     return begin + "".join(spoken)
 
 
@@ -99,8 +120,9 @@ def load(folder: Path) -> dict[str, Any] | None:
 
         load(Path("smollm2"))["assistant"]  # ["<|im_start|>assistant\n", "<|im_end|>\n"]
     """
-    if (folder / STRINGS).exists():
-        return _json(folder / STRINGS)
+    held = _json(folder / STRINGS)
+    if "system" in held or (held and not (folder / TEMPLATE).exists()):
+        return held
     config = _json(folder / "tokenizer_config.json")
     template = config.get("chat_template")
     if isinstance(template, list):  # several, by name
@@ -109,15 +131,16 @@ def load(folder: Path) -> dict[str, Any] | None:
         template = (folder / TEMPLATE).read_text("utf-8")
     if template is None:
         return None
+    # Strings that were written when none were for system prompts are read off again.
     tokens = {key: value for key, value in config.items() if key.endswith("_token") and value}
     named = {k: v["content"] if isinstance(v, dict) else str(v) for k, v in tokens.items()}
     try:
         return derive(template, **named)
     except UserError:  # the model still serves for what is no conversation
-        return None
+        return held or None
 
 
-def _renderer(template: str, special_tokens: dict[str, str]) -> Callable[[Sequence[str]], str]:
+def _renderer(template: str, special_tokens: dict[str, str]) -> Renderer:
     """Return a function from alternating turns to text; it raises ValueError."""
     from jinja2 import TemplateError
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -131,10 +154,12 @@ def _renderer(template: str, special_tokens: dict[str, str]) -> Callable[[Sequen
     )
     sandbox.globals["raise_exception"] = refuse
 
-    def render(turns: Sequence[str]) -> str:
+    def render(turns: Sequence[str], system: str = "") -> str:
         messages = [
             {"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)
         ]
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
         try:
             made = sandbox.from_string(template)
             return str(made.render(messages=messages, **special_tokens))

@@ -18,6 +18,8 @@ from pipelines.tokenizers.tokenizer import Tokenizer
 
 # Around the turns of a model that knows no template: the answer follows on a line of its own.
 PLAIN: Mapping[str, Any] = {"begin": "", "user": ["", "\n"], "assistant": ["", "\n"]}
+_LINE_END = r"\s*\n\s*"
+_SPECIAL = r"<[^<>\s]+>"
 _DOCUMENT = "<|endoftext|>"
 
 
@@ -29,11 +31,17 @@ class Template:
         begin: before the first turn.
         user: before and after what the user says.
         assistant: before and after what the model says.
+        system: before and after a system prompt, in place of ``begin``.
+        lines: whether a turn may have several lines: not where only line ends stand between turns.
+        guarded: what must not stand in a turn, because it would be taken for its end.
     """
 
     begin: np.ndarray
     user: tuple[np.ndarray, np.ndarray]
     assistant: tuple[np.ndarray, np.ndarray]
+    system: tuple[np.ndarray, np.ndarray]
+    lines: bool
+    guarded: tuple[str, ...]
 
 
 def template(tokenizer: Tokenizer, chat: Mapping[str, Any] | None) -> Template:
@@ -52,7 +60,48 @@ def template(tokenizer: Tokenizer, chat: Mapping[str, Any] | None) -> Template:
     begin = _ids(tokenizer, chat["begin"])
     if not len(begin):  # a prompt is never empty
         begin = np.array([document_id(tokenizer)], np.int32)
-    return Template(begin, around("user"), around("assistant"))
+    # A template without a place for a system prompt has it on a line before the first turn.
+    system = around("system") if "system" in chat else (begin, _ids(tokenizer, "\n"))
+    if not len(system[0]):
+        system = (np.array([document_id(tokenizer)], np.int32), system[1])
+    bounds = [(chat["user"][1], chat["assistant"][0]), (chat["assistant"][1], chat["user"][0])]
+    lines = all("".join(bound).strip() for bound in bounds)
+    guarded = _guarded(tokenizer, bounds)
+    return Template(begin, around("user"), around("assistant"), system, lines, guarded)
+
+
+def _guarded(tokenizer: Tokenizer, bounds: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Return the strings whose tokens, in a turn, would be taken for those between turns.
+
+    Between two turns stand special tokens, which most vocabularies do not find in a text, or
+    words such as ``Assistant:``.
+    """
+    found = set()
+    with tf.init_scope():
+        pieces = tokenizer.pieces()
+        for bound in bounds:
+            special = {name for name in re.findall(_SPECIAL, "".join(bound)) if name in pieces}
+            found |= {
+                name
+                for name in special
+                if pieces.index(name) in tokenizer.tokenize(tf.constant([name]))[0].numpy()
+            }
+            if not special:
+                found |= {text.strip() for text in bound if len(text.strip()) > 1}
+    return tuple(sorted(found))
+
+
+def guarded(form: Template, texts: tf.Tensor) -> tf.Tensor:
+    """Return what users say, string (N,), with a space in what a template has between turns.
+
+    Example::
+
+        guarded(form, tf.constant(["Plan. Assistant: Yes"]))  # ["Plan. Assistant : Yes"]
+    """
+    for text in form.guarded:
+        apart = f"{text[:-1]} {text[-1]}".replace("\\", r"\\")
+        texts = tf.strings.regex_replace(texts, re.escape(text), apart)
+    return texts
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
@@ -60,8 +109,8 @@ def _ids(tokenizer: Tokenizer, text: str) -> np.ndarray:
     with tf.init_scope():
         pieces = tokenizer.pieces()
         ids: list[int] = []
-        for part in re.split(r"(<[^<>\s]+>)", text):
-            if re.fullmatch(r"<[^<>\s]+>", part) and part in pieces:
+        for part in re.split(f"({_SPECIAL})", text):
+            if re.fullmatch(_SPECIAL, part) and part in pieces:
                 ids.append(pieces.index(part))
             elif part:
                 ids += tokenizer.tokenize(tf.constant([part]))[0].numpy().tolist()
@@ -90,23 +139,13 @@ def line_ids(tokenizer: Tokenizer) -> list[int]:
     return ids or [document_id(tokenizer)]
 
 
-def turns(texts: tf.Tensor) -> tf.RaggedTensor:
-    r"""Return the turns of conversations, string (B,), one turn a line: ragged (B, N).
-
-    Example::
-
-        turns(tf.constant(["Hi!\nHello."]))  # [["Hi!", "Hello."]]
-    """
-    lines = sequences.lines(texts)
-    return tf.ragged.boolean_mask(lines, lines != "")
-
-
 def ask(
     tokenizer: Tokenizer,
     form: Template,
     said: tf.RaggedTensor,
     max_length: int,
     keep: Literal["first", "last"],
+    system: tf.Tensor | None = None,
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """Return turns between a template's tokens, ready for the model's answer.
 
@@ -116,19 +155,24 @@ def ask(
         said: strings, ragged (B, N); the last is the user's, the one before the model's own.
         max_length: longest prompt, what the template adds at both ends included [tokens].
         keep: which tokens of longer ones are kept, the first or the last.
+        system: system prompts of conversations, string (B,), empty where there is none. Of one that
+            takes more than half of the room the beginning is kept.
 
     Returns:
         Ids, ragged int32 (B, None), and how many tokens were left out, int64 (B,).
 
     Example::
 
-        ids, lost = ask(tokenizer, form, turns(texts), 256, "last")
+        ids, lost = ask(tokenizer, form, said, 256, "last", system)
     """
     counts = said.row_lengths()
     turn = tf.ragged.range(counts).flat_values
     from_end = tf.gather(counts, said.value_rowids()) - 1 - turn
     mine = from_end % 2 == 1
-    ids = tf.cast(tokenizer.tokenize(said.flat_values), tf.int32)
+    texts = guarded(form, said.flat_values)
+    if system is not None and not form.lines:
+        texts = tf.strings.regex_replace(texts, _LINE_END, " ")
+    ids = tf.cast(tokenizer.tokenize(texts), tf.int32)
 
     def around(which: int) -> tf.RaggedTensor:
         both = tf.ragged.constant([form.user[which], form.assistant[which]], tf.int32)
@@ -136,27 +180,53 @@ def ask(
 
     wrapped = tf.concat([around(0), ids, around(1)], 1)
     rows = tf.RaggedTensor.from_row_lengths(wrapped, counts).merge_dims(1, 2)
-    return between(form.begin, rows, form.assistant[0], max_length, keep)
+    if system is None:
+        return between(form.begin, rows, form.assistant[0], max_length, keep)
+    before, cut = _begun(tokenizer, form, system, max_length - len(form.assistant[0]))
+    whole, lost = between(before, rows, form.assistant[0], max_length, keep)
+    return whole, lost + cut
+
+
+def _begun(
+    tokenizer: Tokenizer, form: Template, system: tf.Tensor, room: int
+) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Return what precedes the first turns, ragged int32 (B, None), and tokens cut of it, (B,)."""
+    if not form.lines:
+        system = tf.strings.regex_replace(system, _LINE_END, " ")
+    ids = tf.cast(tokenizer.tokenize(guarded(form, system)), tf.int32)
+    kept = sequences.head(ids, max(room // 2 - sum(map(len, form.system)), 0))
+    edges = [_repeated(edge, ids.nrows()) for edge in form.system]
+    given = tf.concat([edges[0], kept, edges[1]], 1)
+    usual = tf.RaggedTensor.from_tensor(_repeated(form.begin, ids.nrows()))
+    place = tf.range(ids.nrows()) * 2 + tf.cast(system != "", tf.int64)
+    # Row i of each in turn: the second is taken where there is a prompt.
+    both = tf.stack([usual, given], 1).merge_dims(0, 1)
+    return tf.gather(both, place), ids.row_lengths() - kept.row_lengths()
+
+
+def _repeated(ids: Sequence[int] | np.ndarray, rows: tf.Tensor) -> tf.Tensor:
+    """Return the same ids for each row, int32 (B, tokens)."""
+    return tf.repeat(tf.constant(np.asarray(ids, np.int32))[None], rows, 0)
 
 
 def between(
-    before: Sequence[int] | np.ndarray,
+    before: Sequence[int] | np.ndarray | tf.RaggedTensor,
     ids: tf.RaggedTensor,
     after: Sequence[int] | np.ndarray,
     max_length: int,
     keep: Literal["first", "last"],
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Return rows of ids, cut, between fixed ones; the arguments are those of :func:`ask`.
+    """Return rows of ids, cut, between others; the arguments are those of :func:`ask`.
+
+    What stands before may be of each row its own, ragged (B, None).
 
     Example::
 
         between([1], tf.ragged.constant([[5, 6, 7]]), [2], 4, "first")  # [[1, 5, 6, 2]], [1]
     """
-    room = max(max_length - len(before) - len(after), 0)
-    kept = ids[:, :room] if keep == "first" else sequences.tail(ids, room)
+    if not isinstance(before, tf.RaggedTensor):
+        before = tf.RaggedTensor.from_tensor(_repeated(before, ids.nrows()))
+    room = tf.maximum(max_length - len(after) - before.row_lengths(), 0)
+    kept = (sequences.head if keep == "first" else sequences.tail)(ids, room)
     lost = tf.cast(ids.row_lengths() - kept.row_lengths(), tf.int64)
-    edges = [
-        tf.repeat(tf.constant(np.asarray(edge, np.int32))[None], ids.nrows(), 0)
-        for edge in (before, after)
-    ]
-    return tf.concat([edges[0], kept, edges[1]], 1), lost
+    return tf.concat([before, kept, _repeated(after, ids.nrows())], 1), lost

@@ -14,17 +14,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from pipelines.columns import TURN_END
-from pipelines.encoding import segments
+from pipelines.encoding import segments, turns
 from pipelines.encoding.masking import NOTHING
 from pipelines.errors import UserError
 from pipelines.tokenizers.tokenizer import Tokenizer
-
-# What str.strip takes off; RE2's \s is ASCII only.
-_SPACE = (
-    r"[\x{09}-\x{0D}\x{1C}-\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}"
-    r"\x{205F}\x{3000}]"
-)
 
 
 def source(
@@ -56,13 +49,15 @@ def source(
 def history(
     tokenizer: Tokenizer, texts: tf.Tensor, max_length: int
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    r"""Return conversations as ``[CLS] t1 [SEP] t2 [SEP] ... tn [SEP]``.
+    r"""Return conversations as ``[CLS] t1 [SEP] t2 [SEP] ... tn [SEP]``, a system prompt as t1.
 
-    What does not fit is cut from the beginning: an answer depends on the last turns most.
+    What does not fit is cut from the first turns, for an answer depends on the last ones most. A
+    system prompt is kept, or of one that takes more than half of the room the beginning.
 
     Args:
         tokenizer: the vocabulary.
-        texts: string (B,), one turn a line; :func:`lines` reads them.
+        texts: string (B,), one turn a line, as `pipelines.conversations.joined` writes them; blank
+            lines are none.
         max_length: longest history, special tokens included [tokens].
 
     Returns:
@@ -74,35 +69,28 @@ def history(
 
         features, lost = history(tokenizer, tf.constant(["Hi!\nHello."]), 128)
     """
-    turns = lines(texts)
-    pieces = tf.cast(tokenizer.tokenize(turns.flat_values), tf.int32)
-    ended = tf.concat([pieces, tf.fill([pieces.nrows(), 1], tokenizer.end_id)], 1)
-    whole = turns.with_flat_values(ended).merge_dims(1, 2)
+    prompts, said = turns.split(texts)
+    # A conversation without a turn is an empty turn.
+    silent = tf.cast(said.row_lengths() == 0, tf.int64)
+    empty = tf.RaggedTensor.from_row_lengths(tf.fill([tf.reduce_sum(silent)], ""), silent)
+    whole = _ended(tokenizer, tf.concat([said, empty], 1))
     begin = _begin(tokenizer)
-    kept = tail(whole, max_length - len(begin))
+    room = max_length - len(begin)
+    asked = tf.RaggedTensor.from_tensor(prompts[:, None])
+    prompt = _ended(tokenizer, tf.ragged.boolean_mask(asked, asked != ""))
+    kept_prompt = head(prompt, room // 2)
+    kept = tail(whole, room - kept_prompt.row_lengths())
     start = tf.repeat(tf.constant([begin], tf.int32), kept.nrows(), 0)
-    ids = tf.concat([start, kept], 1)
-    return _features(tokenizer, ids), whole.row_lengths() - kept.row_lengths()
+    ids = tf.concat([start, kept_prompt, kept], 1)
+    lost = whole.row_lengths() - kept.row_lengths()
+    return _features(tokenizer, ids), lost + prompt.row_lengths() - kept_prompt.row_lengths()
 
 
-def lines(texts: tf.Tensor) -> tf.RaggedTensor:
-    r"""Return the turns of conversations, one a line: what `pipelines.columns` reads in a file.
-
-    A line ends in a line feed, a carriage return or both; white space around it goes.
-
-    Args:
-        texts: string (B,).
-
-    Returns:
-        String, ragged (B, N), none of them blank but the one of a text that is blank.
-
-    Example::
-
-        lines(tf.constant([" Hi! \r\n\n Hello."]))  # [["Hi!", "Hello."]]
-    """
-    ended = tf.strings.regex_replace(texts, rf"{_SPACE}*[\r\n]{_SPACE}*", TURN_END)
-    bare = tf.strings.regex_replace(ended, rf"^{_SPACE}+|{_SPACE}+$", "")
-    return tf.strings.split(bare, TURN_END)
+def _ended(tokenizer: Tokenizer, texts: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Return the tokens of each row's texts, string (B, N), with the end's id after each text."""
+    pieces = tf.cast(tokenizer.tokenize(texts.flat_values), tf.int32)
+    ended = tf.concat([pieces, tf.fill([pieces.nrows(), 1], tokenizer.end_id)], 1)
+    return texts.with_flat_values(ended).merge_dims(1, 2)
 
 
 def _features(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> dict[str, tf.Tensor]:
@@ -167,6 +155,20 @@ def start_id(tokenizer: Tokenizer) -> int:
     """
     first: int = (_begin(tokenizer) or [tokenizer.pad_id])[0]
     return first
+
+
+def head(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:
+    """Return the first tokens of each row; the arguments are those of :func:`tail`.
+
+    Example::
+
+        head(tf.ragged.constant([[5, 6, 7], [8]]), 2)  # [[5, 6], [8]]
+    """
+    lengths = ids.row_lengths()
+    places = tf.ragged.range(lengths).with_row_splits_dtype(tf.int64).values
+    last = tf.broadcast_to(tf.cast(room, tf.int64), tf.shape(lengths))
+    inside = tf.cast(places, tf.int64) < tf.gather(last, ids.value_rowids())
+    return tf.ragged.boolean_mask(ids, ids.with_values(inside))
 
 
 def tail(ids: tf.RaggedTensor, room: tf.Tensor | int) -> tf.RaggedTensor:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.conversations import joined
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.generation import signatures
 from tfnlp.generation.options import WritingOptions, requested, settings
@@ -105,7 +106,7 @@ class TextToText:
         texts = list(rows.columns[self.target.name])
         if tokenizer is None:
             said = rows.columns[self.source.name]
-            texts += ["\n".join(turns) if isinstance(turns, list) else turns for turns in said]
+            texts += [joined(turns) if isinstance(turns, list) else turns for turns in said]
         elif options.target_vocabulary == "backbone" or (
             options.target_vocabulary == "auto" and spells(tokenizer, texts)
         ):
@@ -147,13 +148,14 @@ class TextToText:
         """Put the source into the chat template, and in training the target after it."""
         import tensorflow as tf
 
-        from pipelines.encoding import prompts
+        from pipelines.encoding import prompts, turns
 
         tokenizer = context.tokenizer
         form = prompts.template(tokenizer, context.chat)
-        text = raw[self.source.name]
-        turns = prompts.turns(text) if self.source.kind == "turns" else one_turn(text)
-        asked, lost = prompts.ask(tokenizer, form, turns, context.max_length, self.keep)
+        system, said = None, one_turn(raw[self.source.name])
+        if self.source.kind == "turns":
+            system, said = turns.split(raw[self.source.name])
+        asked, lost = prompts.ask(tokenizer, form, said, context.max_length, self.keep, system)
         if self.target.name not in raw:
             return prompted(tokenizer, asked), {"lost": lost}
         whole = tf.cast(tokenizer.tokenize(raw[self.target.name]), tf.int32)
@@ -192,7 +194,7 @@ class TextToText:
         return generated_text.report(
             [str(text) for text in answers["generated"]],
             [[text] for text in judged.columns[self.target.name]],
-            [" | ".join(s) if isinstance(s, list) else s for s in sources],
+            [str(source) for source in sources],
             scores=answers["score"],
             tokens=answers["tokens"],
             headline=self.headline,

@@ -259,7 +259,9 @@ def test_offsets_count_characters_of_a_renamed_column(tmp_path):
     assert got.columns["entities"] == [[(7, 9, "LOC")]]
 
 
-SAID = st.sampled_from('a[" \r\n') | st.characters(exclude_categories=("Cs",))
+SAID = st.sampled_from('a[" \r\n') | st.characters(
+    exclude_categories=("Cs",), exclude_characters="\x01"
+)
 TURNS = st.lists(st.text(SAID, max_size=12).map(str.strip).filter(bool), max_size=5)
 ONE_LINE = TURNS.filter(lambda turns: not any({"\n", "\r"} & {*turn} for turn in turns))
 
@@ -267,11 +269,10 @@ ONE_LINE = TURNS.filter(lambda turns: not any({"\n", "\r"} & {*turn} for turn in
 @SETTINGS
 @given(ONE_LINE)
 def test_turns_of_any_shape_are_read(turns):
-    roles = [("user", "assistant")[i % 2] for i in range(len(turns))]
+    roles = [("user", "assistant")[i % 2] for i in range(len(turns))][::-1]
     messages = [{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)]
     shared = [{"from": r, "value": t} for r, t in zip(roles, turns, strict=True)]
-    system = [{"role": "system", "content": "Be kind."}]
-    for value in (turns, messages, shared, system + messages):
+    for value in (turns, messages, shared):
         assert turns_of(value) == turns
         assert turns_of(json.dumps(value)) == turns  # as in a cell of CSV
     columns = {"role": roles, "content": turns}  # as Hugging Face holds them
@@ -283,12 +284,9 @@ def test_turns_of_any_shape_are_read(turns):
 def test_a_string_of_turns_is_the_turns(turns):
     line = joined(turns)
     assert line.count("\n") == max(len(turns) - 1, 0)
-    if turns:
-        lines = line.split("\n")
-        same = [turn.replace("\r\n", " ").replace("\r", " ").replace("\n", " ") for turn in turns]
-        assert lines == same
-        if not line.startswith("["):
-            assert turns_of(line) == [turn.strip() for turn in same]
+    if turns and not line.startswith("["):
+        same = [turn.replace("\r\n", "\n").replace("\r", "\n") for turn in turns]
+        assert turns_of(line) == [turn.replace("\u2028", "\n").strip() for turn in same]
 
 
 def test_what_looks_like_a_list_but_is_a_turn():
@@ -327,16 +325,16 @@ def test_a_conversation_without_turns_is_a_bad_row(tmp_path, value):
 @pytest.mark.parametrize("name", ["messages", "Conversations"])
 def test_chat_files_hold_the_turns_and_the_answer(tmp_path, name):
     said = [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "How?")]
-    said += [("assistant", None), ("tool", "Fine"), ("assistant", " Well. "), ("user", "Bye")]
+    said += [("assistant", None), ("assistant", " Well. "), ("user", "Bye")]
     messages = [{"role": role, "content": text} for role, text in said]
     path = tmp_path / "a.jsonl"
     got = chat(path, [{"id": 1, name: messages}])
-    assert got == {"history": [["Hi", "Hello", "How?", "Fine"]], "response": ["Well."]}
+    assert got == {"history": [["\x01Be kind.", "Hi", "Hello", "How?"]], "response": ["Well."]}
     # A request asks for an answer to the last turn.
     assert chat(path, [{name: messages}], HISTORY)["history"][0][-2:] == ["Well.", "Bye"]
     # A response in a column of its own is the response.
     own = chat(path, [{name: messages[:2], "response": "Yes"}])
-    assert own == {"history": [["Hi"]], "response": ["Yes"]}
+    assert own == {"history": [["\x01Be kind.", "Hi"]], "response": ["Yes"]}
     # Under another name the user says so.
     names = {"history": "chat", "response": "chat"}
     assert chat(path, [{"chat": messages}], names=names) == got

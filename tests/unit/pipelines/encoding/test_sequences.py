@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.columns import Column, joined, value_of
-from pipelines.encoding import prompts, segments, sequences
+from pipelines.encoding import segments, sequences, turns
 from pipelines.errors import UserError
 from pipelines.tokenizers.wordpiece import WordPiece
 
@@ -151,12 +151,13 @@ HISTORY = Column("history", "turns", "")
 @SETTINGS
 @given(st.lists(TALK | st.text(max_size=8), min_size=1, max_size=4))
 def test_turns_of_a_request_are_those_of_a_file(texts):
-    found = prompts.turns(strings(texts)).to_list()
-    for text, turns in zip(texts, found, strict=True):
+    prompts, found = turns.split(strings(texts))
+    assert set(prompts.numpy()) == {b""}
+    for text, said in zip(texts, found.to_list(), strict=True):
         keys = {"history": "history"}
         # In brackets it could be a list in JSON.
         if not text.strip().startswith("["):
-            assert [t.decode() for t in turns] == value_of(HISTORY, {"history": text}, keys, "")
+            assert [t.decode() for t in said] == value_of(HISTORY, {"history": text}, keys, "")
 
 
 def test_an_empty_request_is_an_empty_turn():
