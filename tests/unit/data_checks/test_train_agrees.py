@@ -125,6 +125,13 @@ def compared(count: int = 20, **more: Any) -> list[dict]:
     return [{**pair, **{n: turns[n][i] for n in turns}} for i, pair in enumerate(pairs)]
 
 
+def talks(*roles: str) -> list[dict]:
+    """Return chats whose messages have these roles."""
+    said = ("hi", "you there", "yes", "bye", "so long")
+    messages = [{"role": r, "content": t} for r, t in zip(roles, said, strict=False)]
+    return [{"messages": [*messages[:-1], {**messages[-1], "content": t}]} for t in texts(20)]
+
+
 SCRATCH = ["--backbone=scratch:1x64", "--vocabulary-size=100"]
 BOTH = ("source", "target")
 MANY = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 300))  # characters
@@ -332,6 +339,12 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     "layers of what has none": (
         "language_model", {"train": plain()}, [*SCRATCH, "--freeze-layers=2"], "--freeze-layers 2"
     ),
+    "turns of a tool": (
+        "dialogue", {"train": talks("user", "tool", "assistant")}, SCRATCH[1:], "a turn of 'tool'"
+    ),
+    "a system prompt that comes late": (
+        "dialogue", {"train": talks("user", "system", "assistant")}, SCRATCH[1:], "after the first"
+    ),
     "translations": (
         "translation", {"train": paired(names=BOTH)}, ["--vocabulary-size=100"], ""
     ),
@@ -453,6 +466,29 @@ def test_validate_counts_the_rows_that_train_takes(flags, place, unmeasured):
         "test": len(taken.test),
     }
     assert data_rows.check(experiment).facts["rows"] == counts
+
+
+@pytest.mark.parametrize(
+    ("flags", "rows", "said"),
+    [
+        (["--task=similarity", "--pair"], compared(label=[0, 1]), "'label' is read as how much"),
+        (
+            ["--task=dialogue", "--vocabulary-size=100"],
+            talks("system", "user", "human", "assistant"),
+            "16 turns are joined by a line end to the one before",
+        ),
+    ],
+)
+def test_validate_says_how_rows_are_read(flags, rows, said, place, unmeasured, capsys):
+    argv = [*flags, *written({"train": rows}), "--backbone=bert", "--max-length=32"]
+    assert validate.main(argv) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert said in notes[0]
+    experiment, _ = arguments.parse(argv, Parser(prog="it"))
+    taken = examples.read_splits(experiment, task.load(experiment.task))
+    chosen = task.load(experiment.task)
+    facts = chosen.learn(taken.train, experiment.options)
+    assert f"note: {next(chosen.remarks(taken.train, facts))}" == notes[0]  # what train says
 
 
 def test_batches_of_workers_are_checked_without_waiting_for_them(monkeypatch):
