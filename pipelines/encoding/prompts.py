@@ -66,12 +66,14 @@ def template(tokenizer: Tokenizer, chat: Mapping[str, Any] | None) -> Template:
         system = (np.array([document_id(tokenizer)], np.int32), system[1])
     bounds = [(chat["user"][1], chat["assistant"][0]), (chat["assistant"][1], chat["user"][0])]
     lines = all("".join(bound).strip() for bound in bounds)
-    guarded = _guarded(tokenizer, bounds)
+    guarded = _guarded(tokenizer, bounds, chat["begin"] + "".join(chat.get("system", ())))
     return Template(begin, around("user"), around("assistant"), system, lines, guarded)
 
 
-def _guarded(tokenizer: Tokenizer, bounds: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return the strings whose tokens, in a turn, would be taken for those between turns.
+def _guarded(
+    tokenizer: Tokenizer, bounds: Sequence[tuple[str, str]], others: str
+) -> tuple[str, ...]:
+    """Return the strings whose tokens, in a turn, would be taken for the template's own.
 
     Between two turns stand special tokens, which most vocabularies do not find in a text, or
     words such as ``Assistant:``.
@@ -79,14 +81,14 @@ def _guarded(tokenizer: Tokenizer, bounds: Sequence[tuple[str, str]]) -> tuple[s
     found = set()
     with tf.init_scope():
         pieces = tokenizer.pieces()
-        for bound in bounds:
+        for bound in [*bounds, (others,)]:
             special = {name for name in re.findall(_SPECIAL, "".join(bound)) if name in pieces}
             found |= {
                 name
                 for name in special
                 if pieces.index(name) in tokenizer.tokenize(tf.constant([name]))[0].numpy()
             }
-            if not special:
+            if not special and bound in bounds:
                 found |= {text.strip() for text in bound if len(text.strip()) > 1}
     return tuple(sorted(found))
 
