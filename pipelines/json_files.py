@@ -43,7 +43,7 @@ def read_json(
     """
     try:
         text = path.read_text("utf-8")
-        value = json.loads(text, parse_constant=None if constants else _refuse_constant)
+        value: Any = json.loads(text, parse_constant=None if constants else _refuse_constant)
     except FileNotFoundError:
         raise UserError(f"there is no file {path} ({remedy})") from None
     except OSError as error:
@@ -56,7 +56,7 @@ def read_json(
         why = "it is not JSON" if text.strip() else "it is empty"
         raise damaged(path, why, remedy) from None
     kinds = {} if isinstance(holds, type) else holds
-    wanted = holds if isinstance(holds, type) else dict
+    wanted: type = holds if isinstance(holds, type) else dict
     if not isinstance(value, wanted):
         raise damaged(path, f"it does not hold {_NAMES[wanted]}", remedy)
     for key, kind in kinds.items():
@@ -97,4 +97,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-_NAMES = {dict: "an object", list: "a list"}
+_NAMES: dict[type, str] = {dict: "an object", list: "a list"}

@@ -200,8 +200,11 @@ def _check_start(start: bytes, source: str, layout: Layout) -> None:
     if not start:
         return
     zeros = tuple(byte == 0 for byte in start)
-    halves = {(False, True) * 2: "utf-16-le", (True, False) * 2: "utf-16-be"}
-    wide: str | None = dict[tuple[bool, ...], str](halves).get(zeros)
+    halves: dict[tuple[bool, ...], str] = {
+        (False, True) * 2: "utf-16-le",
+        (True, False) * 2: "utf-16-be",
+    }
+    wide = halves.get(zeros)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         wide = "utf-16"
     if wide and layout.encoding is None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.columns import Column, joined, value_of
-from pipelines.encoding import segments, sequences, turns
+from pipelines.encoding import segments, sequences
+from pipelines.encoding.turns import split
 from pipelines.errors import UserError
 from pipelines.tokenizers.wordpiece import WordPiece
 
@@ -151,7 +152,7 @@ HISTORY = Column("history", "turns", "")
 @SETTINGS
 @given(st.lists(TALK | st.text(max_size=8), min_size=1, max_size=4))
 def test_turns_of_a_request_are_those_of_a_file(texts):
-    prompts, found = turns.split(strings(texts))
+    prompts, found = split(strings(texts))
     assert set(prompts.numpy()) == {b""}
     for text, said in zip(texts, found.to_list(), strict=True):
         keys = {"history": "history"}
