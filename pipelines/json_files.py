@@ -57,7 +57,7 @@ def read_json(
         raise damaged(path, why, remedy) from None
     kinds = {} if isinstance(holds, type) else holds
     wanted: type = holds if isinstance(holds, type) else dict
-    if not isinstance(value, wanted):
+    if not _is(value, wanted):
         raise damaged(path, f"it does not hold {_NAMES[wanted]}", remedy)
     for key, kind in kinds.items():
         if key not in value:
