@@ -152,7 +152,7 @@ def hidden(folder: Path) -> Iterator[Path]:
         yield aside
     finally:
         with suppress(OSError):
-            _remove(aside)
+            remove(aside)
         _in_use.discard(aside.name)
 
 
@@ -178,7 +178,7 @@ def _place(aside: Path, path: Path) -> None:
                 # The error says it; the folder may be gone again, moved by yet another process.
                 if error.errno not in _TAKEN:
                     raise
-                _remove(old)  # another process was quicker: its folder is replaced
+                remove(old)  # another process was quicker: its folder is replaced
     finally:
         if not placed and old.exists():
             _put_back(old, path)
@@ -207,7 +207,7 @@ def _clear(folder: Path) -> None:
             if found["old"] and not (folder / found["old"]).exists():
                 left.rename(folder / found["old"])
             else:
-                _remove(left)
+                remove(left)
 
 
 def _is_written(name: str, process: int) -> bool:
@@ -235,8 +235,12 @@ def _is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _remove(path: Path) -> None:
-    """Delete a file or folder that may not be there."""
+def remove(path: Path) -> None:
+    """Delete a file or folder that may not be there.
+
+    Example:
+        >>> remove(Path("not-there"))
+    """
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -10,9 +10,11 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pipelines import discover
+from pipelines.atomic import remove
 from pipelines.errors import UserError
 from pipelines.registry.packages import cache_root, locked
 from pipelines.rows import BadRow, Rows
@@ -58,7 +60,34 @@ def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Ro
         load_dataset("trec")["train"].columns
         # {"text": ["How did serfdom develop ...", ...], "label": ["DESC", ...]}
     """
-    builder = _from_tfds(name) if name.startswith(_TFDS) else _built_in(name)
+    if name.startswith(_TFDS):
+        builder = _from_tfds(name)
+        try:
+            return _splits(builder, name, splits)
+        except (UserError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # TFDS has no error of its own for damaged files
+            raise UserError(
+                f"cannot read {name} in {builder.data_path}: {_reason(error)} (delete that folder, "
+                "and it is prepared again)"
+            ) from error
+    module = discover.load(_FOLDER, name, "data set")
+    folder = _place(module)
+    there = folder.exists()
+    try:
+        return _splits(_built_in(module, name), name, splits)
+    except UserError:
+        raise
+    except Exception as error:
+        if not there:
+            raise
+        print(f"{folder} is damaged ({_reason(error)}); preparing it anew", file=sys.stderr)
+        remove(folder)
+    return _splits(_built_in(module, name), name, splits)
+
+
+def _splits(builder: Any, name: str, splits: Sequence[str] | None) -> dict[str, Rows]:
+    """Read the splits that are asked for, by our names for them."""
     names = {_SPLIT_NAMES.get(own, own): own for own in builder.info.splits}
     return {
         split: _rows(builder, own, f"{name}[{split}]")
@@ -67,9 +96,13 @@ def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Ro
     }
 
 
-def _built_in(name: str) -> Any:
+def _place(module: ModuleType) -> Path:
+    """Where a built-in data set lies, apart from TFDS's own of the same name, if there is one."""
+    return cache_root() / "tfds" / module.__name__
+
+
+def _built_in(module: ModuleType, name: str) -> Any:
     """Prepare the builder that a module holds."""
-    module = discover.load(_FOLDER, name, "data set")
     import tensorflow_datasets as tfds
 
     found = [
@@ -81,8 +114,7 @@ def _built_in(name: str) -> Any:
     ]
     if len(found) != 1:
         raise UserError(f"{module.__name__} must define one TFDS builder; it has {len(found)}")
-    # Apart from TFDS's own data of the same name: it has a trec too, with other features.
-    folder = cache_root() / "tfds" / module.__name__
+    folder = _place(module)
     builder = found[0](data_dir=folder)
     tfds.disable_progress_bar()  # the packages show their own; writing takes seconds
     _prepare(builder, folder, name)
@@ -174,6 +206,9 @@ def _rows(builder: Any, split: str, source: str) -> Rows:
         rows.numbers.append(number)
         for column, value in zip(rows.columns.values(), values, strict=True):
             column.append(value)
+    wanted = builder.info.splits[split].num_examples
+    if len(rows) + len(rows.bad) != wanted:
+        raise ValueError(f"{source} has {len(rows) + len(rows.bad)} rows, not {wanted}")
     return rows
 
 

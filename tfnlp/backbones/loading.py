@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import keras
 import keras_hub
 from keras_hub.src.utils.preset_utils import get_preset_loader
-from safetensors import SafetensorError
 
+from pipelines.atomic import remove
 from pipelines.encoding import chat
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
@@ -79,20 +81,16 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
         backbone = load("minilm-l6-en", layers=3)
         backbone.model(features)["pooled"]  # (B, 384)
     """
-    folder = find(name)
-    config = _config(name, folder)
-    kind = _kind(name, folder, config)
-    tokenizer = tokenizers.load(folder)
     options = {} if dropout is None else {"dropout": dropout}
+    folder = find(name)
     try:
-        with keras_patches.undrawn():
-            network = keras_hub.models.Backbone.from_preset(str(folder), **options)
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise UserError(
-            f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
-            "model.safetensors or model.weights.h5 next to its config.json, whole and with all "
-            "weights of an encoder)"
-        ) from error
+        config, kind, tokenizer, network = _read(name, folder, options)
+    except UserError as error:
+        if name not in entry.names():
+            raise
+        print(f"{folder} is damaged ({error}); making it anew", file=sys.stderr)
+        remove(folder)
+        config, kind, tokenizer, network = _read(name, find(name), options)
     if kind != "encoder":
         if layers is not None:
             raise UserError(f"--layers is for encoders; the backbone {name!r} is {kind}")
@@ -118,6 +116,25 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
         hidden_size=network.hidden_dim,
         max_length=network.max_sequence_length,
     )
+
+
+def _read(
+    name: str, folder: Path, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], Kind, Tokenizer, Any]:
+    """Return the config, kind, tokenizer and network in a folder."""
+    config = _config(name, folder)
+    kind = _kind(name, folder, config)
+    tokenizer = tokenizers.load(folder)
+    try:
+        with keras_patches.undrawn():
+            network = keras_hub.models.Backbone.from_preset(str(folder), **options)
+    except Exception as error:  # Keras, HDF5 and safetensors each fail in their own way
+        raise UserError(
+            f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
+            "model.safetensors or model.weights.h5 next to its config.json, whole and with all "
+            "weights of an encoder)"
+        ) from error
+    return config, kind, tokenizer, network
 
 
 def _generative(

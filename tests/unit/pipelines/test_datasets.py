@@ -182,3 +182,33 @@ def test_splits_are_of_the_size_that_is_asked_for():
 
 def test_groups_that_share_a_member_are_linked():
     assert linked([("a", "b"), ("c",), ("d", "b"), ("e", "d"), ("c", "f")]) == [0, 1, 0, 0, 1]
+
+
+DAMAGED = """
+import tensorflow_datasets as tfds
+class Kept(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    def _info(self):
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text()}))
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+    def _generate_examples(self):
+        for i in range(20):
+            yield i, {"text": f"text {i}"}
+"""
+
+
+@pytest.mark.parametrize("pattern", ["dataset_info.json", "*.tfrecord*"])
+def test_a_damaged_data_set_is_prepared_anew(tmp_path, monkeypatch, capfd, pattern):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "rows.py").write_text(DAMAGED)
+    monkeypatch.syspath_prepend(tmp_path)
+    whole = load_dataset("kept.rows")["train"].columns
+    (file,) = (tmp_path / "tfds").rglob(pattern)
+    content = file.read_bytes()
+    for damage in (b"", content[: len(content) // 2], b"[]"):
+        file.write_bytes(damage)
+        capfd.readouterr()
+        assert load_dataset("kept.rows")["train"].columns == whole
+        assert "preparing it anew" in capfd.readouterr().err

@@ -313,6 +313,26 @@ def test_members_of_a_wheel(index, tmp_path):
         member(package, "data/none")
 
 
+def test_damaged_files_of_the_cache_are_fetched_anew(index, capfd):
+    damage = b"half"
+    package = pinned(index.content)
+    archive, inner, folder = (
+        fetch(package),
+        member(package, "data/b/c.txt"),
+        member(package, "data/"),
+    )
+    archive.write_bytes(damage)
+    assert fetch(package).read_bytes() == index.content
+    assert "is damaged; fetching it anew" in capfd.readouterr().err
+    inner.write_bytes(damage)
+    (folder / "a.txt").write_bytes(damage)
+    assert member(package, "data/b/c.txt").read_bytes() == b"c"
+    assert (member(package, "data/") / "a.txt").read_bytes() not in (damage, b"")
+    archive.write_bytes(damage)
+    inner.unlink()
+    assert member(package, "data/b/c.txt").read_bytes() == b"c"
+
+
 def test_what_a_killed_extraction_left_is_cleared(index):
     package = pinned(index.content)
     dead = subprocess.Popen([sys.executable, "-c", ""])
