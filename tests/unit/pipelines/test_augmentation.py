@@ -88,6 +88,12 @@ def test_each_turn_is_edited():
     assert found.columns["history"][2:] == [["xxx", "b", "xxx"]]
 
 
+def test_a_system_prompt_is_not_edited():
+    turns = Column("history", "turns", "what was said")
+    found = made({"history": [["\x01x", "x"]]}, [turns], [], [longer])
+    assert found.columns["history"][1:] == [["\x01x", "xxx"]]
+
+
 @pytest.mark.parametrize(
     ("edits", "message"),
     [

@@ -176,7 +176,8 @@ function generated(left, { texts, turns, go }) {
 
 /** Show turns as they were said, and the answer below. */
 function conversation(text, answer) {
-  const said = text.split('\n').filter((turn) => turn.trim());
+  // A line that begins with U+0001 is a system prompt.
+  const said = text.split('\n').filter((turn) => turn.trim() && !turn.startsWith('\u0001'));
   // The last turn is what is answered: it and every second before it are the user's.
   const side = (place) => ((said.length - place) % 2 ? 'user' : 'other');
   const turns = said.map((turn, place) => el('li', { class: side(place), dir: 'auto' }, turn));
