@@ -215,6 +215,10 @@ def _unusable(rows: dict[str, Rows], chosen: Task, facts: dict[str, Any], found:
         ("validation", found.error, "cannot be used"),
         ("test", found.warn, "will count as wrong"),
     ):
-        bad = list(chosen.unusable_rows(rows[split], facts)) if split in rows else []
+        if split not in rows:
+            continue
+        if split == "test" and rows["train"].columns.keys() - rows[split].columns.keys():
+            continue  # of an optional column: what it is needed for is left out of the report
+        bad = list(chosen.unusable_rows(rows[split], facts))
         if bad:
             tell(f"{rows[split].source}: {counted(bad)} {what}", bad)

@@ -491,6 +491,15 @@ def test_validate_says_how_rows_are_read(flags, rows, said, place, unmeasured, c
     assert f"note: {next(chosen.remarks(taken.train, facts))}" == notes[0]  # what train says
 
 
+def test_test_rows_without_scores_are_not_called_wrong(place, unmeasured, capsys):
+    rows = {"train": compared(score=[0, 1]), "test": compared(5)}
+    argv = ["--task=similarity", "--pair", *written(rows), "--backbone=bert", "--max-length=32"]
+    assert validate.main(argv) == 0
+    printed = capsys.readouterr().out
+    assert "count as wrong" not in printed
+    assert "test.jsonl: every row is read as two texts that mean the same" in printed
+
+
 def test_batches_of_workers_are_checked_without_waiting_for_them(monkeypatch):
     cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     told = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}})

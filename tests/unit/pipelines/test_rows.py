@@ -432,3 +432,27 @@ def test_rows_are_read_without_numpy_or_tensorflow():
     program = "import sys, pipelines.rows; print({'numpy', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+OPTIONAL = Column("score", "number", "", ("label",), optional=True, truth=True)
+
+
+def test_an_optional_column_is_read_where_it_is(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,TRUE\nb,no\nc,0.5\n", "utf-8")
+    rows = read(path, [TEXT, OPTIONAL])
+    assert rows.columns == {"text": ["a", "b", "c"], "score": [1.0, 0.0, 0.5]}
+    assert rows.take([1]).names == {"text": "text", "score": "label"}
+    path.write_text("text\na\n", "utf-8")
+    rows = read(path, [TEXT, OPTIONAL])
+    assert rows.columns == {"text": ["a"]}
+    assert rows.names == {"text": "text"}
+    with pytest.raises(UserError, match="has no column 'gold'"):
+        read(path, [TEXT, OPTIONAL], names={"score": "gold"})
+
+
+def test_a_file_without_a_header_is_told_which_line_it_lacks(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("A plane is taking off.,5.0\n", "utf-8")
+    with pytest.raises(UserError, match="on the first line if that is data: text,score"):
+        read(path, [TEXT, OPTIONAL])
