@@ -166,9 +166,7 @@ def _parsed(value: str, key: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        how = (
-            " (it is written as Python prints it: use json.dumps)" if cells.is_python(value) else ""
-        )
+        how = " (it is as Python prints it: use json.dumps)" * cells.is_python(value)
         raise ValueError(f"{key!r} is not a JSON list: {value[:60]}{how}") from None
 
 

@@ -9,22 +9,17 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.rows import Column, read
 
-TEXT, LABEL, LABELS = (
-    Column("text", "text", ""),
-    Column("label", "label", ""),
-    Column("labels", "labels", ""),
-)
+TEXT, LABEL = Column("text", "text", ""), Column("label", "label", "")
+LABELS = Column("labels", "labels", "")
 ENTITIES = Column("entities", "spans", "", ("spans", "labels", "tags"))
 QA = (
     Column("question", "text", ""),
     Column("context", "text", ""),
     Column("answers", "answers", "", of="context"),
 )
-QUESTION = {
-    "question": "When?",
-    "context": "In 1903.",
-    "answers": {"text": ["1903"], "answer_start": [3]},
-}
+ANSWERS = {"text": ["1903"], "answer_start": [3]}
+QUESTION = {"question": "When?", "context": "In 1903.", "answers": ANSWERS}
+PRINTED = f'question,context,answers\nWhen?,In 1903.,"{ANSWERS}"\n'
 LINES = [{"text": "good", "label": "yes"}, {"text": "bad", "label": "no"}]
 DOCCANO = {"text": "Ann sang", "label": [[0, 3, "PER"]]}
 RELATED = {"text": "Ann sang", "entities": [{"start_offset": 0, "end_offset": 3, "label": "PER"}]}
@@ -45,8 +40,8 @@ TAGGED = {"tokens": ["Ann", "sang"], "ner_tags": ["B-PER", "O"]}
         ("a.json", json.dumps({"data": [QUESTION]}), QA, "a question an item: .* in .jsonl"),
         ("a.json", json.dumps([QUESTION]), QA, "a question an item: .* in .jsonl"),
         ("a.json", json.dumps([{"context": "a", "qas": []}]), QA, "holds paragraphs: put the list"),
-        ("a.csv", f"question,context,answers\nWhen?,In 1903.,\"{QUESTION['answers']}\"\n", QA, "use json.dumps"),  # noqa: E501
-        ("a.csv", "text,food,staff\nA,0,1\n", (TEXT, LABELS), "0 and 1 for each label must become one"),  # noqa: E501
+        ("a.csv", PRINTED, QA, "use json.dumps"),
+        ("a.csv", "text,food,staff\nA,0,1\n", (TEXT, LABELS), "0 and 1 for each label"),
     ],
 )  # fmt: skip
 def test_other_layouts_are_refused_in_one_sentence(tmp_path, name, content, columns, said):
