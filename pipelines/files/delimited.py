@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TextIO
+from typing import TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.layout import Layout
@@ -110,8 +110,9 @@ def _parsed(lines: _Lines, delimiter: str, layout: Layout) -> Iterator[_Parsed]:
 def _reader(lines: Iterable[str], delimiter: str, layout: Layout) -> Iterator[list[str]]:
     """Return what parses lines."""
     csv.field_size_limit(LONGEST_FIELD)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if layout.quoting == "none" else csv.QUOTE_MINIMAL
-    return csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    if layout.quoting == "none":
+        return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
 class _Lines:

@@ -199,12 +199,8 @@ def _check_start(start: bytes, source: str, layout: Layout) -> None:
     """Refuse files that are of another kind than their name says."""
     if not start:
         return
-    zeros = tuple(byte == 0 for byte in start)
-    halves: dict[tuple[bool, ...], str] = {
-        (False, True) * 2: "utf-16-le",
-        (True, False) * 2: "utf-16-be",
-    }
-    wide = halves.get(zeros)
+    zeros = "".join("0" if byte == 0 else "x" for byte in start)
+    wide = {"x0x0": "utf-16-le", "0x0x": "utf-16-be"}.get(zeros)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         wide = "utf-16"
     if wide and layout.encoding is None:

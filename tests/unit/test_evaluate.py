@@ -219,3 +219,24 @@ def test_the_command_ends_with_one_sentence(model, here):
     assert ran.returncode == 2
     assert ran.stderr.startswith("error: test.csv has no column 'label'")
     assert ran.stderr.count("\n") == 1
+
+
+def test_rows_are_laid_out_as_in_training_where_nothing_else_is_said(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes("text;label\n“café”, yes;x\n".encode("windows-1252"))
+    data = {"train": str(path), "delimiter": ";", "encoding": "cp1252", "quoting": "none"}
+    values = {"task": {"name": "classification"}, "data": data}
+    chosen = task.load("classification")
+    experiment = from_values(values, chosen.options, "a.yaml")
+    exported = evaluate.Exported(tmp_path, experiment, chosen, {})
+    options = evaluate._with_data(evaluate.Options(test=str(path)), exported)
+    assert evaluate._read(options, exported).columns["text"] == ["“café”, yes"]
+    told = evaluate._with_data(evaluate.Options(test=str(path), encoding="utf-8"), exported)
+    with pytest.raises(UserError, match="not utf-8: byte 0x93"):
+        evaluate._read(told, exported)
+    lines = tmp_path / "rows.jsonl"
+    lines.write_bytes(json.dumps({"text": "a", "label": "x"}).encode())
+    other = evaluate._with_data(evaluate.Options(test=str(lines)), exported)
+    assert evaluate._read(other, exported).columns["text"] == ["a"]
+    with pytest.raises(UserError, match="--delimiter is for CSV and TSV"):
+        evaluate._with_data(evaluate.Options(test=str(lines), delimiter=","), exported)
