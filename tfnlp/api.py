@@ -32,6 +32,7 @@ from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.report import Report
 from tfnlp.runs import data_digest, folders, storage, tensorboard
 from tfnlp.runtime import threads
+from tfnlp.runtime.commands import command
 from tfnlp.task import Task
 from tfnlp.training import answering, distribution, examples
 from tfnlp.training.model import TrainedModel, columns, prepare
@@ -164,7 +165,7 @@ def _ended(run: Path, experiment: Experiment) -> Path:
     task = tasks.load(experiment.task)
     example = _example(experiment, task, task.sample(experiment.options)[0])
     holds = {"saved_model": (str, type(None))}
-    again = f"the model is kept: python -m tfnlp.export {run}"
+    again = f"the model is kept: {command('tfnlp.export', run)}"
     metrics = read_json(run / "metrics.json", holds, remedy=again)
     terminal.next_steps(run, metrics, experiment, example)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)

@@ -9,7 +9,7 @@ from tfnlp.cli import arguments, console, entries
 from tfnlp.extensions import Study
 from tfnlp.options import Parser
 from tfnlp.runs import studies
-from tfnlp.runtime import exit_status, signals
+from tfnlp.runtime import commands, exit_status, signals
 
 
 def main(argv: list[str]) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         console.warn("no trial has ended; each says why in its .err file")
         return 1
     console.line(f"best: {best.run}")
-    console.line(f"    python -m tfnlp.export {best.run}")
+    console.line(f"    {commands.command('tfnlp.export', best.run)}")
     return 0
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import keyword
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +122,14 @@ def test_a_new_file_with_a_main_guard_is_a_command(tmp_path):
     names = [command.removeprefix("python -m pack.") for command in found]
     assert names == ["deep.er.new", "new", "part"]
     assert found["python -m pack.new"] == "do it."
+
+
+def test_ctrl_c_while_a_command_imports_shows_no_traceback(tmp_path):
+    """The module that is imported here stands for any: it sends the signal itself."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)"
+    (tmp_path / "yaml.py").write_text(code)
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{FOLDER.parent}"}
+    command = [sys.executable, "-m", "tfnlp.train"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert not done.stderr

@@ -85,10 +85,10 @@ def load(name: str, *, dropout: float | None = None, layers: int | None = None) 
     folder = find(name)
     try:
         config, kind, tokenizer, network = _read(name, folder, options)
-    except UserError as error:
+    except UserError:
         if name not in entry.names():
             raise
-        print(f"{folder} is damaged ({error}); making it anew", file=sys.stderr)
+        print(f"{folder} is damaged; making it anew", file=sys.stderr)
         remove(folder)
         config, kind, tokenizer, network = _read(name, find(name), options)
     if kind != "encoder":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
 from tfnlp.report import between, four_places
+from tfnlp.runtime.commands import command, quoted
 from tfnlp.training import examples
 
 if TYPE_CHECKING:
@@ -175,33 +175,31 @@ def next_steps(
         next_steps(run, metrics, experiment, ["A masterpiece."])
     """
     line(f"TensorBoard log: {run}")
-    line(f"    tensorboard --logdir {run.parent.parent}")
+    line(f"    tensorboard --logdir {quoted(run.parent.parent)}")
     saved = metrics.get("saved_model")
     if saved is None:
-        line(f"    python -m tfnlp.export {run}")
+        line(f"    {command('tfnlp.export', run)}")
         return
     model = Path(saved)
-    texts = " ".join(_quoted(t if len(t) <= 200 else f"{t[:199]}…") for t in example)
+    texts = [text if len(text) <= 200 else f"{text[:199]}…" for text in example]
+    end = ["--"] if any(text.startswith("-") for text in texts) else []
     line(f"SavedModel: {model}")
-    line(f"    python -m tfnlp.predict {model.parent} {texts}")
-    line(f"    python -m tfnlp.serve {model.parent.parent}")
+    line(f"    {command('tfnlp.predict', model.parent, *end, *texts)}")
+    line(f"    {command('tfnlp.serve', model.parent.parent)}")
     backbone = run / "model" / "backbone"
     writes = tasks.load(experiment.task).writing is not None
     if writes or not backbone.is_dir():  # else the backbone is what is wanted
-        line(f"    python -m tfnlp.evaluate {model.parent} --test FILE")
+        line(f"    {command('tfnlp.evaluate', model.parent, '--test', 'FILE')}")
     if backbone.is_dir():
         line(f"Backbone: {backbone}")
-        again = f"--task {experiment.task} " if writes else ""  # it serves no other kind of task
-        line(f"    python -m tfnlp.train {again}--train FILE --backbone {backbone}")
+        again = ["--task", experiment.task] if writes else []  # it serves no other kind of task
+        flags = [*again, "--train", "FILE", "--backbone", backbone]
+        line(f"    {command('tfnlp.train', *flags)}")
+    place, name = quoted(model.parent), quoted(model.parent.name)
     line(
-        f"    docker run -p 8501:8501 -v $PWD/{model.parent}:/models/{model.parent.name} "
-        f"-e MODEL_NAME={model.parent.name} tensorflow/serving"
+        f'    docker run -p 8501:8501 -v "$PWD"/{place}:/models/{name} -e MODEL_NAME={name} '
+        "tensorflow/serving"
         if not model.is_absolute()
-        else f"    tensorflow_model_server --rest_api_port=8501 --model_name={model.parent.name} "
-        f"--model_base_path={model.parent}"
+        else f"    tensorflow_model_server --rest_api_port=8501 --model_name={name} "
+        f"--model_base_path={place}"
     )
-
-
-def _quoted(text: str) -> str:
-    """Quote a text for a shell, in double quotes where single ones would have to be escaped."""
-    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)

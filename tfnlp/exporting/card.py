@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote as urlquote
 
 from pipelines.columns import as_request
 from pipelines.errors import UserError
@@ -73,7 +74,8 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         "## How to ask it",
         "",
         "```",
-        f"curl -d {shlex.quote(body)} http://localhost:8501/v1/models/{experiment.name}:predict",
+        f"curl -d {shlex.quote(body)} "
+        f"http://localhost:8501/v1/models/{urlquote(experiment.name)}:predict",
         "```",
         *_settings(model),
         "",

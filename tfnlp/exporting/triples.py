@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfnlp.runtime.commands import command
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -194,7 +196,7 @@ model cards say; the errors of both add up.
 - relations: {known}
 
 ```
-python -m tfnlp.predict {name} "{text}"
-python -m tfnlp.applications.knowledge_graph {name} --input texts.txt --output graph
+{command("tfnlp.predict", name, text)}
+{command("tfnlp.applications.knowledge_graph", name, "--input", "texts.txt", "--output", "graph")}
 ```
 """

@@ -86,7 +86,7 @@ def write(
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
             f"cannot write the SavedModel in {parent}: {reason(error)} (what was trained is kept "
-            "in its run; choose another place with --saved-models)"
+            "in its run: python -m tfnlp.export RUN --saved-models FOLDER writes it elsewhere)"
         ) from error
 
 

@@ -21,6 +21,7 @@ from tfnlp.runs.experiment_yaml import (
     to_values,
     write_yaml,
 )
+from tfnlp.runtime.commands import quoted
 
 
 def check_place(experiment: Experiment) -> None:
@@ -136,7 +137,7 @@ def last_run(experiment: Experiment) -> Path | None:
     if changed:
         raise UserError(
             f"{run} was started with other settings ({', '.join(changed)}); resume it with "
-            f"--config {run / 'experiment.yaml'} --resume, or start again without --resume"
+            f"--config {quoted(run / 'experiment.yaml')} --resume, or start again without --resume"
         )
     return run
 

@@ -30,6 +30,7 @@ from tfnlp.extensions import Study, Trial
 from tfnlp.report import Report
 from tfnlp.runs import folders
 from tfnlp.runs.experiment_yaml import read_kept, to_values, write_yaml
+from tfnlp.runtime.commands import quoted
 
 STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
@@ -141,7 +142,7 @@ def _begin(asked: Asked, resume: bool) -> None:
     if changed:
         raise UserError(
             f"{folder} was started with other settings ({', '.join(changed)}); resume it "
-            f"with --config {folder / 'base.yaml'} --resume, or start another with --name"
+            f"with --config {quoted(folder / 'base.yaml')} --resume, or start another with --name"
         )
 
 

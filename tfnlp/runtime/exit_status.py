@@ -33,6 +33,8 @@ def status(command: Callable[[list[str]], int], argv: Sequence[str]) -> int:
         after SIGINT or SIGTERM, or if nobody reads standard output any more.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as tfnlp/__init__.py set it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return command(list(argv))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
