@@ -43,7 +43,7 @@ def read_json(
     """
     try:
         text = path.read_text("utf-8")
-        value: Any = json.loads(text, parse_constant=None if constants else _refuse_constant)
+        value = json.loads(text, parse_constant=None if constants else _refuse_constant)
     except FileNotFoundError:
         raise UserError(f"there is no file {path} ({remedy})") from None
     except OSError as error:
@@ -55,9 +55,9 @@ def read_json(
     except (ValueError, RecursionError):
         why = "it is not JSON" if text.strip() else "it is empty"
         raise damaged(path, why, remedy) from None
-    kinds = {} if isinstance(holds, type) else holds
-    wanted: type = holds if isinstance(holds, type) else dict
-    if not _is(value, wanted):
+    kinds: Mapping[str, Any] = {} if isinstance(holds, type) else holds
+    wanted: Any = holds if isinstance(holds, type) else dict
+    if not isinstance(value, wanted):
         raise damaged(path, f"it does not hold {_NAMES[wanted]}", remedy)
     for key, kind in kinds.items():
         if key not in value:
@@ -97,4 +97,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-_NAMES: dict[type, str] = {dict: "an object", list: "a list"}
+_NAMES: Mapping[Any, str] = {dict: "an object", list: "a list"}

@@ -155,9 +155,9 @@ def _sha256(path: Path) -> str:
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            found.update(f"{file.relative_to(path)} {_sha256(file)}\n".encode())
+    for each in sorted(path.rglob("*")):
+        if each.is_file():
+            found.update(f"{each.relative_to(path)} {_sha256(each)}\n".encode())
     return found.hexdigest()
 
 

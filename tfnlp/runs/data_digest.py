@@ -16,7 +16,7 @@ from pipelines.rows import Rows
 from pipelines.splits import Splits
 
 FILE = "data.json"  # in a run's folder
-_HOLDS: dict[str, type | tuple[type, ...]] = {
+_HOLDS: Mapping[str, Any] = {
     "id": str,
     "train": dict,
     "validation": dict,

@@ -139,6 +139,20 @@ def test_stopped_while_exporting_it_only_exports(tmp_path, whole, signum):
         assert_same(tmp_path / "run", whole)
 
 
+def test_killed_after_its_export_it_has_one_saved_model(tmp_path):
+    process = start(tmp_path / "run", *TINY)
+    while not list(tmp_path.glob("run/saved_models/*/1")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert not (run_of(tmp_path / "run") / "metrics.json").exists()
+    end(start(tmp_path / "run", *TINY, "--resume"))
+    (version,) = tmp_path.glob("run/saved_models/*/*")
+    told = json.loads((run_of(tmp_path / "run") / "metrics.json").read_text())
+    assert tmp_path / "run" / told["saved_model"] == version
+
+
 def test_a_run_that_has_ended_says_so(tmp_path, whole):
     first = end(start(tmp_path, *TINY))
     assert_same(tmp_path, whole)
