@@ -9,11 +9,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from tfnlp.runtime import keras_patches
+
+if TYPE_CHECKING:
+    import keras
 
 # With more heads, the products with zeros cost more than transposing the cache would.
 _FEW = 8
@@ -41,6 +44,29 @@ def portable() -> Iterator[None]:
         # The first token attends to itself alone: Keras warns of a softmax over one element.
         warnings.filterwarnings("ignore", "You are using a softmax over axis")
         yield
+
+
+@contextmanager
+def in_float32(network: keras.Model) -> Iterator[None]:
+    """Let the layers of a network compute in float32, whatever it was trained in.
+
+    In bfloat16 or float16 a token's logits differ beside other rows, by enough to change tokens.
+    The weights are float32 in any case.
+
+    Example::
+
+        with in_float32(network):
+            logits, _, cache = step(ids, index, cache, fixed)  # traced in float32
+    """
+    mixed = [x for x in network._flatten_layers() if x.compute_dtype in ("bfloat16", "float16")]
+    policies = [layer.dtype_policy for layer in mixed]
+    try:
+        for layer in mixed:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in zip(mixed, policies, strict=True):
+            layer.dtype_policy = policy
 
 
 def _slice_update(inputs: tf.Tensor, start_indices: Any, updates: tf.Tensor) -> tf.Tensor:

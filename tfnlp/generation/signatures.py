@@ -113,7 +113,7 @@ def _settings(
 
 
 def cached(context: Context, network: keras.Model) -> Network:
-    """Return a network as the loops need it, its step one function for all of them.
+    """Return a network as the loops need it, in float32, its step one function for all of them.
 
     Written out in each loop of a SavedModel's signatures, the layers would take more room than
     small models' weights.
@@ -125,8 +125,12 @@ def cached(context: Context, network: keras.Model) -> Network:
     if network not in _CACHED:
         import tensorflow as tf
 
+        from tfnlp.generation.keras_ops import in_float32
+
         made = _cached(context, network)
-        made.step = tf.function(made.step, autograph=False, reduce_retracing=True)  # type: ignore[method-assign]
+        # A context manager as a decorator enters anew at each call.
+        step, made.prefill = in_float32(network)(made.step), in_float32(network)(made.prefill)  # type: ignore[method-assign]
+        made.step = tf.function(step, autograph=False, reduce_retracing=True)  # type: ignore[method-assign]
         _CACHED[network] = made
     return _CACHED[network]
 

@@ -60,6 +60,64 @@ def t5(folder):
     return keras_hub.models.T5Backbone(len(model.pieces), **SIZES, key_value_dim=8)
 
 
+def bert(folder):
+    letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
+    keras_hub.models.BertTokenizer(pieces, lowercase=True).save_to_preset(folder)
+    return keras_hub.models.BertBackbone(len(pieces), **SIZES, max_sequence_length=160)
+
+
+def untrained(name, make, folder, **options):
+    """Return a model of random weights, and the rows of its sample."""
+    folder.mkdir()
+    make(str(folder)).save_to_preset(str(folder))
+    task = tasks.load(name)
+    values = {
+        "task": {"name": name, "max_length": 64, "max_tokens": 16, **options},
+        "data": {"train": "rows.csv"},
+        "backbone": {"name": str(folder)},
+    }
+    made = from_values(values, task.options, "the test")
+    sample = task.sample(made.options) * 2
+    rows = Rows("rows.csv", {n: [r[n] for r in sample] for n in sample[0]}, list(range(1, 9)))
+    return prepare(made, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("dialogue", gpt2), ("dialogue", bert), ("summarization", bart), ("translation", t5)],
+)
+def test_an_answer_alone_is_that_in_any_crowd(name, make, temperature, tmp_path):
+    """In batches of any size, at any place, padded to any neighbour; the seeds are each row's."""
+    model = untrained(name, make, tmp_path / "preset", decoding="sample", vocabulary_size=120)
+    (column,) = model.task.input_columns(model.experiment.options)
+    named = {column.name: tf.string, "temperature": tf.float32, "sampling_seed": tf.int32}
+    specs = {name: tf.TensorSpec([None], dtype) for name, dtype in named.items()}
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def write(raw):
+        return model.task.writing.generate(model.context, model.network, raw)
+
+    def answers(places):
+        asked = {
+            column.name: tf.gather(tf.constant(texts), places),
+            "temperature": tf.fill([len(places)], temperature),
+            "sampling_seed": tf.constant(places),
+        }
+        return write(asked)["generated"].numpy().tolist()
+
+    texts = ["a", "the cat sat here", "ab " * 30, "", "where is it now", "three", "b c d e f"]
+    alone = [answers([place])[0] for place in range(len(texts))]
+    assert len(set(alone)) > 2
+    draw = np.random.default_rng(0)
+    for size in (1, 2, 3, 4, 5, 8, 13, 16, 17):
+        places = draw.integers(0, len(texts), size).tolist()
+        assert answers(places) == [alone[place] for place in places]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make", "kind"),

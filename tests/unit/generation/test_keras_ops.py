@@ -1,12 +1,23 @@
 """One place of attention, multiplied as the cache lies, is what Keras makes of it."""
 
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow import core, numpy
 
-from tfnlp.generation import keras_ops
+from tfnlp.generation import keras_ops, signatures
+from tfnlp.heads import causal_lm
+
+_SPEC = importlib.util.spec_from_file_location(
+    "tiny_llama", Path(__file__).parent / "tiny_llama.py"
+)
+tiny = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(tiny)
 
 
 def attention(query, key, value, groups):
@@ -42,3 +53,24 @@ def test_keras_is_left_as_it_was():
     with pytest.raises(ZeroDivisionError), keras_ops.portable():
         raise ZeroDivisionError
     assert (core.slice_update, numpy.einsum, numpy.repeat) == before
+
+
+def test_a_mixed_network_writes_in_float32():
+    def logits(cached):
+        _, cache, _ = cached.prefill(tiny.prompts([7, 8, 9, 3]), tf.constant(1))
+        return cached.step(tf.constant([[3]]), tf.constant(3), cache, ())[0].numpy()
+
+    whole = tiny.network()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed = tiny.network()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    mixed.set_weights(whole.get_weights())
+    wanted = logits(causal_lm.Cached(whole))
+    before = logits(causal_lm.Cached(mixed))
+    context = SimpleNamespace(kind="causal")
+    found = logits(signatures.cached(context, mixed))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert np.abs(before - wanted).max() > 1e-3
+    np.testing.assert_array_equal(logits(causal_lm.Cached(mixed)), before)  # it trains as it did
