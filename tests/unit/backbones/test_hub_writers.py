@@ -81,7 +81,12 @@ def untrained(name, make, folder, **options):
     made = from_values(values, task.options, "the test")
     sample = task.sample(made.options) * 2
     rows = Rows("rows.csv", {n: [r[n] for r in sample] for n in sample[0]}, list(range(1, 9)))
-    return prepare(made, rows)
+    model = prepare(made, rows)
+    draw = np.random.default_rng(1)
+    for weight in model.network.weights:  # or all texts would have one answer
+        if len(weight.shape) > 1:
+            weight.assign(draw.normal(0, 0.5, weight.shape))
+    return model
 
 
 @pytest.mark.slow
@@ -113,7 +118,7 @@ def test_an_answer_alone_is_that_in_any_crowd(name, make, temperature, tmp_path)
     alone = [answers([place])[0] for place in range(len(texts))]
     assert len(set(alone)) > 2
     draw = np.random.default_rng(0)
-    for size in (1, 2, 3, 4, 5, 8, 13, 16, 17):
+    for size in (1, 2, 3, 5, 8, 13, 17):
         places = draw.integers(0, len(texts), size).tolist()
         assert answers(places) == [alone[place] for place in places]
 
