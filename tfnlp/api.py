@@ -269,6 +269,11 @@ def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, r
 
 
 def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> Sequence[str]:
-    """Return a row's inputs as texts, in the order in which predict reads them."""
+    """Return a row's inputs as texts, in the order in which predict reads them.
+
+    Of a conversation it is the last turn: a system prompt begins with a character that no shell
+    shows.
+    """
     names = sorted(column.name for column in columns(experiment, task, targets=False))
-    return [as_request(row[name]) for name in names]
+    values = [row[name] for name in names]
+    return [as_request(v[-1:] if isinstance(v, list) else v) for v in values]
