@@ -323,5 +323,7 @@ TASK = Task(
     decode=decode,
     report=report,
     remarks=remarks,
+    # At 1e-4 the first epochs on STS-B undo what sentence encoders were pretrained for.
+    defaults={"optimizer": {"learning_rate": 5e-5}},
     extra_inputs=lambda options: {"embed": (_pooled_text.TEXT,)},
 )
