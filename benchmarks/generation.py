@@ -29,7 +29,8 @@ from pipelines.rows import Record, Rows
 from pipelines.sources import load_dataset
 from pipelines.splits import evenly
 from tfnlp.evaluation import generated_text
-from tfnlp.inference.saved_model import answered, find_model, load
+from tfnlp.inference.chunks import answered
+from tfnlp.inference.saved_model import find_model, load
 
 COLUMNS = {
     "translation": ("source", "target"),

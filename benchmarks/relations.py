@@ -21,7 +21,8 @@ from sklearn.svm import LinearSVC
 
 from pipelines.rows import Record
 from pipelines.sources import load_dataset
-from tfnlp.inference.saved_model import answered, find_model, load
+from tfnlp.inference.chunks import answered
+from tfnlp.inference.saved_model import find_model, load
 
 NONE = "no_relation"
 MARKED = re.compile(r"(?s)(.*)<(e[12])>(.*)</\2>(.*)<(e[12])>(.*)</\5>(.*)")

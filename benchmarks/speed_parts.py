@@ -69,14 +69,15 @@ def answers(model: str, test: str, kind: str = "auto") -> dict[str, Any]:
     """Answer rows as tfnlp.predict does with a file, then one at a time."""
     from pipelines.rows import Record
     from tfnlp.inference import answer_rows, saved_model
+    from tfnlp.inference.chunks import answered
 
     rows = _rows(test)
     asked = saved_model.opened(saved_model.find_model(model), kind).model()  # type: ignore[arg-type]
     records = [Record(i, {"text": row["text"]}, row) for i, row in enumerate(rows)]
 
     def all_of_them() -> list[str]:
-        chunks = saved_model.answered(records, asked, 32, answer_rows._AT_ONCE)
-        return [answer["label"] for chunk in chunks for _, answer in chunk]
+        found = answered(records, asked, 32, answer_rows._AT_ONCE)
+        return [answer["label"] for chunk in found for _, answer in chunk]
 
     found = all_of_them()
     begun = time.perf_counter()

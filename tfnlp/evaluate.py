@@ -22,7 +22,8 @@ from pipelines.rows import Column, Rows, noted
 from tfnlp import task
 from tfnlp.cli import arguments, console
 from tfnlp.config import Experiment, FileLayout
-from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, answered_rows, find_model, opened
+from tfnlp.inference.chunks import answered_rows
+from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, find_model, opened
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
@@ -34,7 +35,8 @@ from tfnlp.task import Arrays, Task
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfnlp.inference.saved_model import Answers
+    from tfnlp.inference.chunks import answered_rows
+from tfnlp.inference.saved_model import Answers
 
 EVALUATIONS = Path("evaluations")
 

@@ -13,11 +13,11 @@ from pipelines.files.formats import Format
 from pipelines.rows import BadRow, Record, Rows, noted, quarantine_path
 from tfnlp.config import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
+from tfnlp.inference.chunks import answered
 from tfnlp.inference.saved_model import (
     SETTINGS,
     Saved,
     ServedModel,
-    answered,
     find_model,
     settings_of,
 )

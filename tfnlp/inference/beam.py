@@ -36,7 +36,8 @@ from pipelines.files.writers import json_text
 from pipelines.rows import BadRow, Column, Layout, Record, quarantine_path, stream
 from tfnlp.inference import outputs, saved_model
 from tfnlp.inference.beam_files import Output, opened, reachable
-from tfnlp.inference.saved_model import CHUNK, Answers, ServedModel, answered
+from tfnlp.inference.chunks import CHUNK, answered
+from tfnlp.inference.saved_model import Answers, ServedModel
 
 # Beam's DirectRunner first downloads another runner, Prism, and runs that; this is what it is where
 # it cannot. Prism is available under its own name.

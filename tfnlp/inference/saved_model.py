@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.columns import KINDS, joined
+from pipelines.columns import KINDS, as_request
 from pipelines.errors import UserError, reason
 from pipelines.json_files import damaged, read_json
-from pipelines.rows import Column, Record
+from pipelines.rows import Column
 from tfnlp.inference import settings
 from tfnlp.inference.settings import Settings
 from tfnlp.runtime import precision
@@ -28,8 +25,6 @@ SAVED_MODELS = Path("saved_models")
 INPUTS = "inputs.json"  # in a model's folder, the kinds of its inputs
 SETTINGS = "settings.json"  # there too, what else requests may say, by signature, with defaults
 AGAIN = "python -m tfnlp.export RUN writes the SavedModel again"
-# Rows read at a time: enough to sort by length, so that a batch needs little padding.
-CHUNK = 1024
 
 Answers = list[dict[str, Any]]
 
@@ -166,7 +161,7 @@ class Saved:
 
         def fill(texts: Mapping[str, Sequence[Any]]) -> dict[str, tf.Tensor]:
             rows = len(next(iter(texts.values())))
-            strings = {n: tf.constant([*map(_string, v)], tf.string) for n, v in texts.items()}
+            strings = {n: tf.constant([*map(as_request, v)], tf.string) for n, v in texts.items()}
             same = {n: tf.fill([rows], tf.constant(v, specs[n].dtype)) for n, v in told.items()}
             return {**strings, **same}
 
@@ -263,11 +258,6 @@ def settings_of(folder: Path) -> Settings:
     return Settings.of(written)
 
 
-def _string(value: str | Sequence[str]) -> str:
-    """Return a row's value as a request has it: the turns of a conversation in one string."""
-    return value if isinstance(value, str) else joined(value)
-
-
 def fold(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Join what belongs together: lists of things, and labels with their scores; decode strings.
 
@@ -345,66 +335,3 @@ def _plain(array: np.ndarray) -> list[Any]:
         array = array.astype(str).astype(float)
     values: list[Any] = array.tolist()
     return values
-
-
-def answered(
-    records: Iterable[Record], model: ServedModel, batch_size: int = 32, at_once: int = 1
-) -> Iterator[list[tuple[Record, dict[str, Any]]]]:
-    """Yield records with their answers, in order, a chunk of some 1,000 at a time.
-
-    Args:
-        records: rows of the model's columns.
-        model: what answers.
-        batch_size: rows it is asked at a time.
-        at_once: times it is asked at once; a server answers several.
-
-    Example::
-
-        for record, answer in itertools.chain.from_iterable(answered(records, model)): ...
-    """
-    records = iter(records)
-    while chunk := list(itertools.islice(records, max(CHUNK, batch_size))):
-        values = [record.values for record in chunk]
-        answers = answered_rows(values, model, batch_size, partial(_asked, model, at_once))
-        yield list(zip(chunk, answers, strict=True))
-
-
-def answered_rows(
-    rows: Sequence[Mapping[str, Any]],
-    model: ServedModel,
-    batch_size: int,
-    ask: Callable[[list[dict[str, list[Any]]]], Iterable[Answers]],
-) -> Answers:
-    """Return the answers to rows, in their order; the model is asked in order of length.
-
-    Args:
-        rows: N rows, at least one, of the model's columns.
-        model: what answers.
-        batch_size: rows it is asked at a time.
-        ask: from batches, each B values by column, to their answers, batch by batch.
-
-    Example::
-
-        answered_rows(rows, model, 32, lambda batches: map(model.answer, batches))
-    """
-    from pipelines import batching
-
-    lengths = [sum(len(_string(value)) for value in row.values()) for row in rows]
-    batches, back = batching.by_length(lengths, batch_size)
-    asked = [{name: [rows[i][name] for i in b] for name in model.inputs} for b in batches]
-    answers = list(itertools.chain.from_iterable(ask(asked)))
-    return [answers[index] for index in back]
-
-
-def _asked(
-    model: ServedModel, at_once: int, batches: Sequence[Mapping[str, Sequence[Any]]]
-) -> Iterator[Answers]:
-    """Yield the answers to batches, in order."""
-    if at_once == 1:
-        yield from map(model.answer, batches)
-        return
-    pool = ThreadPoolExecutor(at_once)
-    try:
-        yield from pool.map(model.answer, batches)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # after an error or Ctrl-C

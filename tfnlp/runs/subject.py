@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import Column, Record
 from tfnlp.inference import remote, saved_model
-from tfnlp.inference.saved_model import Answers, ServedModel, answered, find_model
+from tfnlp.inference.chunks import answered
+from tfnlp.inference.saved_model import Answers, ServedModel, find_model
 from tfnlp.runs.experiment_yaml import read_kept
 from tfnlp.runtime.startup import quiet_start
 

@@ -7,7 +7,8 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.rows import Column, Record
 from tfnlp.inference import saved_model
-from tfnlp.inference.saved_model import ServedModel, answered
+from tfnlp.inference.chunks import answered
+from tfnlp.inference.saved_model import ServedModel
 from tfnlp.runtime import precision
 
 LENGTHS = [7, 1, 30, 7, 2, 90, 1, 8, 3, 40, 5]
@@ -31,7 +32,7 @@ def records(lengths):
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_answers_come_in_the_order_of_the_rows(at_once, monkeypatch):
-    monkeypatch.setattr(saved_model, "CHUNK", 6)
+    monkeypatch.setattr("tfnlp.inference.chunks.CHUNK", 6)
     asked = []
     chunks = list(answered(records(LENGTHS), echo(asked), 4, at_once))
     assert [len(chunk) for chunk in chunks] == [6, 5]
@@ -44,7 +45,7 @@ def test_answers_come_in_the_order_of_the_rows(at_once, monkeypatch):
 
 
 def test_a_stream_is_read_a_chunk_at_a_time(monkeypatch):
-    monkeypatch.setattr(saved_model, "CHUNK", 3)
+    monkeypatch.setattr("tfnlp.inference.chunks.CHUNK", 3)
     read = []
 
     def rows():

@@ -11,7 +11,8 @@ from pipelines.errors import UserError
 from pipelines.files.formats import opened
 from pipelines.rows import BadRow, Column, stream
 from tfnlp.applications.knowledge_graph.graph import check_libraries, collect, write
-from tfnlp.inference.saved_model import SAVED_MODELS, answered, find_model, load
+from tfnlp.inference.chunks import answered
+from tfnlp.inference.saved_model import SAVED_MODELS, find_model, load
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
 
