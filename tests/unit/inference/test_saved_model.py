@@ -62,12 +62,14 @@ def test_a_stream_is_read_a_chunk_at_a_time(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "wanted"), [('{"sample": {"top_p": 0.9}}', "float32"), ("{}", "auto")]
+    ("settings", "wanted"),
+    [('{"serving_default": {}, "sample": {"top_p": 0.9}}', "float32"), (None, "auto")],
 )
 def test_a_model_that_writes_multiplies_in_float32(settings, wanted, tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(precision, "start", lambda kind, training: started.append(kind))
-    (tmp_path / "settings.json").write_text(settings)
+    if settings:
+        (tmp_path / "settings.json").write_text(settings)
     with pytest.raises(UserError, match="cannot load"):  # there is nothing else
         saved_model.opened(tmp_path)
     assert started == [wanted]
