@@ -77,38 +77,25 @@ class Contrastive(keras.losses.Loss):
         return (one_way(logits) + one_way(ops.transpose(logits[:, :rows]))) / 2
 
 
-class Cosent(keras.losses.Loss):
-    """Of two pairs of texts, the one with the higher score must have the higher cosine.
+class CosineRegression(keras.losses.Loss):
+    """The squared difference between the cosine of a pair of texts and its score.
 
-    Only the order of the scores counts, whatever their scale: grades as well as 0 and 1. A batch
-    whose pairs all have one score teaches nothing.
+    CoSENT (Su 2022) compares the pairs of a batch with one another only, and batches hold texts of
+    a length: pairs of different lengths would never be compared.
 
-    Args:
-        temperature: what the cosines are divided by.
-
-    Source: Su 2022, "CoSENT" (https://kexue.fm/archives/8847), as sentence-transformers'
-        CoSENTLoss, whose scale of 20 is a temperature of 0.05.
+    Source: Reimers and Gurevych 2019, "Sentence-BERT", section 3 (https://arxiv.org/abs/1908.10084).
 
     Example::
 
-        network.compile(loss=Cosent(0.05), metrics=[Correlation("correlation")])
+        network.compile(loss=CosineRegression(), metrics=[Correlation("correlation")])
     """
 
-    def __init__(self, temperature: float) -> None:
-        super().__init__(name="cosent")
-        self.temperature = temperature
+    def __init__(self) -> None:
+        super().__init__(name="cosine_regression")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return the loss of a batch, a scalar [nats].
-
-        Args:
-            y_true: scores, float32 (B, 1).
-            y_pred: unit vectors, float32 (B, 2, H).
-        """
-        cosines = pair_cosines(y_pred) / self.temperature
-        excess = cosines[:, None] - cosines[None, :]
-        wrong_way = ops.where(y_true[:, 0][:, None] < y_true[:, 0][None, :], excess, -1e4)
-        return ops.logsumexp(ops.concatenate([ops.zeros([1]), ops.reshape(wrong_way, [-1])]))
+        """Return the loss of each row: scores from 0 to 1 (B, 1), unit vectors (B, 2, H)."""
+        return ops.square(pair_cosines(y_pred) - y_true[:, 0])
 
 
 class Correlation(keras.metrics.Metric):

@@ -1,9 +1,9 @@
 """Vectors of texts whose cosine tells how much the texts mean the same.
 
 With ``--pair`` from pairs (a question and its answer, two paraphrases), each against all others of
-the batch; if a file has scores or labels of pairs, from the order of those, and if it has a third
-text a row, a negative, also against that. Without ``--pair`` from texts alone: each is drawn to
-itself under other dropout, as in Gao et al. 2021, "SimCSE", sections 3 and 4
+the batch; if a file has scores or labels of pairs, to have cosines like those, and if it has a
+third text a row, a negative, also against that. Without ``--pair`` from texts alone: each is drawn
+to itself under other dropout, as in Gao et al. 2021, "SimCSE", sections 3 and 4
 (https://arxiv.org/abs/2104.08821).
 """
 
@@ -71,7 +71,9 @@ class Options:
         "mean", "what stands for a text: the mean of its tokens' states, or the first one's"
     )
     temperature: float = option(
-        0.05, "what the cosines are divided by; lower looks harder at the nearest", minimum=0.001
+        0.05,
+        "what cosines are divided by, without scores of pairs; lower looks harder at the nearest",
+        minimum=0.001,
     )
 
 
@@ -251,12 +253,12 @@ def build(context: Context, backbone: keras.Model) -> keras.Model:
 
 
 def objective(context: Context) -> Objective:
-    """InfoNCE within the batch, or where pairs have scores CoSENT."""
+    """InfoNCE within the batch, or where pairs have scores their cosines."""
     from tfnlp.heads import sentence_vector
 
     if context.facts.get("reading") == "scores":
         return Objective(
-            sentence_vector.Cosent(context.options.temperature),
+            sentence_vector.CosineRegression(),
             [sentence_vector.Correlation("correlation")],
             monitor="val_correlation",
             mode="max",
