@@ -174,7 +174,10 @@ def test_predict_shows_text_as_a_saved_model_writes_it(recorded, command, capsys
 def test_a_saved_model_is_judged_the_same(recorded, command, tmp_path, name):
     command("evaluate", Path("saved_models") / name, "--output", tmp_path / "report")
     found = json.loads((tmp_path / "report" / "metrics.json").read_text("utf-8"))
-    assert_same(found["metrics"], recorded["evaluations"][name])
+    wanted = dict(recorded["evaluations"][name])
+    if name == "spans":
+        del wanted["baseline_f1"]  # a model of the training rows stands beside `train`'s result now
+    assert_same(found["metrics"], wanted)
 
 
 @pytest.mark.parametrize("name", [pytest.param("labels", marks=pytest.mark.slow), "spans"])
