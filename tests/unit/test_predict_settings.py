@@ -90,7 +90,7 @@ def test_turns_are_one_string_for_the_model(capsys):
     rows = [["Hi!", "Who are you?"], [{"role": "user", "content": "a\nb"}]]
     Path("in.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     found = answers(capsys, "talk", "--input", "in.jsonl", *setting("max_tokens=99"))
-    assert [row["generated"] for row in found] == ["?uoy era ohW\n!iH", "b a"]
+    assert [row["generated"] for row in found] == ["?uoy era ohW\n!iH", "b\u2028a"]
     (row,) = answers(capsys, "talk", "one\n two ")
     assert row["generated"] == "owt\neno"
 

@@ -156,6 +156,7 @@ def adjusted(
 def _among(ids: tuple[int, ...], size: tf.Tensor) -> tf.Tensor:
     """Return which tokens of the vocabulary are these, bool (1, V)."""
     at = tf.reshape(tf.constant(ids, tf.int32), [-1, 1])
+    at = tf.boolean_mask(at, at[:, 0] < size)  # an end may lie beyond it, to be never written
     return (tf.scatter_nd(at, tf.ones_like(at[:, 0]), size[None]) > 0)[None]
 
 

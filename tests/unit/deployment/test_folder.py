@@ -124,7 +124,7 @@ def broken(tmp_path: Path, how: str) -> list[object]:
         ("garbage", "cannot read the SavedModel"),
         ("half copied", "is not complete"),
         ("no version", "whose name is a whole number"),
-        ("bad settings", "cannot read the SavedModel"),
+        ("bad settings", "settings.json is damaged"),
         ("odd name", "cannot stand in a request's address"),
         ("twice", "two models are called 'm'"),
     ],

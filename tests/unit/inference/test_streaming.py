@@ -50,7 +50,7 @@ def test_streaming_samples_as_the_settings_say(capsys):
     assert streamed(capsys, "greedy", "dc ba", "--set", "top_p=.5")[0] == "AB CD\n"
     assert streamed(capsys, "greedy", "dc ba", "--set", "max_tokens=0") == (
         "\n",
-        "0 tokens, score -0.00\n",
+        "0 tokens, score 0.00\n",
     )
     assert streamed(capsys, "greedy", "dc ba", "--signature", "sample")[0] == "AB CD\n"
 

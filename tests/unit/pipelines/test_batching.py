@@ -211,7 +211,7 @@ def test_tensors_hold_each_kind_of_column():
     assert held["labels"].to_list() == [[b"x", b"y"], []]
     assert held["score"].dtype == tf.float32
     assert held["score"].numpy().tolist() == [1.5, -2.0]
-    assert held["history"].numpy().tolist() == [b"Hi\nHello you", "不".encode()]
+    assert held["history"].numpy().tolist() == ["Hi\nHello\u2028you".encode(), "不".encode()]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 2, 3)])
