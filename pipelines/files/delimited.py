@@ -56,7 +56,7 @@ def rows(lines: TextIO, layout: Layout, tabs: bool, source: str) -> Iterator[Raw
         raise UserError(f"{source} has a header that cannot be read: {fault}")
     header = _column_names(first.values, source)
     yield RawRow(0, first.line, first.text, dict.fromkeys(header))
-    evidence = _Evidence(len(header), delimiter, sample)
+    evidence = _Evidence(len(header), delimiter, _end(first.text), sample)
     for number, one in enumerate(parsed, 1):
         note = ""
         if len(one.lines) > 1 and layout.quoting is None:
@@ -180,11 +180,13 @@ class _Evidence:
     Attributes:
         width: the header's fields.
         delimiter: what separates fields.
+        end: the header's line end; a field's may differ, as where a spreadsheet wrote the file.
         sample: the file's first lines.
     """
 
     width: int
     delimiter: str
+    end: str
     sample: Sequence[str]
 
     def cells(self, line: str) -> list[str]:
@@ -210,17 +212,21 @@ class _Evidence:
     def are_rows(self, lines: Sequence[str]) -> bool:
         """Return whether the lines of a quoted block are rows that a quote has swallowed.
 
-        The block's inner line ends then part rows: at most of them the line before holds, after
-        the quoted column, what those columns hold elsewhere, and so does the line after before it.
+        The block's inner line ends then part rows: most of them are the header's, and there the
+        line before holds, after the quoted column, what those columns hold elsewhere, and so does
+        the line after before it.
         """
-        several = [self.cells(line) for line in lines[:_SAMPLE] if line.strip()]
+        filled = [line for line in lines[:_SAMPLE] if line.strip()]
+        several = [self.cells(line) for line in filled]
         first = self.cells(lines[0])
         quoted = max((i for i, cell in enumerate(first) if cell.startswith('"')), default=0)
         if self.width < 2 or len(several) < 2:
             return False
         parted = sum(
-            self._fit(before, range(quoted + 1, self.width)) and self._fit(after, range(quoted))
-            for before, after in itertools.pairwise(several)
+            _end(line) == self.end
+            and self._fit(before, range(quoted + 1, self.width))
+            and self._fit(after, range(quoted))
+            for line, (before, after) in zip(filled, itertools.pairwise(several), strict=False)
         )
         return parted >= _MOST * (len(several) - 1)
 
@@ -229,20 +235,26 @@ class _Evidence:
         return len(cells) == self.width and all(self.columns[i].fits(cells[i]) for i in places)
 
 
+def _end(line: str) -> str:
+    """Return a line's end."""
+    return line[len(line.rstrip("\r\n")) :]
+
+
 class _Cells:
     """What a column holds, by some of its cells."""
 
     def __init__(self, cells: Sequence[str]) -> None:
         self._spaced = any(cell[:1].isspace() for cell in cells)
         self._seen = {cell.strip() for cell in cells}
-        self._repeats = len(cells) > 3 and 2 * len(self._seen) <= len(cells)
-        self._numbers = len(cells) > 3 and all(map(_is_number, self._seen))
+        # Of a few cells it is not known what else the column may hold.
+        self._known = len(cells) <= 3 or 2 * len(self._seen) <= len(cells)
+        self._numbers = bool(cells) and all(map(_is_number, self._seen))
 
     def fits(self, cell: str) -> bool:
         """Return whether the column holds such a cell; prose goes on with a space after a comma."""
         if self._numbers:
             return _is_number(cell)
-        if self._repeats:
+        if self._known:
             return cell.strip() in self._seen
         return bool(cell.strip()) and (self._spaced or not cell[:1].isspace())
 

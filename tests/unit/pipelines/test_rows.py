@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pipelines.columns import FLOAT32_MAX
@@ -45,6 +45,18 @@ def error(path: Path, *columns: Column, **options: object) -> str:
 # What is written is read back
 
 
+# Quoted line ends and delimiters that look like rows, and that are not by the file's line ends or
+# because too few rows say so.
+@example(pairs=[("\t0\r0", "a")], suffix=".tsv", bom=False, quoting=csv.QUOTE_MINIMAL)
+@example(pairs=[('0\t\n"', "a")], suffix=".tsv", bom=True, quoting=csv.QUOTE_ALL)
+@example(pairs=[("a,0\r\n0", "b")], suffix=".csv", bom=False, quoting=csv.QUOTE_MINIMAL)
+@example(pairs=[("a", "0,b\n0")] * 9, suffix=".csv.gz", bom=False, quoting=csv.QUOTE_MINIMAL)
+@example(
+    pairs=[*[("a", "b"), ("c", "b")] * 4, ("0,b\n0", "b")],
+    suffix=".csv",
+    bom=False,
+    quoting=csv.QUOTE_MINIMAL,
+)
 @SETTINGS
 @given(
     pairs=st.lists(st.tuples(FILLED, NAMES), min_size=1),
