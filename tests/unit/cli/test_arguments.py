@@ -58,7 +58,7 @@ def test_without_arguments_the_main_job_is_meant():
 def test_a_flag_wins_over_the_file_and_the_file_over_the_default(file):
     path = file({"training": {"epochs": 7, "batch_size": 8}, "seed": 1, "name": "mine"})
     made = parse("--config", path, "--epochs", "9", "--seed", "3")
-    assert (made.training.epochs, made.training.batch_size, made.training.patience) == (9, 8, 2)
+    assert (made.training.epochs, made.training.batch_size, made.training.patience) == (9, 8, None)
     assert (made.seed, made.name) == (3, "mine")
     assert parse("--config", path, "--name", "ours").name == "ours"
 
