@@ -300,7 +300,8 @@ def test_a_table_in_markdown_keeps_its_cells_apart():
 
 def test_a_perfect_macro_f1_says_which_labels_it_leaves_out():
     scores = np.array([[1.0, 0.0, 0.0]] * 4)
-    report = single_label(["ham"] * 4, scores, ["ham", "spam", "sp\u00e4m"], 1.0)
+    facts = {"labels": ["ham", "spam", "sp\u00e4m"], "temperature": 1.0}
+    report = single_label(["ham"] * 4, scores, facts)
     assert report.metrics["macro_f1"] == 1.0
     assert report.warnings == [
         "2 of 3 labels have no row here and are not judged; macro_f1 is of the others: 'spam', "
