@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-import numpy as np
-
 from pipelines.cells import is_visible
 from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
@@ -30,7 +28,7 @@ def of_targets(
 
     Args:
         rows: by split, ``train`` and perhaps ``validation``, as training takes them.
-        columns: the targets.
+        columns: the targets; an optional one that ``train`` lacks is passed over.
         separator: between the labels in one cell.
 
     Example:
@@ -41,6 +39,8 @@ alike)"]
     """
     train, held = rows["train"], rows.get("validation")
     for column in columns:
+        if column.name not in train.columns:
+            continue
         if column.kind == "number":
             yield from _equal_numbers(train, column)
         elif column.kind in ("label", "labels", "spans"):
@@ -49,7 +49,7 @@ alike)"]
             yield from _missing(train, several)
             if column.kind == "labels":
                 yield from _unseparated(train, several, separator)
-            if held is not None:
+            if held is not None and column.name in held.columns:
                 yield from _unjudged(several, held, column)
 
 
@@ -174,6 +174,8 @@ def _unjudged(several: Sequence[Sequence[str]], held: Rows, column: Column) -> I
 
 def _equal_numbers(train: Rows, column: Column) -> Iterator[Doubt]:
     """Find numbers that differ in the file and not in float32."""
+    import numpy as np  # `--help` does without it
+
     groups: dict[float, dict[float, int]] = defaultdict(dict)
     values = train.columns[column.name]
     for number, value, held in zip(

@@ -122,3 +122,14 @@ def test_numbers_that_float32_cannot_tell_apart_are_named():
     assert "1700000001.0 and 1700000002.0" in message
     assert rows == [1, 2]
     assert said([0.1, 0.2, 1e9, 2e9], NUMBER) == ("", [])
+
+
+@pytest.mark.parametrize("kind", ["number", "label", "labels"])
+def test_an_optional_column_that_a_file_lacks_is_passed_over(kind):
+    column = Column("score", kind, "", optional=True)
+    given = ["a", "b"] if kind == "label" else [["a"], ["b"]]
+    whole = Rows("b.csv", {"text": ["1", "2"], "score": given}, [1, 2])
+    bare = Rows("a.csv", {"text": ["1", "2"]}, [1, 2])
+    assert not list(doubts.of_targets({"train": bare, "validation": whole}, [column], "|"))
+    if kind != "number":
+        assert not list(doubts.of_targets({"train": whole, "validation": bare}, [column], "|"))
