@@ -12,6 +12,7 @@ import yaml
 from pipelines.atomic import write_text
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
+from pipelines.files.layout import USUAL
 from pipelines.json_files import damaged
 from tfnlp import extensions
 from tfnlp import task as tasks
@@ -75,8 +76,9 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
 def _check_fits(experiment: Experiment) -> None:
     """Raise UserError if the layout is not for these files, or what is plugged in for this task."""
     data = experiment.data
-    files = filter(None, (data.train, data.validation, data.test))
-    data.layout().check([format_of(Path(file)) for file in files])
+    if (layout := data.layout()) != USUAL:  # else a file's kind is its reader's concern
+        files = filter(None, (data.train, data.validation, data.test))
+        layout.check([format_of(Path(file)) for file in files])
     task, strategy = tasks.load(experiment.task), experiment.strategy
     extensions.load(Strategy, strategy.name).fits(task, experiment, strategy.options)
     targets = task.target_columns(experiment.options)
