@@ -44,11 +44,11 @@ def is_vector(items: Sequence[str]) -> bool:
     """Return whether what should be labels is a 0 or 1 for each label; no label stands twice.
 
     Example:
-        >>> is_vector(["0", "1", "0"]), is_vector(["0", "1"])
-        (True, False)
+        >>> is_vector(["0", "1", "0"]), is_vector(["0", "1"]), is_vector(["TRUE", "TRUE"])
+        (True, False, False)
     """
-    told = [item.strip().casefold() for item in items]
-    kinds = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
+    told = [item.strip() for item in items]
+    kinds = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"}, {"False", "True"})
     return len(told) > len(set(told)) and any(set(told) <= kind for kind in kinds)
 
 
