@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +31,8 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\x{30FC}\p{Thai}\p{Lao}\p{Khmer}\p
 # An emoji continues with joiners, variation selectors, skin colours and further symbols.
 _SYMBOLS = r"\p{So}[\p{So}\x{200D}\x{FE0F}\x{20E3}\x{1F3FB}-\x{1F3FF}]*"
 _BATCH = 256  # texts split at once by `places`
+_REMEMBERED = 100_000  # texts
+_known: WeakKeyDictionary[Tokenizer, dict[str, list[tuple[int, int]]]] = WeakKeyDictionary()
 _ALONE = f"{_MARKS}|{_UNSPACED}|{_SYMBOLS}"
 
 
@@ -98,10 +101,23 @@ def _cut_by_word(tokenizer: SentencePiece, strings: tf.Tensor) -> Words:
 def places(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
     """Return where each text's words begin and end [characters].
 
+    Texts that were asked for before are remembered: a report's intervals ask hundreds of times.
+
     Example::
 
         places(tokenizer, ["Ada sings!"])  # [[(0, 3), (4, 9), (9, 10)]]
     """
+    known = _known.setdefault(tokenizer, {})
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known.update(zip(new, _places(tokenizer, new), strict=True))
+    found = [known[text] for text in texts]
+    if len(known) > _REMEMBERED:
+        known.clear()
+    return found
+
+
+def _places(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """Return where each text's words begin and end, a batch at a time."""
     by_text = []
     for first in range(0, len(texts), _BATCH):
         part = texts[first : first + _BATCH]

@@ -130,6 +130,14 @@ def test_ctrl_c_while_a_command_imports_shows_no_traceback(tmp_path):
     (tmp_path / "yaml.py").write_text(code)
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{FOLDER.parent}"}
     command = [sys.executable, "-m", "tfnlp.train"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        # Tests that run in the background of a shell are started to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert done.returncode == -signal.SIGINT
     assert not done.stderr
