@@ -166,7 +166,7 @@ def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
         0.3
 
     Source: Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1 measure"
-        (https://arxiv.org/abs/1402.1892); docs/results.md has what few rows do to it.
+        (https://arxiv.org/abs/1402.1892).
     """
     positives = (np.asarray(targets) > 0.5).sum(0)
     # Of too few rows in all, none is told.

