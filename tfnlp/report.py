@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_SPLITS = {
+    "validation_untrained": "untrained (validation)",
+    "validation": "trained (validation)",
+    "test": "trained (test)",
+    "baseline": "linear model",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,31 @@ class Fitted:
 
     answers: dict[str, Any]
     notes: list[str]
+
+
+def results(metrics: Mapping[str, Any]) -> Table:
+    """Return the metrics of each split side by side, and of the linear model.
+
+    Args:
+        metrics: what is in a run's metrics.json. Intervals are those of the test rows, or of the
+            validation rows where there are none; their column follows the one they belong to.
+
+    Example:
+        >>> results({"validation": {"f1": 0.5}, "intervals": {"f1": (0.4, 0.6)}}).header
+        ('metric', 'trained (validation)', '95% interval')
+    """
+    known = metrics.get("intervals") or {}
+    columns: dict[str, dict[str, str]] = {}
+    for key, title in _SPLITS.items():
+        values = metrics.get(key)
+        if values:
+            columns[title] = {name: four_places(value) for name, value in values.items()}
+        if known and values and key == ("test" if metrics.get("test") else "validation"):
+            columns["95% interval"] = {name: between(known.get(name)) for name in values}
+    # A split may lack a metric, such as one of scores, that others have.
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [(name, *(column.get(name, "–") for column in columns.values())) for name in names]
+    return Table("Result", ("metric", *columns), rows)
 
 
 def between(ends: tuple[float, float] | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,6 @@ import keras
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from tfnlp import task as tasks
 from tfnlp.cli.console import err as err
@@ -19,7 +19,7 @@ from tfnlp.cli.console import line as line
 from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
-from tfnlp.report import between, four_places
+from tfnlp.report import four_places, results
 from tfnlp.runtime.commands import command, quoted
 from tfnlp.training import examples
 
@@ -143,20 +143,7 @@ def report(metrics: Mapping[str, Any], found: Report) -> None:
 
         report({"validation": {"f1": 0.9}}, found)
     """
-    columns = {
-        "untrained (validation)": metrics.get("validation_untrained"),
-        "trained (validation)": metrics.get("validation"),
-        "trained (test)": metrics.get("test"),
-        "linear model": metrics.get("baseline"),
-    }
-    present = {title: values for title, values in columns.items() if values}
-    table = Table("", *present, *(["95% interval"] if found.intervals else []), title="Result")
-    # A split may lack a column, such as scores, that others have.
-    for name in dict.fromkeys(name for values in present.values() for name in values):
-        cells = [four_places(values.get(name)) for values in present.values()]
-        table.add_row(name, *cells, *([between(found.intervals.get(name))] * bool(found.intervals)))
-    out.print(table)
-    tables(found)
+    tables(dataclasses.replace(found, tables=[results(metrics), *found.tables]))
 
 
 def next_steps(

@@ -16,7 +16,7 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
-from tfnlp.report import Table, between, four_places, markdown
+from tfnlp.report import Table, markdown, results
 from tfnlp.training.model import TrainedModel, columns
 
 
@@ -67,7 +67,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
     if labels:
         shown = ", ".join(f"`{name}`" for name in labels[:60])
         parts.append(f"- labels ({len(labels)}): {shown}{', ...' if len(labels) > 60 else ''}")
-    parts += ["", "## How good it is", "", _scores(metrics)]
+    parts += ["", "## How good it is", "", markdown(results(metrics))]
     parts += [f"\n### {table.title}\n\n{markdown(table)}" for table in tables]
     parts += [
         "",
@@ -107,21 +107,3 @@ def _backbone(name: str) -> str:
     except UserError:
         return f"`{name}`"
     return f"`{name}` ({found.summary}; weights: {found.weights_licence})"
-
-
-def _scores(metrics: Mapping[str, Any]) -> str:
-    """Return the metrics of each split side by side."""
-    titles = {
-        "validation_untrained": "untrained head, validation",
-        "validation": "validation",
-        "test": "test",
-        "baseline": "linear model",
-    }
-    present = {key: title for key, title in titles.items() if metrics.get(key)}
-    known = metrics.get("intervals") or {}
-    names = dict.fromkeys(name for key in present for name in metrics[key])
-    rows = [
-        (name, *(four_places(metrics[key].get(name)) for key in present), between(known.get(name)))
-        for name in names
-    ]
-    return markdown(Table("", ("metric", *present.values(), "95% interval"), rows))
