@@ -15,11 +15,16 @@ from tokenizers.models import BPE
 
 from pipelines.encoding import chat
 from pipelines.registry.packages import member
+from pipelines.rows import Rows
 from pipelines.sources import load_dataset
 from pipelines.tokenizers import tokenizer
 from pipelines.tokenizers.bytepair import BytePair
+from tfnlp import task as tasks
 from tfnlp.backbones import entry
 from tfnlp.backbones.catalog import smollm2_135m as smollm2
+from tfnlp.runs.experiment_yaml import from_values
+from tfnlp.runtime import precision
+from tfnlp.training.model import prepare
 
 pytestmark = pytest.mark.slow
 PROMPT = "The capital of France is"
@@ -160,3 +165,57 @@ def test_real_texts_have_the_ids_of_hugging_face(name, single_digits, made):
     ids = ours.tokenize(tf.constant(texts))
     assert ids.to_list() == [encoding.ids for encoding in theirs.encode_batch(texts)]
     assert ours.detokenize(ids).numpy().tolist() == [text.encode() for text in texts]
+
+
+@pytest.fixture(scope="module")
+def write():
+    """Answers as a SavedModel gives them, in a process of this machine's fastest precision."""
+    precision.start("auto", training=False)
+    task = tasks.load("dialogue")
+    values = {
+        "task": {"name": "dialogue", "max_tokens": 8},
+        "data": {"train": "rows.jsonl"},
+        "backbone": {"name": "smollm2-135m"},
+    }
+    experiment = from_values(values, task.options, "the test")
+    sample = task.sample(experiment.options)
+    columns = {name: [row[name] for row in sample] for name in sample[0]}
+    model = prepare(experiment, Rows("rows", columns, list(range(len(sample)))))
+    (column,) = task.input_columns(experiment.options)
+    named = {column.name: tf.string, "temperature": tf.float32, "sampling_seed": tf.int32}
+
+    @tf.function(
+        input_signature=[{n: tf.TensorSpec([None], kind) for n, kind in named.items()}],
+        autograph=False,
+    )
+    def graph(raw):
+        return task.writing.generate(model.context, model.network, raw)
+
+    def answers(prompts, temperature, seeds):
+        asked = {
+            column.name: tf.constant(prompts),
+            "temperature": tf.fill([len(prompts)], temperature),
+            "sampling_seed": tf.constant(seeds),
+        }
+        with precision.exact():
+            return graph(asked)["generated"].numpy().tolist()
+
+    yield answers
+    precision.start("float32", training=False)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_answer_alone_is_that_in_any_crowd(write, temperature):
+    prompts = [
+        "What is the capital of France?",
+        "Name a fruit.",
+        "用一句话解释重力。",
+        "How do I bake bread at home, step by step, without a machine and without much time?",
+    ]
+    alone = [write([prompt], temperature, [place])[0] for place, prompt in enumerate(prompts)]
+    assert len(set(alone)) == len(prompts)
+    draw = np.random.default_rng(0)
+    for size in (2, 3, 5):
+        places = draw.integers(0, len(prompts), size).tolist()
+        together = write([prompts[place] for place in places], temperature, places)
+        assert together == [alone[place] for place in places]

@@ -15,11 +15,9 @@ import tarfile
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.registry import packages
@@ -361,33 +359,6 @@ def test_members_of_an_sdist_start_below_its_top(tmp_path, monkeypatch, index):
     assert member(package, "data/x.txt").read_bytes() == b"x"
 
 
-unsafe = st.sampled_from(["..", ".", "", "/etc", "a\\b", "C:", "\0"])
-names = st.text(st.characters(exclude_characters="/\\:\0", exclude_categories=["Cs"]), min_size=1, max_size=20)  # fmt: skip  # noqa: E501
-safe_names = names.filter(lambda name: name not in {".", ".."})
-
-
-@given(st.lists(names | unsafe, min_size=1, max_size=5).map("/".join))
-def test_no_path_leads_out(path):
-    package = Package("p", "1", "0" * 64)
-    try:
-        packages._check_path(path, package)
-    except UserError:
-        return
-    assert "\\" not in path
-    pure = PurePosixPath(path)
-    assert not pure.is_absolute()
-    assert ".." not in pure.parts
-    root = Path("/root/of/it")
-    assert Path(os.path.normpath(root / path)).is_relative_to(root)
-    assert os.path.normpath(root / path) != str(root)
-
-
-@given(st.lists(safe_names, min_size=1, max_size=5).map("/".join))
-def test_every_plain_path_is_allowed(path):
-    packages._check_path(path, Package("p", "1", "0" * 64))
-    packages._check_path(f"{path}/", Package("p", "1", "0" * 64))
-
-
 @pytest.mark.parametrize("evil", ["d/../../evil", "d/..", "d//evil", "d/a\\..\\evil"])
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_an_archive_cannot_write_outside(tmp_path, monkeypatch, index, evil, kind):
@@ -406,14 +377,3 @@ def test_links_in_an_archive_are_not_followed(tmp_path, monkeypatch, index):
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     folder = member(pinned(content, "r-1.tar.gz"), "d/")
     assert [path.name for path in folder.iterdir()] == ["a"]
-
-
-def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
-    monkeypatch.setenv("TFNLP_CACHE", str(tmp_path / "own"))
-    assert cache_root() == tmp_path / "own"
-    monkeypatch.delenv("TFNLP_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_root() == tmp_path / "tfnlp"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_root() == tmp_path / ".cache" / "tfnlp"

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 from sentencepiece import sentencepiece_model_pb2 as schema
 
-from pipelines.errors import UserError
 from pipelines.registry.packages import member
 from pipelines.tokenizers import sentencepiece, tokenizer
 from pipelines.tokenizers.wordpiece import LONGEST_WORD, SPECIAL, WordPiece
@@ -330,23 +329,6 @@ def test_xlm_roberta_file_is_shifted_to_its_weights_ids(tmp_path):
     assert loaded.tokenize(batch).to_list() == multilingual().tokenize(batch).to_list()
 
 
-def test_albert_and_deberta_files_keep_their_ids(tmp_path):
-    def spm(names):
-        model = schema.ModelProto()
-        for name, kind in names:
-            model.pieces.add(piece=name, score=-1.0, type=kind)
-        model.trainer_spec.unk_id = [kind for _, kind in names].index(2)
-        return model.SerializeToString()
-
-    front = [("[PAD]", 3), ("[CLS]", 3), ("[SEP]", 3), ("[UNK]", 2), ("▁", 1), ("a", 1)]
-    (tmp_path / "spm.model").write_bytes(spm(front))
-    deberta = tokenizer.load(tmp_path)
-    assert deberta.pieces() == [*(name for name, _ in front), "[MASK]"]
-    assert (deberta.pad_id, deberta.start_id, deberta.end_id, deberta.unknown_id) == (0, 1, 2, 3)
-    assert (deberta.mask_id, deberta.pair_separators, deberta.segment_of_second) == (6, 1, 1)
-    assert deberta.tokenize(tf.constant(["a"])).to_list() == [[4, 5]]
-
-
 def test_special_ids_are_those_of_no_text():
     pieces = [*SPECIAL, "[unused0]", "[unused12]", "[", "unused", "a"]
     assert WordPiece(tuple(pieces), True, True).special_ids == (0, 1, 2, 3, 4, 5, 6)
@@ -402,18 +384,3 @@ def test_sentencepiece_writes_what_it_read():
 def test_sentencepiece_writes_as_its_own_library(batch):
     ids = ids_only(multilingual())(tf.constant(batch)).to_list()
     assert written(multilingual(), ids) == their_library().decode(ids)
-
-
-def test_what_cannot_be_used_is_said(tmp_path):
-    with pytest.raises(UserError, match="has no vocabulary"):
-        tokenizer.load(tmp_path)
-    odd = {"normalizer": {"type": "NFKD"}, "model": {"type": "Unigram", "unk_id": 0, "vocab": []}}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(odd))
-    with pytest.raises(UserError, match="NFKD"):
-        tokenizer.load(tmp_path)
-    (tmp_path / "spiece.model").write_bytes(b"\xff\xff\xff")
-    with pytest.raises(UserError, match="not a SentencePiece model"):
-        sentencepiece.load(tmp_path / "spiece.model")
-    (tmp_path / "vocab.txt").write_text("a\nb\n[UNK]\n")
-    with pytest.raises(UserError, match=r"lacks \[PAD\], \[CLS\], \[SEP\], \[MASK\]"):
-        tokenizer.load(tmp_path)
