@@ -67,10 +67,10 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         if self.best is not None and math.isnan(self.best):
             self.best = None  # nothing is better than NaN, to Keras
         super().on_epoch_end(epoch, logs)
-        equal = self._is_equal(logs or {})
-        if equal:
-            self.best_epoch = epoch
-        if (equal or self.wait == 0) and distribution.chief(self.model.distribute_strategy):
+        if self._is_equal(logs or {}):
+            self.best_epoch, self.wait = epoch, 0
+            self.model.stop_training = False
+        if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.extra, self.state, self.folder)
             values = values_of([*self.model.variables, *self.extra])
             checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
@@ -79,14 +79,15 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.state.stopped = self.model.stop_training
 
     def _is_equal(self, logs: dict) -> bool:
-        """Return whether an epoch is as good as the best one, and its loss is not higher.
+        """Return whether an epoch is as good as the best one, and its loss is lower.
 
-        On few validation rows many epochs are equally good, and the loss tells them apart.
+        On few validation rows many epochs are equally good, and the loss tells them apart: while
+        it falls, training goes on.
         """
         if self.wait == 0 or logs.get(self.monitor) != self.best:
             return False
         best = self.state.history[self.best_epoch]
-        return bool(logs.get("val_loss", 0.0) <= best.get("val_loss", 0.0))
+        return bool(logs.get("val_loss", 0.0) < best.get("val_loss", 0.0))
 
 
 class FiniteLoss(keras.callbacks.Callback):

@@ -163,7 +163,8 @@ class Trainer:
                 remedy=step.remedy,
             )
         self.histories[name] = state.history
-        if state.best_epoch + 1 == epochs == len(state.history) and state.wait == 0:
+        *earlier, last = [logs[watch.monitor] for logs in state.history]
+        if state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
             self.hints.append(
                 f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
             )
