@@ -13,7 +13,6 @@ import runpy
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 import yaml
 
-ARCHIVE = Path(__file__).with_name("artefacts-0.1.0.tar.xz")
 RUNS = [
     "labels", "spans", "relations", "tags", "grades", "numbers", "vectors", "answers", "gaps",
     "translated", "written", "adversarial", "chat", "summarized",
@@ -74,15 +72,6 @@ def read_experiment(*flags: str) -> dict[str, Any]:
 
 
 # The artefacts
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory) -> Path:
-    """The working folder of 0.1.0."""
-    folder = tmp_path_factory.mktemp("artefacts")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import random
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import pytest
 
 from tfnlp.runtime import exit_status
 
-ARCHIVE = Path(__file__).with_name("artefacts-0.1.0.tar.xz")
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "half": lambda whole: whole[: len(whole) // 2],
@@ -83,14 +81,6 @@ def cases() -> list:
         for command in commands.split()
         for damage in DAMAGES
     ]
-
-
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("damaged")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.files.writers import json_text
+from pipelines.locks import held
 from tfnlp.application import Application, Conversation, load
 from tfnlp.applications import _events
 from tfnlp.inference import outputs, remote, saved_model
@@ -157,17 +156,9 @@ def _locked(folder: Path) -> Iterator[Path]:
         UserError: another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder} is in use by another process (end that one, or use --state FOLDER)"
-        ) from None
-    try:
+    taken = f"{folder} is in use by another process (end that one, or use --state FOLDER)"
+    with held(folder, taken):
         yield folder
-    finally:
-        lock.release()
 
 
 def _model(role: str, source: str, application: Application) -> ServedModel:

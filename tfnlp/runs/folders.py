@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from pipelines import atomic
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
+from pipelines.locks import held
 from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import (
     read_kept,
@@ -100,20 +100,9 @@ def locked(run: Path) -> Iterator[None]:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{run} is being trained by another process (wait until it ends, or stop it first)"
-        ) from None
-    except (OSError, NotImplementedError):  # a file system without locks
+    taken = f"{run} is being trained by another process (wait until it ends, or stop it first)"
+    with held(folder, taken):
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def last_run(experiment: Experiment) -> Path | None:
