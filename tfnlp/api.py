@@ -25,6 +25,7 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.cli import terminal
 from tfnlp.config import Entry, Experiment
+from tfnlp.data_checks import effects
 from tfnlp.evaluation import runs
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
@@ -89,11 +90,17 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         if chief:
             folders.check_place(experiment)
             experiment = folders.as_begun(experiment, run) if run else experiment
+        begins = chief and run is None
+        if begins:
+            effects.check(effects.Known(experiment))
         experiment = _agreed(experiment, devices)
         task = tasks.load(experiment.task)
         splits = examples.read_splits(experiment, task)
         with devices.scope():
             model = prepare(experiment, splits.train)
+        if begins:
+            rows = {"train": splits.train, "validation": splits.validation}
+            effects.check(effects.Known(experiment, rows, model))
         task.check(splits.validation, model.context.facts)
         trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
         if not chief:

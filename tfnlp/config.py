@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pipelines import discover
 from pipelines.files.layout import Layout
+from tfnlp.needs import Need
 from tfnlp.options import option
 
 _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
@@ -79,9 +80,24 @@ class Data(FileLayout):
         "header of a column, such as text=review; --text-column review says the same",
         flag="--column",
     )
-    label_separator: str = option("|", "what separates the labels of one row in a file", minimum=1)
+    label_separator: str = option(
+        "|",
+        "what separates the labels of one row in a file",
+        minimum=1,
+        needs=Need(
+            lambda known: any(column.kind == "labels" for column in known.columns),
+            "has no effect on the rows of --task {known.experiment.task}, which have no lists of "
+            "labels",
+        ),
+    )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
-        "error", "a row that cannot be used stops the run, is left out, or is kept aside in a file"
+        "error",
+        "a row that cannot be used stops the run, is left out, or is kept aside in a file",
+        needs=Need(
+            lambda known: known.experiment.data.on_bad_row == "skip" or known.experiment.data.train,
+            "keeps rows of files aside, none of --dataset",
+            "say --on-bad-row skip",
+        ),
     )
     validation_share: float | None = option(
         None,
@@ -89,9 +105,20 @@ class Data(FileLayout):
         "200 rows if that is more, but at most a fifth",
         minimum=0.001,
         maximum=0.9,
+        needs=Need(
+            lambda known: known.divides,
+            "has no effect, for there are rows for validation besides those of train",
+        ),
     )
     augment_times: int = option(
-        1, "texts that --augment makes of each training row, others each epoch", minimum=1
+        1,
+        "texts that --augment makes of each training row, others each epoch",
+        minimum=1,
+        needs=Need(
+            lambda known: known.experiment.augment,
+            "has no effect without --augment",
+            "name an augmenter",
+        ),
     )
     limit: int | None = option(
         None, "train on this many rows, chosen by the seed [rows]", minimum=1
@@ -119,7 +146,14 @@ class Backbone:
         None, "dropout inside the backbone; its own rate if not given", minimum=0.0, maximum=0.99
     )
     layers: int | None = option(
-        None, "keep only the lowest layers of the backbone [layers]", minimum=1
+        None,
+        "keep only the lowest layers of the backbone [layers]",
+        minimum=1,
+        needs=Need(
+            lambda known: not known.from_scratch,
+            "has no effect on --backbone {known.experiment.backbone.name}",
+            "say --backbone scratch:LAYERSxHIDDEN",
+        ),
     )
     freeze_embeddings: bool = option(False, "do not train the embeddings")
     freeze_layers: int = option(
@@ -136,12 +170,27 @@ class Optimizer:
         'linear'
     """
 
-    learning_rate: float = option(1e-4, "the highest learning rate", minimum=0.0)
+    learning_rate: float = option(
+        1e-4,
+        "the highest learning rate",
+        minimum=0.0,
+        needs=Need(
+            lambda known: known.experiment.optimizer.learning_rate > 0,
+            "trains nothing",
+            "raise it",
+        ),
+    )
     weight_decay: float = option(
         0.01, "decoupled weight decay; none on biases and LayerNorm", minimum=0.0
     )
     schedule: Literal["linear", "cosine", "constant"] = option(
-        "linear", "how the learning rate falls after warm-up"
+        "linear",
+        "how the learning rate falls after warm-up",
+        needs=Need(
+            lambda known: known.experiment.optimizer.warmup < 1,
+            "has no effect with --warmup 1, after which there are no steps",
+            "lower --warmup",
+        ),
     )
     warmup: float = option(
         0.1, "share of the steps in which the learning rate rises", minimum=0.0, maximum=1.0
@@ -151,6 +200,11 @@ class Optimizer:
         "learning rate of each layer relative to the one above it; 1 is the same for all",
         minimum=0.01,
         maximum=1.0,
+        needs=Need(
+            lambda known: known.layers_learn,
+            "has no effect where no layer of the backbone is trained",
+            "lower --freeze-layers",
+        ),
     )
     clip_norm: float = option(
         1.0, "largest norm of the whole gradient; 0 is no clipping", minimum=0.0
@@ -177,7 +231,17 @@ class Training:
         "that is more [epochs]",
         minimum=1,
     )
-    batch_size: int = option(32, "rows in a batch, over all devices [rows]", minimum=1)
+    batch_size: int = option(
+        32,
+        "rows in a batch, over all devices [rows]",
+        minimum=1,
+        needs=Need(
+            lambda known: known.experiment.training.batch_size >= known.fewest_rows,
+            "teaches --task {known.experiment.task} nothing, which learns from the differences "
+            "between the rows of a batch",
+            "give at least {known.fewest_rows}",
+        ),
+    )
     patience: int | None = option(
         None,
         "epochs without a better validation score before training stops; if not given 2, or as "
@@ -200,7 +264,9 @@ class Training:
         True, "fit a linear model to the same rows too, and show its scores beside the network's"
     )
     calibrate: bool = option(
-        True, "fit the probabilities to the validation rows after training (temperature scaling)"
+        True,
+        "fit the probabilities (temperature scaling), the thresholds of multi_label and when "
+        "extractive_qa gives no answer to the validation rows after training",
     )
 
 
@@ -215,7 +281,14 @@ class Logging:
 
     histograms: bool = option(False, "histograms of every weight at each epoch")
     projector: int = option(
-        500, "validation rows shown in the projector; 0 is none [rows]", minimum=0
+        500,
+        "validation rows shown in the projector; 0 is none [rows]",
+        minimum=0,
+        needs=Need(
+            lambda known: not known.experiment.logging.projector or known.projected,
+            "has no effect on --task {known.experiment.task}, in which no one vector stands for a "
+            "row",
+        ),
     )
 
 

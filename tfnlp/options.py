@@ -41,6 +41,7 @@ def option(
     minimum: float | None = None,
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
+    needs: Any = None,
 ) -> Any:
     """Return a dataclass field that is an option of a section.
 
@@ -53,6 +54,7 @@ def option(
             characters.
         maximum: largest value allowed.
         choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
+        needs: what it needs to have an effect, a `tfnlp.needs.Need`.
 
     Example:
         >>> option(32, "rows in a batch [rows]", minimum=1).default
@@ -65,6 +67,7 @@ def option(
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
+        "needs": needs,
     }
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
@@ -153,9 +156,9 @@ def _add_to(
     for field in sorted(dataclasses.fields(section), key=lambda field: field.name not in own):
         if "help" not in field.metadata:
             continue
-        flag = field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"
+        flag = flag_of(field, prefix)
         kind, choices = _kind(hints[field.name], field)
-        default = defaults.get(field.name, _default(field))
+        default = defaults.get(field.name, default_of(field))
         shown = "" if default in (None, {}, ()) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
             "dest": f"{name}.{field.name}",
@@ -285,8 +288,25 @@ def plain(section: Any) -> dict[str, Any]:
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
 
-def _default(field: dataclasses.Field) -> Any:
-    """Return the value a field has when nobody sets it."""
+def flag_of(field: dataclasses.Field, prefix: str = "") -> str:
+    """Return an option's flag.
+
+    Example:
+        >>> Section = dataclasses.make_dataclass("Section", [("batch_size", int, option(32, ""))])
+        >>> flag_of(dataclasses.fields(Section)[0])
+        '--batch-size'
+    """
+    return field.metadata["flag"] or f"--{prefix}{field.name.replace('_', '-')}"
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    """Return the value a field has when nobody sets it.
+
+    Example:
+        >>> Section = dataclasses.make_dataclass("Section", [("batch_size", int, option(32, ""))])
+        >>> default_of(dataclasses.fields(Section)[0])
+        32
+    """
     if field.default is not MISSING:
         return field.default
     return field.default_factory() if field.default_factory is not MISSING else None

@@ -8,6 +8,7 @@ from typing import Any
 from pipelines.rows import Rows
 from tfnlp.backbones.loading import Backbone
 from tfnlp.config import Experiment
+from tfnlp.data_checks import effects
 from tfnlp.data_checks.findings import Findings
 from tfnlp.task import Task
 from tfnlp.training import examples
@@ -50,6 +51,7 @@ def built(
     if facts is not None and not faults:
         model = found.attempt(lambda: build(experiment, chosen, context, backbone))
         if model is not None:
+            found.add(effects.without(effects.Known(experiment, rows, model)))
             _pack(rows, model, found)
             return backbone, model
     return backbone, TrainedModel(experiment, chosen, context, backbone.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -65,6 +65,13 @@ class Findings:
     def error(self, message: str, rows: list[BadRow] | None = None) -> None:
         """Add what would stop training."""
         self.errors.append(Finding(message, rows or []))
+
+    def add(self, messages: Iterable[str]) -> None:
+        """Add sentences on what would stop training, each once."""
+        known = {finding.message for finding in self.errors}
+        for message in messages:
+            if message not in known:
+                self.error(message)
 
     def warn(self, message: str, rows: list[BadRow] | None = None) -> None:
         """Add what may be a mistake."""

@@ -22,6 +22,7 @@ from pipelines.rows import (
 )
 from tfnlp import task
 from tfnlp.config import Experiment
+from tfnlp.data_checks import effects
 from tfnlp.data_checks.findings import Findings, counted
 from tfnlp.data_checks.labels import describe
 from tfnlp.report import Table
@@ -47,6 +48,7 @@ def check(experiment: Experiment) -> Findings:
     training = experiment.training
     found.attempt(lambda: distribution.check(training.distribute, training.batch_size))
     found.attempt(lambda: folders.check_place(experiment))
+    found.add(effects.without(effects.Known(experiment)))
     rows = _read(experiment, chosen, found)
     _bad_rows(rows, experiment, found)
     _leakage(rows, inputs, found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfnlp.inference.settings import stop_setting
+from tfnlp.needs import Need
 from tfnlp.options import option
 
 Way = Literal["sample", "beam", "contrastive"]
@@ -44,24 +45,76 @@ _COMPARED = 5  # tokens that contrastive search compares where top_k is 0
 MOST_COMPARED = 64
 
 
+def within(name: str) -> Need:
+    """Return what limits an option to values that make a difference.
+
+    Example::
+
+        temperature: float = option(1.0, "divides the logits", needs=within("temperature"))
+    """
+    most = LIMITS[name][1]
+    return Need(
+        lambda known: getattr(known.options, name) <= most, f"is taken as {most:g}", "lower it"
+    )
+
+
+# A model of another kind brings what it writes with.
+_ENCODER = Need(
+    lambda known: known.kind in (None, "encoder"),
+    "has no effect: {known.experiment.backbone.name} writes by itself, without a decoder put on it",
+)
+
+
 @dataclass(frozen=True)
 class WritingOptions:
     """Options of a task that writes."""
 
     max_length: int = option(128, "longest text that is read [tokens]", minimum=8)
-    max_tokens: int = option(64, "longest text that is written [tokens]", minimum=1)
-    min_tokens: int = option(0, "shortest text that is written [tokens]", minimum=0)
+    max_tokens: int = option(
+        64,
+        "longest text that is written [tokens]",
+        minimum=1,
+        needs=Need(
+            lambda known: (
+                known.model is None or known.options.max_tokens <= known.model.context.positions
+            ),
+            "is more than the {known.model.context.positions} tokens that there are positions for",
+            "lower it",
+        ),
+    )
+    min_tokens: int = option(
+        0,
+        "shortest text that is written [tokens]",
+        minimum=0,
+        needs=Need(
+            lambda known: known.options.min_tokens <= known.options.max_tokens,
+            "is more than --max-tokens {known.options.max_tokens}",
+            "lower it",
+        ),
+    )
     decoder_layers: int | None = option(
         None,
         "layers of the decoder put on an encoder; as many as the encoder's if not given",
         minimum=1,
+        needs=_ENCODER,
     )
     target_vocabulary: Literal["auto", "backbone", "learned"] = option(
         "auto",
         "what an encoder's decoder writes with: the backbone's vocabulary, one learned from the "
         "targets, or the first if it can spell them",
+        needs=_ENCODER,
     )
-    vocabulary_size: int = option(8000, "pieces of a vocabulary that is learned", minimum=100)
+    vocabulary_size: int = option(
+        8000,
+        "pieces of a vocabulary that is learned",
+        minimum=100,
+        needs=Need(
+            lambda known: known.from_scratch or known.model is None or known.model.context.target,
+            "has no effect: no vocabulary is learned, for that of "
+            "{known.experiment.backbone.name} is written with",
+            "say --target-vocabulary learned on an encoder",
+        ),
+    )
     label_smoothing: float = option(
         0.1,
         "probability taken from the target token and spread over all tokens",
@@ -82,11 +135,19 @@ class WritingOptions:
         1.0,
         "sampling: divides the logits; below 1 sharper, above 1 flatter, 0 is greedy",
         minimum=0.0,
+        needs=within("temperature"),
     )
     top_k: int = option(
         0,
         "sample from the k most likely tokens (0: all); contrastive search: compare this many",
         minimum=0,
+        needs=Need(
+            lambda known: (
+                known.options.top_k <= MOST_COMPARED or known.options.decoding != "contrastive"
+            ),
+            f"is taken as {MOST_COMPARED} by contrastive search",
+            "lower it",
+        ),
     )
     top_p: float = option(
         1.0,
@@ -101,9 +162,17 @@ class WritingOptions:
         maximum=1.0,
     )
     repetition_penalty: float = option(
-        1.0, "divides the logits of tokens already in the text (CTRL); 1 is off", minimum=0.1
+        1.0,
+        "divides the logits of tokens already in the text (CTRL); 1 is off",
+        minimum=0.1,
+        needs=within("repetition_penalty"),
     )
-    no_repeat_ngram: int = option(0, "never repeat an n-gram of this size; 0 is off", minimum=0)
+    no_repeat_ngram: int = option(
+        0,
+        "never repeat an n-gram of this size; 0 is off",
+        minimum=0,
+        needs=within("no_repeat_ngram"),
+    )
     stop: tuple[str, ...] = option(
         (), "a text that ends an answer, literally; may be repeated", minimum=1
     )

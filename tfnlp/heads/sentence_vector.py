@@ -50,15 +50,17 @@ class Contrastive(keras.losses.Loss):
 
     Args:
         temperature: what the cosines are divided by.
+        fewest_rows: that a batch must have for there to be a negative.
 
     Example::
 
         network.compile(loss=Contrastive(0.05), metrics=[Accuracy()])
     """
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float, fewest_rows: int = 2) -> None:
         super().__init__(name="contrastive")
         self.temperature = temperature
+        self.fewest_rows = fewest_rows
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each row [nats].

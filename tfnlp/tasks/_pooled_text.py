@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.rows import Column, Rows
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.task import Context
 
@@ -35,13 +36,43 @@ class TextOptions:
     pair: bool = option(False, "each row has two texts, text_a and text_b")
     max_length: int = option(128, "longest window of text [tokens]", minimum=8)
     windows: int = option(
-        1, "windows in which a longer text is read before it is cut [windows]", minimum=1
+        1,
+        "windows in which a longer text is read before it is cut [windows]",
+        minimum=1,
+        maximum=1000,
+        needs=Need(
+            lambda known: known.options.overlap < widest_overlap(known.options),
+            "reads hardly more than one with --max-length {known.options.max_length} and "
+            "--overlap {known.options.overlap}",
+            "lower --overlap",
+        ),
     )
-    overlap: int = option(32, "what neighbouring windows share [tokens]", minimum=0)
+    overlap: int = option(
+        32,
+        "what neighbouring windows share [tokens]",
+        minimum=0,
+        needs=Need(
+            lambda known: known.options.windows > 1,
+            "has no effect with --windows 1",
+            "raise --windows",
+        ),
+    )
     pooling: Literal["mean", "cls"] = option(
         "mean", "what stands for a text: the mean of its tokens' states, or the first one's"
     )
     head_dropout: float = option(0.1, "dropout before the output layer", minimum=0.0, maximum=0.99)
+
+
+def widest_overlap(options: TextOptions) -> int:
+    """Return the tokens of a window that are of the text read in windows, at the fewest.
+
+    Of a pair that is the second text, and the first may take half of each window.
+
+    Example:
+        >>> widest_overlap(TextOptions(max_length=64)), widest_overlap(TextOptions(pair=True))
+        (62, 62)
+    """
+    return (options.max_length - 3) // 2 if options.pair else options.max_length - 2
 
 
 def input_columns(options: TextOptions) -> tuple[Column, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.conversations import SYSTEM
 from pipelines.rows import Column, Rows
-from tfnlp.generation.options import WritingOptions
+from tfnlp.generation.options import WritingOptions, within
 from tfnlp.options import option
 from tfnlp.tasks._text_to_text import TextToText
 
@@ -33,7 +33,12 @@ class Options(WritingOptions):
         python -m tfnlp.train --task dialogue --train chats.jsonl --no-repeat-ngram 0
     """
 
-    no_repeat_ngram: int = option(3, "never repeat an n-gram of this size; 0 is off", minimum=0)
+    no_repeat_ngram: int = option(
+        3,
+        "never repeat an n-gram of this size; 0 is off",
+        minimum=0,
+        needs=within("no_repeat_ngram"),
+    )
 
 
 def sample(options: Options) -> list[dict[str, Any]]:

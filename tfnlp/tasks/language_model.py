@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from tfnlp.generation import signatures
 from tfnlp.generation.options import WritingOptions, requested, settings
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Task, Tensors, Writing
@@ -43,11 +44,20 @@ class Options(WritingOptions):
 
     pair: bool = option(False, "rows are a prompt and its response")
     unit: Literal["block", "row"] = option(
-        "block", "an example: a block of joined texts, or one text, of the longest read"
+        "block",
+        "an example: a block of joined texts, or one text, of the longest read",
+        needs=Need(
+            lambda known: not known.options.pair,
+            "has no effect with --pair, where each row is an example",
+        ),
     )
     separator: Literal["end", "line"] = option(
         "end",
         "what separates texts: the end of a document, or a line break (texts are lines of one)",
+        needs=Need(
+            lambda known: not known.options.pair and known.options.unit == "block",
+            "has no effect on texts that are not joined, as with --pair or --unit row",
+        ),
     )
     label_smoothing: float = option(
         0.0,
@@ -65,7 +75,14 @@ class Options(WritingOptions):
         maximum=1.0,
     )
     judged: int = option(
-        100, "rows of a split whose generated texts are evaluated [rows]", minimum=1
+        100,
+        "rows of a split whose generated texts are evaluated [rows]",
+        minimum=1,
+        needs=Need(
+            lambda known: known.options.pair,
+            "has no effect without --pair, for texts alone have no answers to compare with",
+            "give --pair",
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
@@ -35,7 +36,12 @@ class Options(_pooled_text.TextOptions):
         0.0, "how far targets are moved from 0 and 1 towards 1/2", minimum=0.0, maximum=0.5
     )
     class_weights: Literal["none", "balanced"] = option(
-        "none", "weigh rows by the inverse frequency of their rarest label"
+        "none",
+        "weigh rows by the inverse frequency of their rarest label",
+        needs=Need(
+            lambda known: known.facts is None or len(known.facts["labels"]) > 1,
+            "has no effect where the rows have a single label",
+        ),
     )
     thresholds: Literal["tuned", "half"] = option(
         "tuned", "the probability from which a label is given: best F1 on validation, or 0.5"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.rows import BadRow, Column, Rows
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
@@ -37,7 +38,13 @@ class Options:
 
     max_length: int = option(128, "longest text, marks included [tokens]", minimum=16)
     none_label: str = option(
-        "no_relation", "label of pairs that stand in no relation; it does not count for F1"
+        "no_relation",
+        "label of pairs that stand in no relation; it does not count for F1",
+        needs=Need(
+            lambda known: known.facts is None or known.options.none_label in known.facts["labels"],
+            "has no effect, for no row of train has that label",
+            "name one that rows have",
+        ),
     )
     head_dropout: float = option(0.1, "dropout before dense layers", minimum=0.0, maximum=0.99)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
@@ -74,6 +75,10 @@ class Options:
         0.05,
         "what cosines are divided by, without scores of pairs; lower looks harder at the nearest",
         minimum=0.001,
+        needs=Need(
+            lambda known: known.facts is None or known.facts.get("reading") != "scores",
+            "has no effect on pairs with scores",
+        ),
     )
 
 
@@ -263,7 +268,9 @@ def objective(context: Context) -> Objective:
             monitor="val_correlation",
             mode="max",
         )
-    loss = sentence_vector.Contrastive(context.options.temperature)
+    # Of a triplet the third text is a negative of the row's own.
+    fewest = 1 if context.facts.get("reading") == "triplets" else 2
+    loss = sentence_vector.Contrastive(context.options.temperature, fewest)
     return Objective(
         loss, [sentence_vector.Accuracy(name="accuracy")], monitor="val_loss", mode="min"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.rows import Column, Rows
-from tfnlp.generation.options import WritingOptions
+from tfnlp.generation.options import WritingOptions, within
 from tfnlp.options import option
 from tfnlp.tasks._text_to_text import TextToText
 
@@ -25,7 +25,12 @@ class Options(WritingOptions):
     """
 
     max_length: int = option(256, "longest text that is read [tokens]", minimum=8)
-    no_repeat_ngram: int = option(3, "never repeat an n-gram of this size; 0 is off", minimum=0)
+    no_repeat_ngram: int = option(
+        3,
+        "never repeat an n-gram of this size; 0 is off",
+        minimum=0,
+        needs=within("no_repeat_ngram"),
+    )
 
 
 def sample(options: Options) -> list[dict[str, Any]]:

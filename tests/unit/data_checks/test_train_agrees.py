@@ -355,6 +355,34 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         "language_model", {"train": plain()}, [*SCRATCH, "--peft=bitfit"], "has only random ones"
     ),
     "few weights": ("classification", {"train": labelled()}, ["--peft=bitfit"], ""),
+    "an option without effect": (
+        "classification", {"train": labelled()}, ["--overlap=8"], "no effect with --windows 1"
+    ),
+    "a share beside rows for validation": (
+        "classification",
+        {"train": labelled(), "validation": labelled(6, 50)},
+        ["--validation-share=0.2"],
+        "there are rows for validation",
+    ),
+    "rates of layers that are not trained": (
+        "classification",
+        {"train": labelled()},
+        ["--layer-decay=0.9", "--freeze-layers=2"],
+        "no layer of the backbone is trained",
+    ),
+    "a label for none that no row has": (
+        "relation_extraction", {"train": related()}, ["--none-label=nothing"], "no row of train"
+    ),
+    "pairs one by one": (
+        "similarity", {"train": compared()}, ["--pair", "--batch-size=1"], "give at least 2"
+    ),
+    "a temperature for scores": (
+        "similarity", {"train": compared(score=[0, 1])}, ["--pair", "--temperature=1"], "scores"
+    ),
+    "a vector for words": ("ner", {"train": tagged()}, ["--projector=9"], "no one vector"),
+    "a decoder on what writes": (
+        "language_model", {"train": paired()}, [*SCRATCH, "--pair", "--decoder-layers=1"], "itself"
+    ),
     "a strategy of another task": (
         "classification", {"train": labelled()}, ["--strategy=gan"], "--strategy gan is for"
     ),
