@@ -7,17 +7,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
 from pipelines.files.writers import check_folder, replacing_folder, write_json
 from pipelines.rows import Column, Rows
-from tfnlp import extensions, task
+from tfnlp import extensions, needs, task
 from tfnlp.cli import arguments, audit_files, console, entries
 from tfnlp.cli.arguments import Plugged
 from tfnlp.cli.audit_files import Examined
-from tfnlp.config import FileLayout
+from tfnlp.config import OF_LABELS, FileLayout
 from tfnlp.extensions import Audit, Subject, UnsuitableError
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.options import Parser, add_flags, make, option, unknown_key
@@ -46,7 +47,9 @@ class Options(FileLayout):
         flag="--column",
     )
     label_separator: str | None = option(
-        None, "what separates the labels of one row in a file; as in training if not given"
+        None,
+        "what separates the labels of one row in a file; as in training if not given",
+        needs=OF_LABELS,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
         "error", "a row that cannot be used stops the command, is left out, or is kept aside"
@@ -149,6 +152,7 @@ def _read(subject: Subject, options: Options) -> Rows:
         targets = task.load(experiment.task).target_columns(experiment.options)
     columns = (*subject.inputs, *targets)
     unknown_key(options.columns, [column.name for column in columns], subject.name, "column")
+    needs.check(options, SimpleNamespace(columns=columns))
     return splits.from_files(
         {"test": str(options.test)},
         columns,

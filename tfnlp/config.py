@@ -13,6 +13,14 @@ from tfnlp.options import option
 _DATASETS = [name.replace("_", "-") for name in discover.names("pipelines.datasets")]
 
 
+# What options need that are about lists of labels, and what is said where rows are in no file.
+OF_LABELS = Need(
+    lambda known: any(column.kind == "labels" for column in known.columns),
+    "has no effect on rows of this task, which have no lists of labels",
+)
+KEPT_OF_FILES = "keeps rows of files aside, none of a data set"
+
+
 @dataclass(frozen=True)
 class FileLayout:
     """How files are laid out that do not say so themselves: options of all commands that read them.
@@ -84,18 +92,14 @@ class Data(FileLayout):
         "|",
         "what separates the labels of one row in a file",
         minimum=1,
-        needs=Need(
-            lambda known: any(column.kind == "labels" for column in known.columns),
-            "has no effect on the rows of --task {known.experiment.task}, which have no lists of "
-            "labels",
-        ),
+        needs=OF_LABELS,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
         "error",
         "a row that cannot be used stops the run, is left out, or is kept aside in a file",
         needs=Need(
             lambda known: known.experiment.data.on_bad_row == "skip" or known.experiment.data.train,
-            "keeps rows of files aside, none of --dataset",
+            KEPT_OF_FILES,
             "say --on-bad-row skip",
         ),
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
@@ -19,11 +20,12 @@ from pipelines.files.formats import format_of
 from pipelines.files.writers import check_folder
 from pipelines.json_files import read_json
 from pipelines.rows import Column, Rows, noted
-from tfnlp import task
+from tfnlp import needs, task
 from tfnlp.cli import arguments, console
-from tfnlp.config import Experiment, FileLayout
+from tfnlp.config import KEPT_OF_FILES, OF_LABELS, Experiment, FileLayout
 from tfnlp.inference.chunks import answered_rows
 from tfnlp.inference.saved_model import AGAIN, SAVED_MODELS, find_model, opened
+from tfnlp.needs import Need
 from tfnlp.options import Parser, add_flags, make, option, unknown_key, values_of
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
@@ -35,8 +37,7 @@ from tfnlp.task import Arrays, Task
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfnlp.inference.chunks import answered_rows
-from tfnlp.inference.saved_model import Answers
+    from tfnlp.inference.saved_model import Answers
 
 EVALUATIONS = Path("evaluations")
 
@@ -56,7 +57,11 @@ class Options(FileLayout):
         "and --dataset the data that the model was trained with",
     )
     dataset: str | None = option(None, "a built-in data set, or tfds:NAME, instead of a file")
-    split: str = option("test", "which split of the data set")
+    split: str = option(
+        "test",
+        "which split of the data set",
+        needs=Need(lambda known: not known.options.test, "has no effect on a file of rows"),
+    )
     columns: dict[str, str] = option(
         {},
         "header of a column, such as text=review; --text-column review says the same; as in "
@@ -64,10 +69,18 @@ class Options(FileLayout):
         flag="--column",
     )
     label_separator: str | None = option(
-        None, "what separates the labels of one row in a file; as in training if not given"
+        None,
+        "what separates the labels of one row in a file; as in training if not given",
+        needs=OF_LABELS,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
-        "error", "a row that cannot be used stops the run, is left out, or is kept aside in a file"
+        "error",
+        "a row that cannot be used stops the run, is left out, or is kept aside in a file",
+        needs=Need(
+            lambda known: known.options.test or known.options.on_bad_row == "skip",
+            KEPT_OF_FILES,
+            "say --on-bad-row skip",
+        ),
     )
     output: str | None = option(
         None, f"folder of the report; {EVALUATIONS}/<name>/<version>/<data> if not given"
@@ -207,17 +220,17 @@ def _with_data(options: Options, exported: Exported) -> Options:
     test, dataset = options.test, options.dataset
     if test and dataset:
         raise UserError("--test and --dataset are both given; give one of them")
-    options.layout().check([format_of(Path(test))] if test else [])
     if not test and not dataset:
         test, dataset = data.test, data.dataset
+    options.layout().check([format_of(Path(test))] if test else [])
     if not test and not dataset:
         raise UserError("the model was trained without test data; give --test FILE or --dataset")
     known = [column.name for column in _columns(exported)]
     unknown_key(options.columns, known, f"the task {exported.experiment.task}", "column")
+    given = dataclasses.replace(options, test=test, dataset=dataset)
+    needs.check(given, SimpleNamespace(options=given, columns=_columns(exported)))
     return dataclasses.replace(
-        options,
-        test=test,
-        dataset=dataset,
+        given,
         columns={**data.columns, **options.columns},
         label_separator=options.label_separator or data.label_separator,
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, BinaryIO, Literal, TextIO
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.text import Text
 from pipelines.errors import UserError
 from pipelines.files.writers import jsonl_writer
 from pipelines.rows import BadRow, Record
-from tfnlp import extensions
+from tfnlp import extensions, needs
 from tfnlp.cli import entries
 from tfnlp.config import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
@@ -44,10 +45,15 @@ class Options(FileLayout):
         None, "file with a row per line, of any format that predict reads; - is standard input"
     )
     columns: dict[str, str] = option(
-        {}, "the file's column for one of the model's inputs, such as text=review", flag="--column"
+        {},
+        "the file's column for one of the model's inputs, such as text=review",
+        flag="--column",
+        needs=input_rows.OF_FILES,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(
-        "error", "a row that cannot be used stops the command, is left out, or is kept aside"
+        "error",
+        "a row that cannot be used stops the command, is left out, or is kept aside",
+        needs=input_rows.OF_FILES,
     )
     output: str | None = option(
         None, "file of JSON lines, put in place when complete; - is standard output, the default"
@@ -75,6 +81,7 @@ def main(argv: list[str]) -> int:
     options = make(Options, entries.section(flags, "options"), "the command line")
     if flags["texts"] and options.input:
         raise UserError("texts and --input were both given (give one of them)")
+    needs.check(options, SimpleNamespace(texts=flags["texts"]))
     with signals.caught("") as caught, ExitStack() as stack:
         file = None
         if not flags["texts"]:

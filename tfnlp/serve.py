@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import UserError, reason
+from tfnlp import needs
+from tfnlp.needs import Need
 from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status, precision
 
@@ -33,7 +35,14 @@ class Options:
     poll: float = option(1.0, "between looks for new versions [s]", minimum=0.01)
     batch_size: int = option(32, "rows answered together, at most [rows]", minimum=1)
     batch_wait: float = option(
-        0.0, "how long a request waits for others while the model is free [ms]", minimum=0
+        0.0,
+        "how long a request waits for others while the model is free [ms]",
+        minimum=0,
+        needs=Need(
+            lambda known: known.batch_size > 1,
+            "has no effect with --batch-size 1, where no request is answered with others",
+            "raise --batch-size",
+        ),
     )
     queue: int = option(1024, "rows that wait for a signature, at most [rows]", minimum=1)
     threads: int = option(
@@ -89,6 +98,7 @@ def run(models: Path, options: Options) -> None:
 
         run(Path("saved_models"), Options(rest_port=0, quiet=True))
     """
+    needs.check(options, options)
     token = _token(options.token_file)
     _check(models, options, token)
     import asyncio

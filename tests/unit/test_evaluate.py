@@ -240,3 +240,32 @@ def test_rows_are_laid_out_as_in_training_where_nothing_else_is_said(tmp_path):
     assert evaluate._read(other, exported).columns["text"] == ["a"]
     with pytest.raises(UserError, match="--delimiter is for CSV and TSV"):
         evaluate._with_data(evaluate.Options(test=str(lines), delimiter=","), exported)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"test": "a.csv", "split": "train"}, "--split train has no effect on a file of rows"),
+        ({"dataset": "trec", "split": "train"}, ""),
+        ({"test": "a.csv", "label_separator": ";"}, "--label-separator ';' has no effect on rows"),
+        ({"dataset": "trec", "on_bad_row": "quarantine"}, "--on-bad-row quarantine keeps rows of"),
+        ({"dataset": "trec", "on_bad_row": "skip"}, ""),
+        ({"test": "a.csv", "on_bad_row": "quarantine"}, ""),
+        ({"delimiter": ";"}, ""),  # of the file that the model was tested on in training
+        ({"dataset": "trec", "delimiter": ";"}, "--delimiter is for CSV and TSV files"),
+    ],
+)
+def test_options_without_effect_are_refused(flags, said, tmp_path):
+    data = {"train": "a.csv", "test": "b.csv", "label_separator": "&"}
+    chosen = task.load("classification")
+    values = {"task": {"name": "classification"}, "data": data}
+    exported = evaluate.Exported(
+        tmp_path, from_values(values, chosen.options, "a.yaml"), chosen, {}
+    )
+    try:
+        evaluate._with_data(evaluate.Options(**flags), exported)
+        told = ""
+    except UserError as error:
+        told = str(error)
+    assert told.startswith(said)
+    assert bool(told) == bool(said)

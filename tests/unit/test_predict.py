@@ -276,6 +276,10 @@ def test_wrong_inputs(capsys):
     assert "in.doc is of an unknown kind" in (
         Path("in.doc").touch() or fails(capsys, "length", "--input", "in.doc")
     )
+    Path("in.txt").write_text("a\n")
+    assert "lines of plain text have none (leave it out" in fails(
+        capsys, "length", "--input", "in.txt", "--column", "text=review"
+    )
     assert "were both given" in fails(capsys, "length", "x", "--input", "in.csv")
     assert "is not UTF-8" in fails(capsys, "length", "caf\udce9")
 

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.formats import Format
 from pipelines.rows import BadRow, Record, Rows, noted, quarantine_path
+from tfnlp import needs
 from tfnlp.config import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
 from tfnlp.inference.chunks import answered
+from tfnlp.inference.input_rows import OF_FILES
 from tfnlp.inference.saved_model import (
     SETTINGS,
     Saved,
@@ -22,6 +25,7 @@ from tfnlp.inference.saved_model import (
     settings_of,
 )
 from tfnlp.inference.settings import DEFAULT, Settings
+from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.runtime.precision import Precision
 from tfnlp.runtime.signals import Signals, caught
@@ -49,6 +53,7 @@ class Options(FileLayout):
         None,
         "format of the input; text is one text a line (default: by the file's suffix; standard "
         "input: text)",
+        needs=OF_FILES,
     )
     columns: dict[str, str] = option(
         {},
@@ -56,11 +61,13 @@ class Options(FileLayout):
         "(default: the column that is named like the input)",
         flag="--column",
         metavar="INPUT=HEADER",
+        needs=OF_FILES,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] | None = option(
         None,
         "a row that cannot be used stops the run, is left out, or is left out and written to "
         "<input>.bad.jsonl (default: error; with --runner, which it never stops: quarantine)",
+        needs=OF_FILES,
     )
     output: str | None = option(
         None,
@@ -91,9 +98,23 @@ class Options(FileLayout):
         32, "texts the model is asked at a time [rows]", minimum=1, metavar="ROWS"
     )
     precision: Literal["auto", "float32"] = option(
-        "auto", "float32, or auto: with products in bfloat16 where the processor has them"
+        "auto",
+        "float32, or auto: with products in bfloat16 where the processor has them",
+        needs=Need(
+            lambda known: not (remote.is_address(known.model) or known.options.runner),
+            "has no effect on a model that another process runs",
+        ),
     )
-    requests: int = option(4, "requests that a server is sent at a time", minimum=1, metavar="N")
+    requests: int = option(
+        4,
+        "requests that a server is sent at a time",
+        minimum=1,
+        metavar="N",
+        needs=Need(
+            lambda known: remote.is_address(known.model) and not known.options.runner,
+            "has no effect on a model that is not on a server",
+        ),
+    )
     runner: str | None = option(
         None,
         "have Apache Beam answer files: DirectRunner (this machine), FlinkRunner, "
@@ -180,6 +201,7 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
     """
     if texts and options.input:
         raise UserError("texts and --input were both given (give one of them)")
+    needs.check(options, SimpleNamespace(model=model, texts=texts, options=options))
     if options.runner or options.shards or options.runner_option:
         _at_scale(model, texts, options)
         return

@@ -12,8 +12,15 @@ from pipelines.columns import Column, value_of
 from pipelines.errors import UserError
 from pipelines.files.formats import Format, format_of, opened
 from pipelines.rows import BadRow, Layout, OnBadRow, Record, stream
+from tfnlp.needs import Need
 
 STDIN = "<stdin>"
+# What options need that are about the rows of a file.
+OF_FILES = Need(
+    lambda known: not known.texts,
+    "has no effect on texts on the command line",
+    "give --input FILE in their place",
+)
 COLUMN_FLAG = "--column {name}=HEADER"
 
 
@@ -157,5 +164,10 @@ def headers_of(headers: Mapping[str, str], form: Format, inputs: Sequence[str]) 
         raise UserError(
             f"the model reads {', '.join(inputs)}, which lines of plain text cannot hold "
             "(use --input-format csv, tsv or jsonl)"
+        )
+    if form == "text" and headers:
+        raise UserError(
+            "--column names a column, and lines of plain text have none (leave it out, or use "
+            "--input-format csv, tsv or jsonl)"
         )
     return {inputs[0]: "text"} if form == "text" else dict(headers)
