@@ -42,5 +42,9 @@ def patience(experiment: Experiment, steps: int) -> int:
 
 
 def _floor(experiment: Experiment, steps: int, least: int, updates: int) -> int:
-    """Return the epochs that make so many updates, and at least so many."""
-    return max(least, -(-updates * experiment.optimizer.accumulate // steps))
+    """Return the epochs that make so many updates, and at least so many.
+
+    An epoch ends with an update, also where fewer batches are left than it waits for.
+    """
+    an_epoch = -(-steps // experiment.optimizer.accumulate)
+    return max(least, -(-updates // an_epoch))

@@ -23,6 +23,9 @@ def test_few_rows_are_seen_more_often(steps, epochs, patience):
 
 def test_updates_count_and_not_batches():
     assert duration.epochs(experiment("--accumulate", "4"), 100) == 16
+    # One update an epoch, by all batches: 4,000,000 epochs would make as many.
+    assert duration.epochs(experiment("--accumulate", "100000"), 10) == 400
+    assert duration.epochs(experiment("--accumulate", "4"), 7) == 200
 
 
 def test_what_is_given_is_taken():
