@@ -75,11 +75,13 @@ class WritingOptions:
         "longest text that is written [tokens]",
         minimum=1,
         needs=Need(
+            # Of a decoder's text one token is its beginning; another check knows causal models.
             lambda known: (
-                known.model is None or known.options.max_tokens <= known.model.context.positions
+                known.kind in (None, "causal")
+                or 2 <= known.options.max_tokens <= known.model.context.positions
             ),
-            "is more than the {known.model.context.positions} tokens that there are positions for",
-            "lower it",
+            "is not from 2 to {known.model.context.positions}, as long as a decoder's text can be",
+            "change it",
         ),
     )
     min_tokens: int = option(

@@ -192,11 +192,9 @@ OF_MODEL = [
     (["--task=translation", "--vocabulary-size=500"], {}, "--vocabulary-size 500 has no"),
     (["--task=translation", "--vocabulary-size=500"], {"target": "learned"}, ""),
     ([LM, SCRATCH, "--vocabulary-size=500"], {"kind": "causal"}, ""),
-    (
-        ["--task=translation", "--max-tokens=101"],
-        {},
-        "--max-tokens 101 is more than",
-    ),
+    (["--task=translation", "--max-tokens=101"], {}, "--max-tokens 101 is not from 2 to 100"),
+    (["--task=translation", "--max-tokens=1"], {}, "--max-tokens 1 is not from 2 to 100"),
+    (["--task=translation", "--max-tokens=1"], {"kind": "causal"}, ""),
     (["--task=translation", "--max-tokens=100"], {}, ""),
 ]
 
