@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 from pipelines.atomic import replacing
+from pipelines.cells import is_visible
 from pipelines.columns import CHATS, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
@@ -101,7 +102,8 @@ def read(
 ) -> Rows:
     """Return the rows of a whole file, plain or gzipped, for training or evaluation.
 
-    A row whose text or label is empty is a bad row; blank lines of plain text are none.
+    A row whose text or label is empty is a bad row, as is a text of nothing that can be seen; blank
+    lines of plain text are none.
 
     Args:
         path: the file; its suffix says its format: .csv .tsv .jsonl .ndjson; .conll .bio .iob
@@ -359,12 +361,16 @@ def _match(header: Sequence[str], name: str) -> str | None:
 def _refuse_empty(
     columns: Sequence[Column], keys: Mapping[str, str], values: Mapping[str, Any]
 ) -> None:
-    """Raise ValueError if a text is empty, or a conversation has no turns."""
+    """Raise ValueError if nothing of a text can be seen, or a conversation has no turns."""
     for column in columns:
         if column.name not in values:
             continue
         value = values[column.name]
-        if (column.kind == "text" and not value.strip()) or (column.kind == "turns" and not value):
+        unseen = column.kind == "text" and not any(map(is_visible, value))
+        if unseen and value.strip():
+            shown = ascii(value[:10])
+            raise ValueError(f"{keys[column.name]!r} has only characters of no width: {shown}")
+        if unseen or (column.kind == "turns" and not value):
             raise ValueError(f"{keys[column.name]!r} is empty")
 
 

@@ -217,6 +217,7 @@ class Optimizer:
         1,
         "batches whose gradients are averaged for one update; an epoch ends with one [batches]",
         minimum=1,
+        maximum=10**9,
     )
 
 

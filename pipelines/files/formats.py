@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TextIO, get_args
 
+from pipelines.cells import is_visible
 from pipelines.errors import UserError
 from pipelines.files import conll, delimited, squad
 from pipelines.files.layout import USUAL, Layout
@@ -174,7 +175,7 @@ def _text_rows(lines: TextIO, blank_lines: bool) -> Iterator[RawRow]:
     """Yield a row for each line."""
     number = 0
     for place, line in enumerate(lines, 1):
-        if blank_lines or line.strip():
+        if blank_lines or any(map(is_visible, line)):
             number += 1
             text = line.removesuffix("\n").removesuffix("\r")
             yield RawRow(number, place, line, {"text": text}, undecodable(line))

@@ -150,6 +150,9 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     "an empty text": (
         "classification", {"train": [*labelled(), {"text": "", "label": "a"}]}, [], "is empty"
     ),
+    "a text of which nothing is seen": (
+        "masked_lm", {"train": [*plain(), {"text": "\u200b"}]}, [], "characters of no width"
+    ),
     "an empty text is left out": (
         "classification",
         {"train": [*labelled(), {"text": "", "label": "a"}]},
@@ -300,11 +303,11 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     ),
     "masked texts": ("masked_lm", {"train": plain()}, [], ""),
     "masked texts of nothing": (
-        "masked_lm", {"train": [{"text": "\u200b"}] * 20}, [], "no text to learn from"
+        "masked_lm", {"train": [{"text": "\ufffd"}] * 20}, [], "no text to learn from"
     ),
     "nothing in validation": (
         "masked_lm",
-        {"train": plain(), "validation": [{"text": "\u200b"}] * 2},
+        {"train": plain(), "validation": [{"text": "\ufffd"}] * 2},
         [],
         "no text to learn from",
     ),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pipelines.cells import is_visible
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows, duplicates, read, stream
 
@@ -23,7 +24,7 @@ NUMBER = Column("score", "number", "its value")
 
 # Every character of Unicode that UTF-8 can hold, NUL and line ends among them.
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
-FILLED = TEXTS.filter(lambda text: text.strip())
+FILLED = TEXTS.filter(lambda text: any(map(is_visible, text)))
 NAMES = FILLED.filter(lambda text: "\0" not in text)  # which no label has
 SETTINGS = settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -296,6 +297,12 @@ def test_quarantine_keeps_the_raw_rows_and_forgets_fixed_ones(tmp_path):
         ('{"text": "a", "label": NaN}', "NaN is not a JSON value"),
         ('{"text": "\\ud83d", "label": "x"}', "half of a surrogate pair"),
         ('{"text": "", "label": "x"}', "'text' is empty"),
+        ('{"text": " \\u3000", "label": "x"}', "'text' is empty"),
+        (
+            '{"text": "\\u200b \\ufeff", "label": "x"}',
+            r"'text' has only characters of no width: '\u200b \ufeff'",
+        ),
+        ('{"text": "\\u0000", "label": "x"}', "'text' has only characters of no width"),
         ("[" * 100_000, "invalid JSON"),
         ('{"text": "a", "label": ' + "1" * 5000 + "}", "invalid JSON"),
     ],
@@ -361,3 +368,8 @@ def test_a_file_without_a_header_is_told_which_line_it_lacks(tmp_path):
     path.write_text("A plane is taking off.,5.0\n", "utf-8")
     with pytest.raises(UserError, match="on the first line if that is data: text,score"):
         read(path, [TEXT, OPTIONAL])
+
+
+def test_lines_of_which_nothing_is_seen_are_blank(tmp_path):
+    path = write(tmp_path / "a.txt", "one\n \u200b\n\n\ufeff\ntwo \u200b\n")
+    assert read(path, [TEXT]).columns == {"text": ["one", "two \u200b"]}
