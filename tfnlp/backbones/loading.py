@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import sys
 from collections.abc import Mapping
@@ -124,6 +125,12 @@ def _read(
     """Return the config, kind, tokenizer and network in a folder."""
     config = _config(name, folder)
     kind = _kind(name, folder, config)
+    made = get_preset_loader(str(folder)).check_backbone_class()
+    for option in options.keys() - inspect.signature(made).parameters.keys():
+        raise UserError(
+            f"--{option} has no effect on the backbone {name!r}: {made.__name__} has none to set "
+            f"(leave out --{option})"
+        )
     tokenizer = tokenizers.load(folder)
     try:
         with keras_patches.undrawn():

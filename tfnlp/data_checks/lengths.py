@@ -143,11 +143,9 @@ def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Finding
 
 def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> str:
     """Return the flags with which a text of this many tokens is read to its end."""
+    bounds = {field.name: field.metadata for field in dataclasses.fields(options)}
     if tokens <= limit:
-        (least,) = (
-            f.metadata["minimum"] for f in dataclasses.fields(options) if f.name == "max_length"
-        )
-        return f"--max-length {max(tokens, least)}"
+        return f"--max-length {max(tokens, bounds['max_length']['minimum'])}"
     if not cut:  # some tasks take as many windows as a text needs
         return "none: it is read in parts"
     # In a pair the first text stands in each window.
@@ -156,4 +154,6 @@ def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> s
     # As pipelines.encoding.segments lays windows, two special tokens in each.
     span = limit - 2
     step = max(span - options.overlap, 1)
-    return f"--max-length {limit} --windows {1 - (limit - tokens) // step}"
+    windows, most = 1 - (limit - tokens) // step, bounds["windows"]["maximum"]
+    more = "more than " * (most is not None and windows > most)
+    return f"{more}--max-length {limit} --windows {most if more else windows}"

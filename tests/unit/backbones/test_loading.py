@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import keras
 import keras_hub
@@ -299,3 +300,11 @@ def test_no_weight_is_drawn_that_a_file_replaces(monkeypatch):
     for ours, theirs in zip(backbone.model.weights, other.model.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)  # so all are the file's
     np.testing.assert_array_equal(keras.initializers.TruncatedNormal()((2, 3)), later)
+
+
+def test_a_rate_that_a_kind_of_backbone_does_not_have_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    made = SimpleNamespace(check_backbone_class=lambda: keras_hub.models.FalconBackbone)
+    monkeypatch.setattr(loading, "get_preset_loader", lambda folder: made)
+    with pytest.raises(UserError, match=r"--dropout has no effect on .*: FalconBackbone has none"):
+        loading.load(str(tmp_path), dropout=0.1)
