@@ -177,13 +177,14 @@ class Log(keras.callbacks.Callback):
             ) from error
 
 
-def start(model: TrainedModel, run: Path, before: Mapping[str, float]) -> None:
+def start(model: TrainedModel, run: Path, before: Mapping[str, float | None]) -> None:
     """Write what a run starts from, unless a run that was killed has done so.
 
     Args:
         model: built, before training.
         run: the run's folder.
-        before: metrics of the untrained model on the validation rows.
+        before: metrics of the untrained model on the validation rows; None of one that a single
+            row, say, has no number of.
 
     Example::
 
@@ -315,9 +316,10 @@ def options(experiment: Experiment) -> dict[str, Any]:
     return {n: v for n, v in flat.items() if v is not None and n not in NOT_COMPARED}
 
 
-def _metrics(values: Mapping[str, float]) -> Iterable[Any]:
-    """Turn a report's metrics into scalars."""
-    return [scalar_pb(f"report/{name}", value) for name, value in values.items()]
+def _metrics(values: Mapping[str, float | None]) -> Iterable[Any]:
+    """Turn a report's metrics into scalars, but for those that have no number."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return [scalar_pb(f"report/{name}", value) for name, value in known.items()]
 
 
 def _report(found: Report, step: int) -> Iterator[Event]:

@@ -9,7 +9,7 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from werkzeug.test import Client
 
 from pipelines import discover
-from tfnlp.runs import folders, projector
+from tfnlp.runs import folders, projector, tensorboard
 from tfnlp.training import examples
 from tfnlp.training.model import columns
 
@@ -171,3 +171,9 @@ def test_a_cell_stays_one_cell(value):
     assert len(cell.splitlines()) == 1
     assert "\t" not in cell
     assert len(cell) <= projector.LONGEST_CELL
+
+
+def test_a_metric_that_has_no_number_is_left_out():
+    """Of one row that was judged there is none of some; before.json has null for it."""
+    shown = tensorboard._metrics({"bleu": 0.5, "self_bleu": None})
+    assert [value.tag for summary in shown for value in summary.value] == ["report/bleu"]
