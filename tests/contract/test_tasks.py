@@ -35,6 +35,9 @@ CASES = [(name, "plain") for name in FAST]
 SLOW = [("classification", "pair"), ("classification", "windows"), ("similarity", "pair")]
 SLOW += [(name, "plain") for name in discover.names("tfnlp.tasks") if name not in FAST]
 
+# Of no token, of none that is known, of more than is read, of bytes that end a string elsewhere.
+ODD = ["", "  ", "\u200b", "a " * 300, "x" * 300, "a\0b", "👩‍👧", "\ud7ff\uffff", "[UNK]"]
+
 # What the exporter does with any task's model is tried with one.
 ONE_FOR_ALL = pytest.mark.parametrize("trained", CASES[:1], indirect=True, ids="-".join)
 
@@ -198,6 +201,15 @@ def test_answers_do_not_depend_on_the_batch(trained):
         alone = answering.answer(trained.model, trained.rows.take([place]), asked=True)
         for name, values in alone.items():
             _close(values, together[name][place : place + 1])
+
+
+def test_every_odd_text_is_answered_by_numbers(trained):
+    names = [column.name for column in trained.task.input_columns(trained.model.experiment.options)]
+    asked = {name: ODD[place:] + ODD[:place] for place, name in enumerate(names)}
+    raw = {name: tf.constant(texts) for name, texts in asked.items()}
+    for name, answer in trained.model.respond(raw).items():
+        assert answer.shape[0] == len(ODD), name
+        assert not answer.dtype.is_floating or np.isfinite(answer).all(), name
 
 
 def test_saved_run_loads_and_answers_the_same(trained):
