@@ -71,20 +71,39 @@ def encode(
         head = tf.RaggedTensor.from_tensor(start)
     span = max_length - 1 - head.row_lengths()  # tokens of the last text in each window
     step = tf.maximum(span - overlap, 1)
-    parts = []
-    for window in range(windows):
-        begin = window * step
-        body = tf.concat([head, _slice(last, begin, span), end], 1)
-        # A further window is needed where the text continues past the one before.
-        needed = (last.row_lengths() > begin - step + span) | (window == 0)
-        parts.append(_slice(body, 0, tf.where(needed, body.row_lengths(), 0)))
+    if windows == 1:
+        parts = tf.concat([head, _slice(last, 0, span), end], 1)
+    else:
+        parts = _in_windows(head, last, end, span, step, windows)
     segment = tokenizer.segment_of_second if len(pieces) == 2 else 0
     head_lengths = tf.tile(head.row_lengths(), [windows])
-    features = _dense(tf.concat(parts, 0), head_lengths, windows, tokenizer.pad_id, segment)
+    features = _dense(parts, head_lengths, windows, tokenizer.pad_id, segment)
     lost = tf.maximum(last.row_lengths() - span - (windows - 1) * step, 0)
     if len(pieces) == 2:
         lost += pieces[0].row_lengths() - first.row_lengths()
     return features, lost
+
+
+def _in_windows(
+    head: tf.RaggedTensor,
+    last: tf.RaggedTensor,
+    end: tf.Tensor,
+    span: tf.Tensor,
+    step: tf.Tensor,
+    windows: int,
+) -> tf.RaggedTensor:
+    """Return every row's windows, (W * B, tokens), first windows first, by as many ops as one."""
+    of = tf.tile(tf.range(last.nrows()), [windows])
+    window = tf.repeat(tf.range(windows, dtype=tf.int64), last.nrows())
+    head, end, span, step = (tf.gather(each, of) for each in (head, end, span, step))
+    lengths, starts = tf.gather(last.row_lengths(), of), tf.gather(last.row_starts(), of)
+    begin = window * step
+    size = tf.clip_by_value(lengths - begin, 0, span)
+    # A further window is needed where the text continues past the one before.
+    needed = (lengths > begin - step + span) | (window == 0)
+    places = tf.ragged.range(starts + begin, starts + begin + size)
+    body = tf.concat([head, places.with_values(tf.gather(last.values, places.values)), end], 1)
+    return _slice(body, 0, tf.where(needed, body.row_lengths(), 0))
 
 
 def _slice(ids: tf.RaggedTensor, begin: tf.Tensor | int, length: tf.Tensor) -> tf.RaggedTensor:

@@ -72,12 +72,12 @@ class Known:
     @property
     def facts(self) -> Mapping[str, Any] | None:
         """What the task learned; None before."""
-        return self.model and self.model.context.facts
+        return self.model.context.facts if self.model else None
 
     @property
     def kind(self) -> str | None:
         """What the backbone is; None before it is loaded."""
-        return self.model and self.model.context.kind
+        return self.model.context.kind if self.model else None
 
     @property
     def projected(self) -> bool:
@@ -129,7 +129,9 @@ def without(known: Known) -> Iterator[str]:
         (Peft, experiment.peft),
         *((Augmenter, one) for one in experiment.augment),
     ]
-    entries = [(extensions.load(kind, one.name), one) for kind, one in plugged if one]
+    entries: list[tuple[Any, Entry]] = [
+        (extensions.load(kind, one.name), one) for kind, one in plugged if one
+    ]
     defaults: dict[str, dict[str, Any]] = {}
     for record in (known.task, *(record for record, _ in entries)):
         for section, values in getattr(record, "defaults", {}).items():
