@@ -102,8 +102,7 @@ def read(
 ) -> Rows:
     """Return the rows of a whole file, plain or gzipped, for training or evaluation.
 
-    A row whose text or label is empty is a bad row, as is a text of nothing that can be seen; blank
-    lines of plain text are none.
+    A row whose text (nothing in it is seen) or label is empty is bad; blank lines of text are none.
 
     Args:
         path: the file; its suffix says its format: .csv .tsv .jsonl .ndjson; .conll .bio .iob
@@ -353,25 +352,20 @@ def find_columns(
 
 def _match(header: Sequence[str], name: str) -> str | None:
     """Return the header's name that equals this one, or does but for case."""
-    if name in header:
-        return name
-    return next((other for other in header if other.casefold() == name.casefold()), None)
+    alike = (other for other in header if other.casefold() == name.casefold())
+    return name if name in header else next(alike, None)
 
 
 def _refuse_empty(
     columns: Sequence[Column], keys: Mapping[str, str], values: Mapping[str, Any]
 ) -> None:
     """Raise ValueError if nothing of a text can be seen, or a conversation has no turns."""
-    for column in columns:
-        if column.name not in values:
-            continue
+    for column in (column for column in columns if column.name in values):
         value = values[column.name]
         unseen = column.kind == "text" and not any(map(is_visible, value))
-        if unseen and value.strip():
-            shown = ascii(value[:10])
-            raise ValueError(f"{keys[column.name]!r} has only characters of no width: {shown}")
         if unseen or (column.kind == "turns" and not value):
-            raise ValueError(f"{keys[column.name]!r} is empty")
+            held = f": it has only {ascii(value)[:60]}" * bool(unseen and value.strip())
+            raise ValueError(f"{keys[column.name]!r} is empty{held}")
 
 
 def duplicates(a: Rows, b: Rows, keys: Sequence[str]) -> list[tuple[int, int]]:

@@ -151,7 +151,7 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         "classification", {"train": [*labelled(), {"text": "", "label": "a"}]}, [], "is empty"
     ),
     "a text of which nothing is seen": (
-        "masked_lm", {"train": [*plain(), {"text": "\u200b"}]}, [], "characters of no width"
+        "masked_lm", {"train": [*plain(), {"text": "\u200b"}]}, [], "is empty: it has only"
     ),
     "an empty text is left out": (
         "classification",
