@@ -1,10 +1,14 @@
-"""python -m tfnlp: list the commands."""
+"""python -m tfnlp: list the commands; with the name of one, such as train, run it."""
 
 from __future__ import annotations
 
 import ast
+import difflib
+import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tfnlp import __version__
 from tfnlp.options import Parser
@@ -12,19 +16,33 @@ from tfnlp.runtime import exit_status
 
 
 def main(argv: list[str]) -> int:
-    """Print each command with one line."""
+    """Print each command with one line, or run the one that is named."""
     parser = Parser(
         prog="python -m tfnlp",
         description="Fine-tune pretrained language models on your own text and serve them.",
     )
     parser.add_argument("--version", action="version", version=f"tfnlp {__version__}")
-    parser.parse(argv)
     found = summaries(Path(__file__).parent)
+    if argv and not argv[0].startswith("-"):
+        _run(argv, [command.removeprefix("python -m tfnlp.") for command in found], parser)
+    parser.parse(argv)
     width = max(map(len, found))
     print(f"tfnlp {__version__}. Commands, each with --help:\n")
     for command, summary in found.items():
         print(f"  {command:<{width}}  {summary}")
     return 0
+
+
+def _run(argv: list[str], names: Sequence[str], parser: Parser) -> NoReturn:
+    """Run a command as `python -m tfnlp.NAME` does."""
+    name, *rest = argv
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"there is no command {name!r}{hint} (see python -m tfnlp)")
+    sys.argv = [sys.argv[0], *rest]
+    runpy.run_module(f"tfnlp.{name}", run_name="__main__", alter_sys=True)
+    raise SystemExit(0)
 
 
 def summaries(folder: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, Literal, NoReturn
 
@@ -102,14 +102,28 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0]
             known = [s for action in self._actions for s in action.option_strings]
-            near = difflib.get_close_matches(word.split("=")[0], known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = _meant(word.split("=")[0], known)
+            hint = f"; did you mean {near}?" if near else ""
             self.error(f"there is no option {word!r}{hint} (see {self.prog} --help)")
         return values
 
     def error(self, message: str) -> NoReturn:
         """Print the sentence and exit with status 2."""
         self.exit(2, f"error: {message}\n")
+
+
+def _meant(word: str, known: Sequence[str]) -> str | None:
+    """Return the flag that was perhaps meant: --lr is --learning-rate, --max_len --max-length.
+
+    By initials, then by spelling, then by the last word, as of Transformers' --num_train_epochs.
+    """
+    asked = "--" + word.lstrip("-").replace("_", "-").lower()
+    initials = {"--" + "".join(part[:1] for part in flag[2:].split("-")): flag for flag in known}
+    if len(asked) > 3 and asked in initials:
+        return initials[asked]
+    last = f"--{asked.rpartition('-')[2]}"
+    near = difflib.get_close_matches(asked, known, n=1) or [flag for flag in known if flag == last]
+    return near[0] if near else None
 
 
 def add_flags(

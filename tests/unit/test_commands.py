@@ -141,3 +141,16 @@ def test_ctrl_c_while_a_command_imports_shows_no_traceback(tmp_path):
     )
     assert done.returncode == -signal.SIGINT
     assert not done.stderr
+
+
+def test_a_command_is_also_an_argument():
+    told = subprocess.run(
+        [sys.executable, "-m", "tfnlp", "backbones", "--help"], capture_output=True, text=True
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("usage: python -m tfnlp.backbones")
+    told = subprocess.run([sys.executable, "-m", "tfnlp", "trian"], capture_output=True, text=True)
+    assert told.returncode == 2
+    assert told.stderr == (
+        "error: there is no command 'trian'; did you mean train? (see python -m tfnlp)\n"
+    )

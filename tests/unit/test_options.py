@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
+from tfnlp import options
 from tfnlp.options import Parser, add_flags, make, option, plain, values_of
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
@@ -128,6 +129,22 @@ def test_an_unknown_flag_is_an_error_with_a_suggestion(capsys):
     assert "did you mean --size?" in refused(capsys, "--sise=3")
     assert "no option '--si'" in refused(capsys, "--si", "3")  # no abbreviations
     assert "no option 'stray'" in refused(capsys, "stray")
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--learning_rate", "--learning-rate"),
+        ("--batchsize", "--batch-size"),
+        ("--num_train_epochs", "--epochs"),
+        ("-lr", "--learning-rate"),
+        ("--zzz", None),
+    ],
+)
+def test_a_flag_is_known_by_its_initials_its_spelling_or_its_last_word(word, meant):
+    known = ["-h", "--help", "--learning-rate", "--layer-decay", "--batch-size", "--epochs"]
+    assert options._meant(word, known) == meant
 
 
 def test_an_unknown_key_is_an_error_with_a_suggestion():
