@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.progress import track
 
+from pipelines import checksums
 from pipelines.columns import as_request
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
@@ -208,8 +209,8 @@ def _exported(folder: Path) -> Exported:
                 f"{folder} holds no {name}: it was not exported by tfnlp, or is not complete "
                 "(python -m tfnlp.export RUN writes it again)"
             )
-    file = folder / "experiment.yaml"
-    experiment = read_kept(file, AGAIN)
+    checksums.check(folder, AGAIN)
+    experiment = read_kept(folder / "experiment.yaml", AGAIN)
     facts = read_json(folder / "facts.json", {"widths": list}, remedy=AGAIN)
     return Exported(folder, experiment, task.load(experiment.task), facts)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from pipelines import checksums
 from pipelines.atomic import add_version
 from pipelines.errors import UserError, reason
 from pipelines.files.writers import write_json
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from tfnlp.training.model import TrainedModel
 
 SERVING_VERSION = "2.12"
+# Files beside the graph that are read again, by `checksums`.
+_CHECKED = (
+    *("fingerprint.pb", "facts.json", INPUTS, SETTINGS),
+    *("assets.extra/tokenizer", "assets.extra/target_tokenizer"),
+)
 Signature: TypeAlias = tuple[Callable, "list[tf.TensorSpec]"]  # a function, and what it takes
 
 
@@ -79,6 +85,7 @@ def write(
         _prepare(folder)
         serving_ops.check(folder, SERVING_VERSION)
         beside(folder)
+        checksums.write(folder, _CHECKED)
 
     try:
         parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines import checksums
 from pipelines.columns import KINDS, as_request
 from pipelines.errors import UserError, reason
 from pipelines.json_files import damaged, read_json
@@ -193,6 +194,7 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
     Raises:
         UserError: it cannot be loaded.
     """
+    checksums.check(folder, AGAIN)
     known = settings_of(folder)
     with quiet_start():
         import tensorflow as tf

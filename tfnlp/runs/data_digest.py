@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from pipelines.errors import UserError
 from pipelines.files.writers import write_json
@@ -15,6 +18,7 @@ from pipelines.json_files import read_json
 from pipelines.rows import Rows
 from pipelines.splits import Splits
 
+log = logging.getLogger(__name__)
 FILE = "data.json"  # in a run's folder
 _HOLDS: Mapping[str, Any] = {
     "id": str,
@@ -27,7 +31,7 @@ _HOLDS: Mapping[str, Any] = {
 
 
 def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> str:
-    """Refuse to resume a run with other data; a run without a digest is given one.
+    """Refuse to resume a run with other data; a new run, or one of 0.1.0, is given a digest.
 
     Args:
         run: the run's folder, new or to be resumed.
@@ -40,7 +44,7 @@ def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> st
 
     Raises:
         UserError: training or validation rows, labels, other facts or the number of batches are
-            not those that the run was begun with.
+            not those that the run was begun with, or the file that says so is gone.
 
     Example::
 
@@ -53,7 +57,9 @@ def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> st
         "facts": hashlib.sha256(_text(facts).encode()).hexdigest(),
         "steps": steps,
     }
-    if not (run / FILE).exists():  # a new run, or one of 0.1.0
+    if not (run / FILE).exists():
+        if any((run / "checkpoints").glob("step-*")):
+            _unrecorded(run)
         write_json(run / FILE, {"id": uuid.uuid4().hex, **now})
     begun = read_json(run / FILE, _HOLDS, remedy="start again without --resume")
     differ = [key for key in now if begun[key] != now[key]]
@@ -66,6 +72,21 @@ def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> st
             "or start again without --resume)"
         )
     return str(begun["id"])
+
+
+def _unrecorded(run: Path) -> None:
+    """Refuse a run whose digest is gone; of 0.1.0, which wrote none, say what cannot be checked."""
+    kept = yaml.safe_load((run / "experiment.yaml").read_text("utf-8"))
+    if "baseline" in kept.get("training", {}):  # an option that 0.1.0 had not
+        raise UserError(
+            f"{run / FILE} is gone, by which is checked that the run goes on with the data that it "
+            "was begun with (restore it, or start again without --resume)"
+        )
+    log.warning(
+        "%s is a run of tfnlp 0.1.0, which kept no record of its data: that they are the same now "
+        "is not checked",
+        run,
+    )
 
 
 def _digest(rows: Rows) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from pipelines import checksums
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
 from pipelines.json_files import damaged, read_json
@@ -89,6 +90,7 @@ def _write(model: TrainedModel, aside: Path) -> None:
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
         model.task.save_extra(context, model.experiment.backbone, network, aside)
+    checksums.write(aside, ["facts.json", "tokenizer", "target_tokenizer"])
 
 
 def _write_trained(network: keras.Model, file: Path) -> None:
@@ -153,6 +155,7 @@ def _load(run: Path) -> TrainedModel:
             f"{run} holds no trained model (it must be a folder such as "
             "tensorboard_logs/NAME/RUN whose training has ended)"
         )
+    checksums.check(folder, _AGAIN)
     experiment = read_kept(folder / "experiment.yaml", _AGAIN)
     task = tasks.load(experiment.task)
     saved = read_json(folder / "facts.json", {"widths": list}, remedy=_AGAIN)

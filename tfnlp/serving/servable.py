@@ -17,6 +17,7 @@ import tensorflow_text  # noqa: F401  (registers the ops that exported models us
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines import checksums
 from pipelines.errors import reason
 from tfnlp.runtime import precision
 from tfnlp.serving.failures import Code, RequestError, invalid
@@ -116,6 +117,7 @@ class Servable:
     """
 
     def __init__(self, folder: Path) -> None:
+        checksums.check(folder)
         self.definitions = _definitions(folder)
         self._loaded: Any = tf.saved_model.load(str(folder))
         # Only what writes has settings: its answers must not change with their neighbours.

@@ -199,7 +199,8 @@ class Saver(keras.callbacks.Callback):
                 best = self.folder / f"best-{state['best_epoch']}"
                 if not state["history"] or checkpoints.whole(best):
                     return found
-            log.warning("the checkpoint %s is damaged; the one before it is taken", found)
+            then = "the one before it is taken" if found != steps[0] else "training begins anew"
+            log.warning("the checkpoint %s is damaged; %s", found, then)
             checkpoints.drop(self.folder, {f.name for f in self.folder.iterdir()} - {found.name})
         return None
 

@@ -7,7 +7,6 @@ passed over for the one before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.atomic import replacing_path
+from pipelines.checksums import sha256
 from pipelines.errors import UserError, reason
 from pipelines.json_files import read_json
 
@@ -43,7 +43,7 @@ def write(folder: Path, variables: Sequence[tf.Variable], state: dict[str, Any])
             aside.mkdir(parents=True)
             _checkpoint(variables).write(str(aside / "variables"))
             (aside / "state.json").write_text(json.dumps(state), "utf-8")
-            manifest = {file.name: _sha256(file) for file in sorted(aside.iterdir())}
+            manifest = {file.name: sha256(file) for file in sorted(aside.iterdir())}
             (aside / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     except (OSError, tf.errors.OpError) as error:
         raise UserError(
@@ -62,7 +62,7 @@ def whole(folder: Path) -> bool:
     try:
         manifest = read_json(folder / "manifest.json", {"state.json": str})
         files = {file.name for file in folder.iterdir()} - {"manifest.json"}
-        return files == set(manifest) and all(_sha256(folder / n) == manifest[n] for n in files)
+        return files == set(manifest) and all(sha256(folder / n) == manifest[n] for n in files)
     except (OSError, UserError):
         return False
 
@@ -155,9 +155,3 @@ def drop(parent: Path, kept: set[str]) -> None:
 def _checkpoint(variables: Sequence[tf.Variable]) -> tf.train.Checkpoint:
     """Hold the variables under their place."""
     return tf.train.Checkpoint(**{f"variable_{i:05}": v for i, v in enumerate(variables)})
-
-
-def _sha256(file: Path) -> str:
-    """Hash a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

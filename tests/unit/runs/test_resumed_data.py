@@ -66,6 +66,29 @@ def test_a_damaged_digest_is_named(tmp_path, content):
         check(tmp_path)
 
 
+@pytest.mark.parametrize("begun", ["checkpoints/step-4", "checkpoints"])
+def test_a_run_whose_digest_is_gone_is_not_resumed(tmp_path, begun):
+    """One that was killed before it wrote its digest has no checkpoint either."""
+    check(tmp_path)
+    (tmp_path / begun).mkdir(parents=True)
+    (tmp_path / "data.json").unlink()
+    (tmp_path / "experiment.yaml").write_text("training: {epochs: 4, baseline: true}")
+    if begun == "checkpoints":
+        check(tmp_path, labels=("neg", "zpos"))
+    else:
+        with pytest.raises(UserError, match=r"data\.json is gone.*without --resume"):
+            check(tmp_path, labels=("neg", "zpos"))
+
+
+def test_what_a_run_of_0_1_0_was_begun_with_is_not_checked_and_that_is_said(tmp_path, caplog):
+    (tmp_path / "checkpoints" / "step-4").mkdir(parents=True)
+    (tmp_path / "experiment.yaml").write_text("training: {epochs: 4}")
+    check(tmp_path)
+    assert "is not checked" in caplog.text
+    with pytest.raises(UserError, match="begun with other data"):
+        check(tmp_path, labels=("neg", "zpos"))
+
+
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
     code = "import sys; from pathlib import Path; from tfnlp.runs import folders\n"
     code += "with folders.locked(Path(sys.argv[1])):\n print('held', flush=True); input()"
