@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -169,12 +169,14 @@ def _editor(entry: Entry) -> Editor:
 def _ended(run: Path, experiment: Experiment) -> Path:
     """Print that a run needs no resuming."""
     terminal.line(f"{run} has ended already; there is nothing to resume")
-    task = tasks.load(experiment.task)
-    example = _example(experiment, task, task.sample(experiment.options)[0])
     holds = {"saved_model": (str, type(None))}
     again = f"the model is kept: {command('tfnlp.export', run)}"
     metrics = read_json(run / "metrics.json", holds, remedy=again)
-    terminal.next_steps(run, metrics, experiment, example)
+    task = tasks.load(experiment.task)
+    example = metrics.get("example") or _request(
+        experiment, task, task.sample(experiment.options)[0]
+    )
+    terminal.next_steps(run, metrics, experiment, list(example.values()))
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return run
 
@@ -239,6 +241,7 @@ def _finish(
         "intervals": report.intervals,
         "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
+        "example": _example(model, judged),
         "saved_model": None,
     }
     if linear:
@@ -260,12 +263,7 @@ def _finish(
     if failure is not None:
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
-    shown = [
-        _example(model.experiment, model.task, dict(zip(judged.columns, row, strict=True)))
-        for row in islice(zip(*judged.columns.values(), strict=True), _LOOKED_AT)
-    ]
-    short = (e for e in shown if all(len(text) <= 100 and "\n" not in text for text in e))
-    terminal.next_steps(run, metrics, model.experiment, next(short, shown[0]))
+    terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
 
 
 def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, run_id: str) -> Path:
@@ -275,12 +273,24 @@ def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, r
     return there or export(model, {**metrics, "run": run_id}, text)
 
 
-def _example(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> Sequence[str]:
-    """Return a row's inputs as texts, in the order in which predict reads them.
+def _example(model: TrainedModel, rows: Rows) -> dict[str, str]:
+    """Return a request with a row of the data, a short one if there is one near their beginning."""
+    first = islice(zip(*rows.columns.values(), strict=True), _LOOKED_AT)
+    requests = [
+        _request(model.experiment, model.task, dict(zip(rows.columns, row, strict=True)))
+        for row in first
+    ]
+    short = (r for r in requests if all(len(t) <= 100 and "\n" not in t for t in r.values()))
+    return next(short, requests[0])
+
+
+def _request(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> dict[str, str]:
+    """Return a row's inputs as texts, by name, in the order in which predict reads them.
 
     Of a conversation it is the last turn: a system prompt begins with a character that no shell
     shows.
     """
     names = sorted(column.name for column in columns(experiment, task, targets=False))
     values = [row[name] for name in names]
-    return [as_request(v[-1:] if isinstance(v, list) else v) for v in values]
+    requests = (as_request(v[-1:] if isinstance(v, list) else v) for v in values)
+    return dict(zip(names, requests, strict=True))

@@ -111,9 +111,14 @@ def _export(run: Path, options: Options) -> Path:
         experiment = dataclasses.replace(experiment, export=place)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
-    file, again = run / "metrics.json", "delete it to export the model without its scores"
-    metrics = read_json(file, remedy=again) if file.exists() else {}
+    metrics = _metrics(run)
     return writer.export(model, metrics, card.write(model, metrics, []))
+
+
+def _metrics(run: Path) -> dict[str, Any]:
+    """Return what a run's evaluation found, and its example; nothing of one without."""
+    file, again = run / "metrics.json", "delete it to export the model without its scores"
+    return dict(read_json(file, remedy=again)) if file.exists() else {}
 
 
 def _join(runs: list[Path], options: Options) -> Path:
@@ -130,7 +135,8 @@ def _join(runs: list[Path], options: Options) -> Path:
             raise UserError(f"{run} is a run of --task {found}, not of --task {task}")
     entities, relations = models
     parent = Path(options.saved_models or "saved_models") / (options.name or layout)
-    return triples.join(entities, relations, parent, options.min_score)
+    example = (_metrics(runs[0]).get("example") or {}).get("text")
+    return triples.join(entities, relations, parent, options.min_score, example)
 
 
 if __name__ == "__main__":

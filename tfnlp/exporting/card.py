@@ -38,7 +38,8 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
 
     Args:
         model: trained and calibrated.
-        metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value.
+        metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value, and
+            ``example``, a request: input -> text of the data; the task's sample if there is none.
         tables: the evaluation's tables.
 
     Example::
@@ -49,8 +50,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
     data = experiment.data
     source = data.dataset or f"{data.train} (the user's own)"
     labels = model.context.facts.get("labels")
-    row = task.sample(experiment.options)[0]
-    request = {c.name: as_request(row[c.name]) for c in columns(experiment, task, targets=False)}
+    request = metrics.get("example") or _sample(model)
     body = json.dumps({"instances": [request]}, ensure_ascii=False)
     parts = [
         f"# {experiment.name}",
@@ -79,6 +79,11 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         "```",
         *_settings(model),
         "",
+        "## In Python",
+        "",
+        *saved_model(request),
+        *_keras(model),
+        "",
         "## Limits",
         "",
         "It has seen only the data named above; on other text, in other languages or for other "
@@ -86,6 +91,55 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         "it decides anything about people.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def saved_model(request: Mapping[str, str]) -> list[str]:
+    """Return lines on how the SavedModel is loaded, and asked for this request."""
+    texts = (f"{name}=tf.constant([{_quoted(text)}])" for name, text in request.items())
+    return [
+        "In this folder, with TensorFlow and TF Text, whose import registers ops:",
+        "",
+        "```python",
+        "import tensorflow as tf",
+        "import tensorflow_text",
+        "",
+        'model = tf.saved_model.load(".").signatures["serving_default"]',
+        f"model({', '.join(texts)})",
+        "```",
+    ]
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Python has it, its letters as they are."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _keras(model: TrainedModel) -> list[str]:
+    """Return lines on how the Keras model is loaded; with ``--peft`` a run keeps no whole one."""
+    if model.experiment.peft:
+        return []
+    if model.context.kind == "encoder":
+        lines = [
+            "import keras",
+            "import tfnlp.heads",
+            "",
+            'network = keras.models.load_model("model/model.keras", compile=False)',
+        ]
+    else:
+        lines = [
+            "import keras_hub",
+            "",
+            'backbone = keras_hub.models.Backbone.from_preset("model/backbone")',
+        ]
+    told = "In the run's folder, the Keras model, which takes token ids:"
+    return ["", told, "", "```python", *lines, "```"]
+
+
+def _sample(model: TrainedModel) -> dict[str, str]:
+    """Return the task's own sample as a request."""
+    row = model.task.sample(model.experiment.options)[0]
+    wanted = columns(model.experiment, model.task, targets=False)
+    return {column.name: as_request(row[column.name]) for column in wanted}
 
 
 def _settings(model: TrainedModel) -> list[str]:

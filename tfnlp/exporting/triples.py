@@ -23,7 +23,13 @@ TOGETHER = 64  # pairs classified at a time, so that memory does not grow with t
 REACH = 6  # characters of text for each token that the relation model reads
 
 
-def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum: float) -> Path:
+def join(
+    entities: TrainedModel,
+    relations: TrainedModel,
+    parent: Path,
+    minimum: float,
+    example: str | None = None,
+) -> Path:
     """Write the next version of a SavedModel that finds triples; returns its folder.
 
     ``serving_default`` takes ``text``, string (B,), and answers as :func:`extractor` says.
@@ -33,6 +39,7 @@ def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum:
         relations: a trained relation_extraction model.
         parent: the folder of versions.
         minimum: lowest probability of a relation that is reported.
+        example: the model card's, a text of the data; the task's sample if there is none.
 
     Raises:
         UserError: the folder cannot be written.
@@ -57,7 +64,8 @@ def join(entities: TrainedModel, relations: TrainedModel, parent: Path, minimum:
 
     def beside(folder: Path) -> None:
         write_warmup(folder, parent.name, [{"text": sample}])
-        (folder / "README.md").write_text(_card(entities, relations, parent.name, sample), "utf-8")
+        card = _card(entities, relations, parent.name, example or sample)
+        (folder / "README.md").write_text(card, "utf-8")
 
     return write(parent, module, {"serving_default": extract}, beside)
 
@@ -183,9 +191,12 @@ def _classify(relations: TrainedModel, marked: tf.Tensor) -> tuple[tf.Tensor, tf
 
 def _card(entities: TrainedModel, relations: TrainedModel, name: str, text: str) -> str:
     """Return what a person should know of the joined model, in Markdown."""
+    from tfnlp.exporting import card
+
     none = relations.context.options.none_label
     known = ", ".join(f"`{r}`" for r in relations.context.facts["labels"] if r != none)
     kinds = ", ".join(f"`{label}`" for label in entities.context.facts["labels"])
+    loading = "\n".join(card.saved_model({"text": text}))
     return f"""# {name}
 
 Raw text -> triples: entities by `{entities.experiment.name}`, then the relation of every ordered
@@ -199,4 +210,6 @@ model cards say; the errors of both add up.
 {command("tfnlp.predict", name, text)}
 {command("tfnlp.applications.knowledge_graph", name, "--input", "texts.txt", "--output", "graph")}
 ```
+
+{loading}
 """

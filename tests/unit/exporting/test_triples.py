@@ -106,7 +106,7 @@ JOIN = ("--join", "--layout", "triples")
 def test_export_joins_two_runs_and_the_old_command_says_so(runs, monkeypatch, capsys):
     joined = []
 
-    def join(entities, relations, parent, minimum):
+    def join(entities, relations, parent, minimum, example):
         joined.append((entities.experiment.task, relations.experiment.task, str(parent), minimum))
         return parent / "1"
 

@@ -1,0 +1,34 @@
+"""A trained model's card: its example is of the data, and the lines of Python in it run."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfnlp.runs import storage
+
+
+@pytest.mark.slow
+def test_what_a_card_says_to_type_works(run, monkeypatch):
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    saved = Path(metrics["saved_model"])
+    text = (saved / "README.md").read_text("utf-8")
+    asked = json.loads(re.search(r"^curl -d '(.*)' http", text, re.MULTILINE)[1])
+    assert asked == {"instances": [metrics["example"]]}
+    rows = Path(storage.load(run).experiment.data.train).read_text("utf-8").splitlines()
+    assert metrics["example"]["text"] in [json.loads(row)["text"] for row in rows]
+
+    loads, keras_loads = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    names = {}
+    monkeypatch.chdir(saved)
+    lines, _, call = loads.strip().rpartition("\n")
+    exec(lines, names)
+    answer = eval(call, names)
+    assert answer["label"].numpy()[0] in answer["labels"].numpy()[0]
+    monkeypatch.chdir(run)
+    exec(keras_loads, names)
+    kept = [weight.numpy() for weight in storage.load(Path()).network.weights]
+    for weight, other in zip(names["network"].weights, kept, strict=True):
+        np.testing.assert_array_equal(weight, other)
