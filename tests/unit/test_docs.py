@@ -62,8 +62,16 @@ def _commands_of(line: str) -> Iterator[list[str]]:
             command.append(word)
             continue
         if command[:2] == ["python", "-m"] and command[2].split(".")[0] == "tfnlp":
-            yield command[2:]
+            yield _full_name(command[2:])
         command = []
+
+
+def _full_name(command: list[str]) -> list[str]:
+    """Turn `tfnlp train`, which runs `tfnlp.train`, into that."""
+    module, *rest = command
+    if module == "tfnlp" and rest and not rest[0].startswith("-"):
+        return [f"tfnlp.{rest[0]}", *rest[1:]]
+    return command
 
 
 def check(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +129,7 @@ def test_a_command_that_does_not_parse_is_found(monkeypatch, capsys):
         "```\npython -m tfnlp.train --epochs few  # a comment\n```\n": "not a whole number",
         "```\npython -m tfnlp.train --task irony\n```\n": "no task 'irony'",
         "```\npython -m tfnlp.tran\n```\n": "No module named",
+        "```\npython -m tfnlp train --nope\n```\n": "no option '--nope'",
         "As `python -m tfnlp.serve a --nope` does.\n": "no option '--nope'",
     }
     for block, said in blocks.items():
