@@ -191,6 +191,10 @@ def test_models_that_cannot_be_judged_are_named(model, here):
     shutil.copytree(model.folder, other)
     (other / "facts.json").unlink()
     assert "holds no facts.json" in error(other.parent, "--test", "a.csv")
+    facts = (model.folder / "facts.json").read_text("utf-8")
+    (other / "facts.json").write_text(facts.replace('"temperature"', '"temporature"'))
+    assert "facts.json is damaged: it is not as it was written" in error(other, "--test", "a.csv")
+    (other / "checksums.json").unlink()  # as of 0.1.0
     (other / "experiment.yaml").write_text("name: x\n")
     (other / "facts.json").write_text("{}")
     assert "names no task" in error(other, "--test", "a.csv")
