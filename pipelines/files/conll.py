@@ -38,7 +38,7 @@ class Sentence:
         words: W words.
         columns: by name, in the file's order, the tags of the other columns, W each: ``entities``,
             and ``column_2`` and so on by the column's place in the file.
-        fault: why it cannot be used; words and columns are then empty.
+        fault: why it cannot be used; words and columns are then empty, unless it is the encoding.
     """
 
     number: int
@@ -53,7 +53,7 @@ def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
     r"""Yield the sentences of CoNLL columns, which tabs or else white space separate.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or something else separates the columns.
 
     Example:
         >>> import io
@@ -64,14 +64,18 @@ def sentences(lines: TextIO, source: str) -> Iterator[Sentence]:
     first = list(itertools.islice(blocks, HEADER_ROWS))
     if not first:
         raise UserError(f"{source} is empty (give a word and its tags on each line)")
+    if between := conll_columns.other_delimiter("".join(text for text, *_ in first)):
+        raise UserError(
+            f"{source} has {between!r} between words and tags (write a tab in its place)"
+        )
     order = conll_columns.arranged([[cells for _, cells in block] for _, _, block in first])
     for number, (text, line, block) in enumerate(itertools.chain(first, blocks), 1):
-        fault = undecodable(text) or order.fault(block)
+        fault = order.fault(block)
         if fault:
-            yield Sentence(number, line, text, [], {}, fault)
+            yield Sentence(number, line, text, [], {}, undecodable(text) or fault)
         else:
             words, columns = order.taken([cells for _, cells in block])
-            yield Sentence(number, line, text, words, columns)
+            yield Sentence(number, line, text, words, columns, undecodable(text))
 
 
 def _cut(lines: Iterable[str]) -> Iterator[tuple[str, int, list[tuple[int, list[str]]]]]:
@@ -120,7 +124,7 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
     those of scripts without spaces.
 
     Raises:
-        UserError: there is no sentence.
+        UserError: there is no sentence, or another tag stands for O.
 
     Example:
         >>> import io
@@ -130,11 +134,18 @@ def column_rows(lines: TextIO, source: str) -> Iterator[RawRow]:
     """
     parts = sentences(lines, source)
     first = list(itertools.islice(parts, HEADER_ROWS))
-    good = [one for one in first if not one.fault]
-    styles = {
-        name: tags.style_of(tag for one in good for tag in one.columns[name])
+    # In another encoding than is told there may be no other sentences.
+    good = [one for one in first if not one.fault] or [one for one in first if one.words]
+    columns = {
+        name: [tag for one in good for tag in one.columns[name]]
         for name in (good[0].columns if good else ())
     }
+    for column in columns.values():
+        if word := tags.outside_word(column):
+            raise UserError(
+                f"{source}: no tag is O; is {word!r} what stands outside? (write O for it)"
+            )
+    styles = {name: tags.style_of(column) for name, column in columns.items()}
     yield RawRow(0, 0, "", {"text": None, **dict.fromkeys(styles)})
     for one in itertools.chain(first, parts):
         fields: dict[str, Any] = {}

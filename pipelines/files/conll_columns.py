@@ -12,6 +12,8 @@ from pipelines.files import tags
 
 Cells: TypeAlias = list[str]  # of a line
 _NUMBERED = 0.9  # share of sentences whose words must be numbered
+_DELIMITERS = ",;|/，；｜"  # that some write between a word and its tag
+_DELIMITED = 0.9  # share of the lines that must have one
 _SHORTEST = 3  # cells of a line with a word number, a word and a tag
 
 
@@ -94,6 +96,24 @@ def arranged(sentences: Sequence[Sequence[Cells]]) -> Arrangement:
     chosen = _chosen(candidates, columns)
     names = {"entities" if i == chosen else f"column_{i + 1}": i for i in rest}
     return Arrangement(width, numbers, words, names)
+
+
+def other_delimiter(text: str) -> str:
+    r"""Return what stands in place of a tab or a space after the first cell of most lines, or "".
+
+    Example:
+        >>> other_delimiter("Ada,B-PER\nsings,O\n"), other_delimiter("1,000 O\n, O\n")
+        (',', '')
+    """
+    lines = [line for line in text.splitlines() if line.strip()]
+    for delimiter in _DELIMITERS:
+        cell = rf"\s*\S+?\s*{re.escape(delimiter)}\s*[^\s{re.escape(delimiter)}]+"
+        fitting = sum(
+            re.match(rf"{cell}\s*($|{re.escape(delimiter)})", line) is not None for line in lines
+        )
+        if fitting >= max(_DELIMITED * len(lines), 2):
+            return delimiter
+    return ""
 
 
 def _are_numbered(lines: Sequence[Cells]) -> bool:

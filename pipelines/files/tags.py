@@ -19,6 +19,14 @@ Style = Literal["chunks", "types", "words"]
 # A position and a type in either order, as B-PER, b-per, B_PER, PER-B and PER_B; or a position.
 _TAG = re.compile(r"([BIESLUMbieslum])[-_:](.+)|(.+)[-_:]([BIES])|([BIESLUM])")
 _OUTSIDE = ("O", "o", "0", "-", "_")  # the first is what it should be
+# What stands for O where tags are words, in lower case.
+OUTSIDE_WORDS = frozenset(
+    [
+        *("none", "null", "nil", "na", "n/a", "nan", "no", "not", "nothing", "empty", "void"),
+        *("out", "outside", "other", "others", "else", "default", "blank", "non", "no_entity"),
+    ]
+)
+_MEANT = 0.9  # share of the tags besides one that must have a position, if that one stands for O
 _SAME = {"L": "E", "U": "S", "M": "I"}  # BILOU's and BMES's letters in BIOES
 
 
@@ -50,7 +58,7 @@ def style_of(tags: Iterable[str]) -> Style:
     known = outside + typed + bare
     if typed:
         known += sum(counts[tag] for tag in _OUTSIDE[2:])
-        if outside or 2 * known > counts.total():
+        if outside or 2 * known > counts.total() or outside_word(counts.elements()):
             return "chunks"
     others = [tag for tag in counts if tag not in _OUTSIDE]
     marked = any(counts[tag] for tag in _OUTSIDE[:3])
@@ -58,6 +66,37 @@ def style_of(tags: Iterable[str]) -> Style:
     if marked and others and not typed and all(len(tag) > 1 for tag in others):
         return "types"
     return "chunks" if 2 * known > counts.total() else "words"
+
+
+def outside_word(tags: Iterable[str]) -> str:
+    """Return the tag that seems to stand for O where no tag is O, or "".
+
+    It is the most frequent of those without a position, and nearly all others have one.
+
+    Example:
+        >>> outside_word(["B-PER", "I-PER", "OTHER", "OTHER"]), outside_word(["B-PER", "O", "X"])
+        ('OTHER', '')
+    """
+    counts = Counter(tags)
+    plain = Counter({tag: n for tag, n in counts.items() if tag and not _typed(tag)})
+    typed = counts.total() - plain.total() - counts[""]
+    if not plain or typed < 2 or any(is_outside(tag) for tag in counts):
+        return ""
+    word, most = plain.most_common(1)[0]
+    alike = sum(n for tag, n in plain.items() if tag.casefold() == word.casefold())
+    known = word.casefold() in OUTSIDE_WORDS
+    enough = most > 1 and (known or 20 * alike > counts.total())
+    return word if enough and typed >= _MEANT * (counts.total() - alike) else ""
+
+
+def is_outside(tag: str) -> bool:
+    """Return whether a tag is O, or one of the characters that stand for it.
+
+    Example:
+        >>> is_outside("0"), is_outside("NONE")
+        (True, False)
+    """
+    return tag in _OUTSIDE
 
 
 def _typed(tag: str) -> bool:
@@ -76,6 +115,8 @@ def are_tagged(tags: Iterable[str]) -> bool:
     if counts.keys() <= set(_OUTSIDE):
         return False
     known = sum(n for tag, n in counts.items() if tag in _OUTSIDE or _typed(tag))
+    if outside_word(counts.elements()):
+        return True
     return style_of(counts.elements()) != "words" and 2 * known > counts.total()
 
 

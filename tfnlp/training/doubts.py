@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from pipelines.cells import is_visible
 from pipelines.columns import Column
+from pipelines.files.tags import OUTSIDE_WORDS
 from pipelines.rows import BadRow, Rows
 
 Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is about
@@ -18,6 +19,7 @@ Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is ab
 # What programs write for a label that is not there.
 _MISSING = ("None", "nan", "NaN", "NULL", "null", "<NA>", "#N/A", "N/A", "-")
 _SEPARATORS = (",", ";", "/", "+", "&", "|", "\t", "，", "、", "；", " ")
+_WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _NAMED = 5  # labels that a sentence names
 
 
@@ -46,7 +48,8 @@ alike)"]
         elif column.kind in ("label", "labels", "spans"):
             several = labels_of(train, column)
             yield from _alike(train, several)
-            yield from _missing(train, several)
+            outside = list(_outside(train, column)) if column.kind == "spans" else []
+            yield from outside or _missing(train, several)
             if column.kind == "labels":
                 yield from _unseparated(train, several, separator)
             if held is not None and column.name in held.columns:
@@ -128,6 +131,32 @@ def _missing(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
             f"are: {_listed(sorted(found), counts)} (leave these rows out, or name the label)",
             _rows_with(train, several, found),
         )
+
+
+def _outside(train: Rows, column: Column) -> Iterator[Doubt]:
+    """Find the label of words outside of all names, where every word has a label."""
+    texts, several = train.columns.get(column.of, []), train.columns[column.name]
+    whole = sum(map(_is_covered, texts, several))
+    counts = Counter(label for spans in several for *_, label in spans)
+    if whole < _WHOLE * len(several) or len(counts) < 2:
+        return
+    label, most = counts.most_common(1)[0]
+    # Na is the most frequent part of speech of CKIP, whose nouns it names.
+    said = label.casefold() in OUTSIDE_WORDS and label != "Na"
+    if said or 2 * most >= counts.total():
+        yield (
+            f"{train.source}: every word has a label, and {label!r}, which {most} of "
+            f"{counts.total()} have, is learned as a name's: is it what stands outside of names? "
+            "(write O for it, or leave these spans out)",
+            _rows_with(train, labels_of(train, column), {label}),
+        )
+
+
+def _is_covered(text: str, spans: Sequence[tuple[int, int, str]]) -> bool:
+    """Return whether all that is seen of a text lies in spans."""
+    edges = [0, *(edge for start, end, _ in spans for edge in (start, end)), len(text)]
+    gaps = zip(edges[::2], edges[1::2], strict=True)
+    return not any(any(map(is_visible, text[start:end])) for start, end in gaps)
 
 
 def _unseparated(train: Rows, several: Sequence[Sequence[str]], separator: str) -> Iterator[Doubt]:

@@ -68,6 +68,41 @@ def test_labels_that_stand_for_none_are_named(values, missing):
     assert f"stand for a missing one are learned as others are: {missing}" in said(values)[0]
 
 
+def tagged(labels):
+    """Return what is said of sentences of five words, each with a label; "" is none."""
+    places = range(0, len(labels), 5)
+    spans = [
+        [(2 * j, 2 * j + 1, label) for j, label in enumerate(labels[i : i + 5]) if label]
+        for i in places
+    ]
+    columns = {"text": ["a b c d e"] * len(spans), "entities": spans}
+    rows = {"train": Rows("a.conll", columns, list(range(1, len(spans) + 1)))}
+    return " ".join(sentence for sentence, _ in doubts.of_targets(rows, [SPANS], "|"))
+
+
+@pytest.mark.parametrize("word", ["NONE", "none", "Outside", "NIL", "null", "NA", "其他"])
+def test_a_label_of_what_stands_outside_is_named(word):
+    assert f"every word has a label, and {word!r}, which 6 of 10 have" in tagged(
+        ["PER", "LOC", word, word, word] * 2
+    )
+
+
+def test_a_usual_word_for_outside_is_named_where_less_than_half_have_it():
+    assert "'NONE', which 4 of 10 have" in tagged(["PER", "LOC", "ORG", "NONE", "NONE"] * 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["NOUN", "VERB", "NOUN", "PUNCT", "DET"] * 2,  # parts of speech
+        ["Na", "VC", "Na", "Nb", "DE"] * 2,
+        ["PER", "", "PER", "", "LOC"] * 2,
+    ],
+)
+def test_labels_of_words_and_names_are_not_named(labels):
+    assert tagged(labels) == ""
+
+
 @pytest.mark.parametrize("values", [["-1", "0", "1"], ["-1", "1"], ["none", "some"], ["-1", "x"]])
 def test_labels_that_may_be_meant_are_not_named(values):
     assert said(values) == ("", [])

@@ -132,3 +132,22 @@ def test_words_are_not_taken_for_tags():
     assert not tags.are_tagged(portuguese)
     assert tags.are_tagged(["O", "O", "B-X", "O"])
     assert not tags.are_tagged(["O", "O"])
+
+
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [
+        ("B-PER I-PER OTHER OTHER OTHER", "OTHER"),
+        ("I-PER I-PER None none None", "None"),
+        ("B-PER E-PER S-LOC 外 外 外 外", "外"),
+        ("B-PER I-PER B-LOC I-LOC I-LOC X X", "X"),
+        ("B-PER I-PER O OTHER OTHER", ""),
+        ("B-PER I-PER - OTHER OTHER", ""),
+        ("NN VB NN DT E-N E-N NN", ""),  # parts of speech
+        ("PER LOC NONE NONE", ""),
+        ("", ""),
+    ],
+)
+def test_a_word_for_outside_is_found(column, word):
+    assert tags.outside_word(column.split()) == word
+    assert tags.are_tagged(column.split()) is bool(word) or "B-PER" in column
