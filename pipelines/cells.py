@@ -8,7 +8,33 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Characters that a shell makes hard to write, by what stands for them in an option.
+_NAMED = {"tab": "\t", r"\t": "\t", "space": " ", r"\n": "\n"}
+# What stands between the items of a list in any script: commas, semicolons, bars.
+LISTING = ",，﹐､、﹑،՝፣߸᠂;\u037e；﹔؛፤|｜¦│"
+# What may as well be within an item: bullets, middle dots, slashes, signs, line ends, spaces.
+LOOSE = "•●◦‣▪∙⋅·\u0387‧・･/／+＋&＆\t\n\u3000 "
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
+
+
+def separator(option: str) -> str:
+    r"""Return what an option says that stands between fields or labels.
+
+    Example:
+        >>> separator("tab"), separator(r"\t"), separator("; ")
+        ('\t', '\t', '; ')
+    """
+    return _NAMED.get(option, option)
+
+
+def shown(separator: str) -> str:
+    r"""Return a separator as an option takes it, quoted for a shell.
+
+    Example:
+        >>> shown(";"), shown("\t")
+        ("';'", 'tab')
+    """
+    return "tab" if separator == "\t" else "'\\n'" if separator == "\n" else f"'{separator}'"
 
 
 def truth(value: Any, key: str) -> bool:

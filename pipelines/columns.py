@@ -78,7 +78,8 @@ def value_of(
         column: what to read.
         fields: the row's fields as they stand in the file.
         keys: by the task's column name, the file's.
-        separator: between the labels in one cell of a ``labels`` column.
+        separator: between the labels in one cell of a ``labels`` column; also ``tab`` and so on,
+            as `pipelines.cells.separator` reads it.
 
     Raises:
         ValueError: it cannot be used; says what is wrong with it.
@@ -149,7 +150,7 @@ def _labels(value: Any, key: str, separator: str) -> list[str]:
         numbers = re.fullmatch(r"\s*\[([01]\.?\s*)+\]\s*", value)  # as NumPy writes them
         value = re.findall("[01]", value) if numbers else _parsed(value, key)
     if not isinstance(value, list):
-        value = _scalar(value, key).split(separator)
+        value = _scalar(value, key).split(cells.separator(separator))
     elif any(item is None for item in value):
         raise ValueError(f"{key!r} has a null in it")
     given = [_scalar(item, key) for item in value]

@@ -90,7 +90,7 @@ class Data(FileLayout):
     )
     label_separator: str = option(
         "|",
-        "what separates the labels of one row in a file",
+        "what separates the labels of one row in a file, or tab",
         minimum=1,
         needs=OF_LABELS,
     )

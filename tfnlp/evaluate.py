@@ -71,7 +71,7 @@ class Options(FileLayout):
     )
     label_separator: str | None = option(
         None,
-        "what separates the labels of one row in a file; as in training if not given",
+        "what separates the labels of one row in a file, or tab; as in training if not given",
         needs=OF_LABELS,
     )
     on_bad_row: Literal["error", "skip", "quarantine"] = option(

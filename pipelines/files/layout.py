@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from pipelines.cells import separator
 from pipelines.errors import UserError
 
 Quoting = Literal["none", "minimal"]
 
-_NAMED = {"tab": "\t", r"\t": "\t", "space": " "}  # delimiters that a shell makes hard to write
 # Of hundreds of encodings those that files are written in: the fewer, the surer a guess.
 _USUAL = [
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "koi8_r"),
@@ -71,7 +71,7 @@ class Layout:
     @property
     def character(self) -> str | None:
         """The delimiter as it stands in a file; None where the file is to say it."""
-        return _NAMED.get(self.delimiter or "", self.delimiter)
+        return None if self.delimiter is None else separator(self.delimiter)
 
     @property
     def codec(self) -> str:

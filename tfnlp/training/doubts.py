@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
+from pipelines import cells
 from pipelines.cells import is_visible
 from pipelines.columns import Column
 from pipelines.files.tags import OUTSIDE_WORDS
@@ -18,7 +19,6 @@ Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is ab
 
 # What programs write for a label that is not there.
 _MISSING = ("None", "nan", "NaN", "NULL", "null", "<NA>", "#N/A", "N/A", "-")
-_SEPARATORS = (",", ";", "/", "+", "&", "|", "\t", "，", "、", "；", " ")
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _NAMED = 5  # labels that a sentence names
 
@@ -161,16 +161,17 @@ def _is_covered(text: str, spans: Sequence[tuple[int, int, str]]) -> bool:
 
 def _unseparated(train: Rows, several: Sequence[Sequence[str]], separator: str) -> Iterator[Doubt]:
     """Find labels that are several, put together by another separator than the one that is told."""
+    told = cells.separator(separator)
     counts = Counter(label for given in several for label in given)
-    for other in _SEPARATORS:
+    for other in cells.LISTING + cells.LOOSE:
         parts = {
             label: [part.strip() for part in label.split(other)]
             for label in counts
-            if other != separator and other in label
+            if other != told and other in label
         }
         together = Counter(part for several in parts.values() for part in set(several))
         # A comma may be part of a name; what stands alone or in several lists is a label.
-        least = 2 if other in ",;|" else len(parts) + 1
+        least = 2 if other in cells.LISTING else len(parts) + 1
         lists = {
             label
             for label, own in parts.items()
@@ -179,8 +180,8 @@ def _unseparated(train: Rows, several: Sequence[Sequence[str]], separator: str) 
         if lists and 2 * len(lists) >= len(parts):
             yield (
                 f"{train.source}: each of these is one label, but seems to be several with "
-                f"{other!r} between: {_listed(sorted(lists), counts)} (use --label-separator "
-                f"{other!r})",
+                f"{cells.shown(other)} between: {_listed(sorted(lists), counts)} (use "
+                f"--label-separator {cells.shown(other)})",
                 _rows_with(train, several, lists),
             )
             return

@@ -111,6 +111,16 @@ def test_label_separator(tmp_path):
     assert rows.columns["labels"] == [["a|b", "c"]]
 
 
+@pytest.mark.parametrize(
+    ("told", "between"),
+    [("tab", "\t"), (r"\t", "\t"), ("\t", "\t"), ("space", " "), (r"\n", "\n"), ("、", "、")],
+)
+def test_a_label_separator_that_a_shell_makes_hard_to_write(tmp_path, told, between):
+    path = write(tmp_path / "a.csv", f'text,labels\nt,"a{between}b"\n')
+    rows = read(path, [TEXT, LABELS], label_separator=told)
+    assert rows.columns["labels"] == [["a", "b"]]
+
+
 @given(number=st.floats(-FLOAT32_MAX, FLOAT32_MAX))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numbers_are_read_back(tmp_path, number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines import cells
 from pipelines.rows import Column, Rows
 from tfnlp.training import doubts
 
@@ -108,12 +109,24 @@ def test_labels_that_may_be_meant_are_not_named(values):
     assert said(values) == ("", [])
 
 
-@pytest.mark.parametrize("between", [",", ", ", ";", "/", " ", "、"])
+@pytest.mark.parametrize("between", [", ", " / ", *cells.LISTING.replace("|", ""), *cells.LOOSE])
 def test_labels_put_together_are_named(between):
     values = [["food"], ["staff"], [f"food{between}staff"], []]
     message, rows = said(values, LABELS)
-    assert message.endswith(f"(use --label-separator {between.strip() or between!r})")
+    told = {"\t": "tab", "\n": r"'\n'"}.get(between, f"'{between.strip() or between}'")
+    assert message.endswith(f"(use --label-separator {told})")
     assert rows == [3]
+
+
+@pytest.mark.parametrize("between", ["،", "、", "；", "｜", "፣"])
+def test_lists_in_any_script_whose_labels_never_stand_alone_are_named(between):
+    values = [[f"a{between}b"], [f"a{between}c"], [f"b{between}c"]]
+    assert f"use --label-separator '{between}'" in said(values, LABELS)[0]
+
+
+@pytest.mark.parametrize("told", ["tab", r"\t", "\t"])
+def test_the_separator_that_is_told_is_not_named(told):
+    assert said([["a"], ["b"], ["a\tb"]], LABELS, separator=told) == ("", [])
 
 
 def test_lists_whose_labels_never_stand_alone_are_named():
