@@ -22,6 +22,7 @@ Answer: TypeAlias = tuple[int, str]  # start [characters], text
 FLOAT32_MAX = 3.4028234e38
 IMPOSSIBLE = "is_impossible"  # the field of a question without an answer, as SQuAD names it
 MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")
+_BETWEEN = re.compile(f"[{re.escape(cells.LISTING + cells.LOOSE)}]+")
 _MARKER = re.compile("|".join(MARKERS))
 _TRUTHS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _STARTS = ("start", "answer_start")
@@ -154,7 +155,7 @@ def _labels(value: Any, key: str, separator: str) -> list[str]:
     elif any(item is None for item in value):
         raise ValueError(f"{key!r} has a null in it")
     given = [_scalar(item, key) for item in value]
-    if cells.is_vector(re.split("[,; ]+", given[0]) if len(given) == 1 else given):
+    if cells.is_vector(_BETWEEN.split(given[0]) if len(given) == 1 else given):
         raise ValueError(
             f"{key!r} has {_shown(value)}, a 0 or 1 for each label, not the labels (give their "
             'names: ["food", "staff"], or [] for none)'

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TextIO
 
+from pipelines.cells import shown
 from pipelines.errors import UserError
 from pipelines.files.layout import Layout
 from pipelines.files.raw import RawRow, undecodable
@@ -70,7 +71,7 @@ def rows(lines: TextIO, layout: Layout, tabs: bool, source: str) -> Iterator[Raw
         if not fault and len(one.values) != len(header):
             fault = f"{len(one.values)} fields where the header has {len(header)}"
             if len(one.values) > len(header):
-                fault += f" (a field that contains {delimiter!r} must be quoted)"
+                fault += f" ({_remedy(header, delimiter)})"
         if fault and len(one.lines) > 1:
             fault += f" (the row runs to line {one.line + len(one.lines) - 1})"
         fields = {} if fault else dict(zip(header, one.values, strict=True))
@@ -264,6 +265,24 @@ def _is_number(cell: str) -> bool:
     with suppress(ValueError):
         return math.isfinite(float(cell))
     return False
+
+
+def _remedy(header: Sequence[str], delimiter: str) -> str:
+    """Return what to do about a row with more fields than the header."""
+    if len(header) == 1 and (other := delimiter_in(header[0])):
+        return f"use --delimiter {shown(other)}, if that is what separates the columns"
+    return f"a field that contains {delimiter!r} must be quoted"
+
+
+def delimiter_in(name: str) -> str:
+    r"""Return the delimiter between what seem to be several names in a header of one, or "".
+
+    Example:
+        >>> delimiter_in("text;label"), delimiter_in("text")
+        (';', '')
+    """
+    delimiter = max(_DELIMITERS, key=name.count)
+    return delimiter if delimiter in name else ""
 
 
 def _quoting_fault(message: str, delimiter: str) -> str:

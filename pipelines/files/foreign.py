@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.cells import shown
 from pipelines.columns import Column
+from pipelines.files.delimited import delimiter_in
 
 
 def missing_column(column: Column, header: Sequence[str], flag: str) -> str:
@@ -21,6 +23,8 @@ def missing_column(column: Column, header: Sequence[str], flag: str) -> str:
         >>> missing_column(Column("entities", "spans", ""), ["text", "label"], "--entities-column")
         'use --entities-column label'
     """
+    if len(header) == 1 and (delimiter := delimiter_in(header[0])):
+        return f"use --delimiter {shown(delimiter)}, if that is what separates the columns"
     words = next((name for name in header if name in ("tokens", "words")), None)
     tags = next((name for name in header if name.endswith(("tags", "labels"))), None)
     if words and tags:

@@ -19,6 +19,15 @@ Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is ab
 
 # What programs write for a label that is not there.
 _MISSING = ("None", "nan", "NaN", "NULL", "null", "<NA>", "#N/A", "N/A", "-")
+# Signs that look alike in most fonts, and Turkish letters, whose case Unicode folds otherwise.
+_LOOKS = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043", "-")
+    | dict.fromkeys("\u2018\u2019\u02bc\u2032", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u2033", '"')
+    | {"ı": "i"}
+)
+# Beside 0 and 1, -1 is no class of a scale below this share of the rows or of the rarer class.
+_RARE, _RARER = 0.1, 0.41
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _NAMED = 5  # labels that a sentence names
 
@@ -50,6 +59,8 @@ alike)"]
             yield from _alike(train, several)
             outside = list(_outside(train, column)) if column.kind == "spans" else []
             yield from outside or _missing(train, several)
+            if column.kind != "spans":
+                yield from _vectors(train, column)
             if column.kind == "labels":
                 yield from _unseparated(train, several, separator)
             if held is not None and column.name in held.columns:
@@ -94,6 +105,7 @@ def _visible(text: str) -> str:
 def _key(label: str) -> str:
     """Return what is the same of labels that look the same or are one number."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    folded = folded.replace("i\u0307", "i").translate(_LOOKS)
     text = " ".join(_visible(folded).split())
     with suppress(ValueError):
         return text if "_" in text else repr(float(text))
@@ -101,7 +113,7 @@ def _key(label: str) -> str:
 
 
 def _alike(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
-    """Find labels that differ in case, composition, invisible characters or as 1 and 1.0 do."""
+    """Find labels that differ in case, composition, dashes, what is not seen, or as 1 and 1.0."""
     counts = Counter(label for given in several for label in given)
     groups: dict[str, list[str]] = defaultdict(list)
     for label in counts:
@@ -123,13 +135,41 @@ def _missing(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
     counts = Counter(label for given in several for label in given)
     found = {label for label in counts if label in _MISSING}
     numbers = all(re.fullmatch(r"-?\d+(\.0)?", label) for label in counts)
-    if numbers and not counts.keys() <= {"-1", "0", "1", "-1.0", "0.0", "1.0"}:
-        found |= {label for label in counts if label in ("-1", "-1.0", "-100")}
+    scale = counts.keys() <= {"-1", "0", "1", "-1.0", "0.0", "1.0"}
+    negative = {label for label in counts if label in ("-1", "-1.0", "-100")}
+    least = min((n for label, n in counts.items() if label not in negative), default=0)
+    few = sum(counts[label] for label in negative) < max(_RARE * counts.total(), _RARER * least)
+    # Two classes may be -1 and 1, or 0 and -1, and of three -1 may be the negative one.
+    if numbers and (not scale or (few and len(counts) > 2)):
+        found |= negative
     if found:
         yield (
             f"{train.source}: labels that usually stand for a missing one are learned as others "
             f"are: {_listed(sorted(found), counts)} (leave these rows out, or name the label)",
             _rows_with(train, several, found),
+        )
+
+
+def _vectors(train: Rows, column: Column) -> Iterator[Doubt]:
+    """Find labels that are a 0 or 1 for each label, not names: 010, or [1] and [0] in every row."""
+    several = labels_of(train, column)
+    counts = Counter(label for given in several for label in given)
+    digits = all(re.fullmatch("[01]+", label) for label in counts)
+    widths = {len(label) for label in counts}
+    # A program that takes them for numbers leaves out the first noughts.
+    lists = column.kind == "labels"
+    joined = (
+        len(counts) > 1 and max(widths) > 2 and (len(widths) == 1 or (lists and len(counts) > 2))
+    )
+    flags = counts.keys() in ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"}, {"False", "True"})
+    alone = lists and flags and len({len(given) for given in several}) == 1
+    if (digits and joined) or alone:
+        shown = ", ".join(map(repr, list(counts)[:_NAMED]))
+        how = " (give their names: food|staff, nothing for none)" if lists else ""
+        yield (
+            f"{train.source}: {column.name!r} seems to have a 0 or 1 for each label ({shown}), and "
+            f"each of these is learned as a label{how or ' (use --task multi_label and names)'}",
+            _rows_with(train, several, set(counts)),
         )
 
 

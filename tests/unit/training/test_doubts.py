@@ -34,6 +34,11 @@ def said(values, column=LABEL, held=None, separator="|"):
         ("1", "1.0"),
         ("True", "true"),
         ("Привет", "привет"),
+        ("-1", "\u22121"),
+        *((f"a{dash}b", "a-b") for dash in "\u2010\u2011\u2012\u2013\u2014\u2015\ufe63\uff0d"),
+        ("l\u2019art", "l'art"),
+        ("İyi", "iyi"),
+        ("SIFIR", "sıfır"),
     ],
 )
 def test_labels_that_look_the_same_are_named(one, other):
@@ -63,6 +68,9 @@ def test_labels_that_differ_are_not_named():
         (["entailment", "-", "neutral"], "'-' (1)"),
         (["0", "1", "2", "-1"], "'-1' (1)"),
         (["-100", "3", "4"], "'-100' (1)"),
+        (["0", "1"] * 10 + ["-1"], "'-1' (1)"),
+        (["0", "1"] * 10 + ["-1"] * 4, "'-1' (4)"),
+        (["0.0", "1.0"] * 10 + ["-1.0"], "'-1.0' (1)"),
     ],
 )
 def test_labels_that_stand_for_none_are_named(values, missing):
@@ -104,7 +112,18 @@ def test_labels_of_words_and_names_are_not_named(labels):
     assert tagged(labels) == ""
 
 
-@pytest.mark.parametrize("values", [["-1", "0", "1"], ["-1", "1"], ["none", "some"], ["-1", "x"]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["-1", "0", "1"],
+        ["-1", "0", "1", "1", "1", "1", "1", "1", "0"],
+        [*["-1"] * 13, *["0"] * 59, *["1"] * 28],
+        ["-1", "1"],
+        ["-1", *["1"] * 20],
+        ["none", "some"],
+        ["-1", "x"],
+    ],
+)
 def test_labels_that_may_be_meant_are_not_named(values):
     assert said(values) == ("", [])
 
@@ -181,3 +200,36 @@ def test_an_optional_column_that_a_file_lacks_is_passed_over(kind):
     assert not list(doubts.of_targets({"train": bare, "validation": whole}, [column], "|"))
     if kind != "number":
         assert not list(doubts.of_targets({"train": whole, "validation": bare}, [column], "|"))
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([["100"], ["010"], ["000"]], LABELS),
+        ([["100"], ["10"], ["1"]], LABELS),  # as numbers
+        ([["0"], ["1"], ["0"]], LABELS),
+        ([["1.0"], ["0.0"]], LABELS),
+        ([["true"], ["false"]], LABELS),
+        ([["0", "1"], ["1", "0"]], LABELS),
+        (["100", "010", "001"], LABEL),
+    ],
+)
+def test_a_0_or_1_for_each_label_is_named(values, column):
+    message, rows = said(values, column)
+    assert f"{column.name!r} seems to have a 0 or 1 for each label ('" in message
+    assert sorted(set(rows)) == list(range(1, len(values) + 1))
+
+
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([["0"], ["0", "1"], ["1"], []], LABELS),  # ids
+        ([["0"], ["1"], ["2"]], LABELS),
+        ([["10"], ["11"]], LABELS),
+        (["0", "1"], LABEL),
+        (["0", "100"], LABEL),
+        (["10", "100", "1"], LABEL),
+    ],
+)
+def test_labels_that_are_numbers_are_not(values, column):
+    assert said(values, column) == ("", [])

@@ -214,3 +214,22 @@ def test_a_nul_stays_in_a_text_and_is_refused_in_a_label(tmp_path, suffix):
     assert rows(f"a{nul}b", "x").columns["text"] == ["a\0b"]
     with pytest.raises(UserError, match="'label' has a NUL character"):
         rows("a", f"x{nul}")
+
+
+@pytest.mark.parametrize("between", [";", ",", "|", "\t"])
+@pytest.mark.parametrize("names", [["text", "label"], ["Satz", "Klasse", "id"]])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_header_in_one_piece_names_the_delimiter(tmp_path, between, names, inside):
+    wrong = ";" if between != ";" else "|"
+    rows = [between.join(names), between.join(f"a{wrong * inside} kind {n}" for n in names)]
+    told = "tab" if between == "\t" else f"'{between}'"
+    with pytest.raises(UserError) as caught:
+        texts(tmp_path, rows, ".csv", layout=Layout(wrong))
+    assert f"use --delimiter {told}, if that is what separates the columns" in str(caught.value)
+    assert "-column" not in str(caught.value)
+
+
+@pytest.mark.parametrize("between", [";", ",", "|"])
+def test_a_tsv_file_without_tabs_names_the_delimiter(tmp_path, between):
+    with pytest.raises(UserError, match="use --delimiter "):
+        texts(tmp_path, [f"text{between}label", f"A kind cook{between}yes"], ".tsv")
