@@ -28,6 +28,7 @@ _LOOKS = str.maketrans(
 )
 # Beside 0 and 1, -1 is no class of a scale below this share of the rows or of the rarer class.
 _RARE, _RARER = 0.1, 0.41
+_LABELLED = ("label", "labels", "gold_label", "gold")  # names of columns of classes
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _NAMED = 5  # labels that a sentence names
 
@@ -54,6 +55,7 @@ alike)"]
             continue
         if column.kind == "number":
             yield from _equal_numbers(train, column)
+            yield from _inference(train, column)
         elif column.kind in ("label", "labels", "spans"):
             several = labels_of(train, column)
             yield from _alike(train, several)
@@ -260,4 +262,25 @@ def _equal_numbers(train: Rows, column: Column) -> Iterator[Doubt]:
             f"same as others in float32, in which they are learned, as {one!r} and {other!r} "
             "(subtract a constant from all)",
             [BadRow(number, repr(value)) for group in same for value, number in group.items()],
+        )
+
+
+def _inference(train: Rows, column: Column) -> Iterator[Doubt]:
+    """Find numbers that are classes of natural language inference, whose order is no scale's."""
+    counts = Counter(train.columns[column.name])
+    name = train.names.get(column.name, column.name)
+    named = {train.names.get(text, text).casefold() for text in ("text_a", "text_b")}
+    # Sets whose texts have other names have the three classes in a column named as one of labels.
+    pairs = named & {"premise", "hypothesis"} or (
+        "text_b" in train.columns and name.casefold() in _LABELLED and {0, 1, 2} <= counts.keys()
+    )
+    if pairs and len(counts) > 1 and counts.keys() <= {-1, 0, 1, 2}:
+        shown = ", ".join(f"{number:g}: {n} rows" for number, n in sorted(counts.items()))
+        unknown = "; leave out rows with -1, which have no class" * (-1 in counts)
+        yield (
+            f"{train.source}: {name!r} ({shown}) is read as a scale on which {max(counts):g} is "
+            "most, but seems to be classes of inference, of which 0 is entailment and 2 "
+            "contradiction (write 1 for entailment, 0.5 for neutral and 0 for contradiction, or "
+            f"use --task classification --pair{unknown})",
+            [],
         )

@@ -9,6 +9,7 @@ from pipelines.rows import Column, Rows
 from tfnlp.training import doubts
 
 LABEL, LABELS = Column("label", "label", ""), Column("labels", "labels", "")
+SCORE = Column("score", "number", "", optional=True, truth=True)
 SPANS, NUMBER = Column("entities", "spans", ""), Column("target", "number", "")
 
 
@@ -233,3 +234,46 @@ def test_a_0_or_1_for_each_label_is_named(values, column):
 )
 def test_labels_that_are_numbers_are_not(values, column):
     assert said(values, column) == ("", [])
+
+
+def inferred(values, names):
+    """Return what is said of scores of pairs, by the names of the file's columns."""
+    rows = Rows(
+        "a.csv",
+        {"text_a": ["a"] * len(values), "text_b": ["b"] * len(values), "score": values},
+        list(range(len(values))),
+        names=dict(zip(("text_a", "text_b", "score"), names, strict=True)),
+    )
+    return [sentence for sentence, _ in doubts.of_targets({"train": rows}, [SCORE], "|")]
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([0.0, 1.0, 2.0], ("premise", "hypothesis", "label")),
+        ([0.0, 1.0, 2.0, -1.0], ("Premise", "Hypothesis", "gold_label")),
+        ([0.0, 2.0, 2.0], ("premise", "hypothesis", "score")),
+        ([1.0, 0.0], ("premise", "hypothesis", "label")),
+        ([0.0, 1.0, 2.0], ("sentence1", "sentence2", "label")),
+    ],
+)
+def test_classes_of_inference_are_no_scale(values, names):
+    (message,) = inferred(values, names)
+    assert message.startswith(f"a.csv: {names[2]!r} (")
+    assert f"is read as a scale on which {max(values):g} is most, but seems to be" in message
+    assert "--task classification --pair" in message
+    assert ("leave out rows with -1" in message) is (-1.0 in values)
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([0.0, 1.0, 2.0, 5.0], ("premise", "hypothesis", "label")),
+        ([0.0, 0.5, 1.0], ("premise", "hypothesis", "score")),
+        ([1.0, 1.0], ("premise", "hypothesis", "label")),
+        ([0.0, 1.0, 2.0], ("sentence1", "sentence2", "score")),
+        ([0.0, 1.0], ("question1", "question2", "label")),
+    ],
+)
+def test_scores_of_pairs_are_a_scale(values, names):
+    assert inferred(values, names) == []
