@@ -26,8 +26,7 @@ _LOOKS = str.maketrans(
     | dict.fromkeys("\u201c\u201d\u201e\u2033", '"')
     | {"ı": "i"}
 )
-# Beside 0 and 1, -1 is no class of a scale below this share of the rows or of the rarer class.
-_RARE, _RARER = 0.1, 0.41
+_RARE = 0.1  # share of the labels below which -1 beside 0 and 1 is no class of a scale
 _LABELLED = ("label", "labels", "gold_label", "gold")  # names of columns of classes
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _NAMED = 5  # labels that a sentence names
@@ -139,8 +138,7 @@ def _missing(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
     numbers = all(re.fullmatch(r"-?\d+(\.0)?", label) for label in counts)
     scale = counts.keys() <= {"-1", "0", "1", "-1.0", "0.0", "1.0"}
     negative = {label for label in counts if label in ("-1", "-1.0", "-100")}
-    least = min((n for label, n in counts.items() if label not in negative), default=0)
-    few = sum(counts[label] for label in negative) < max(_RARE * counts.total(), _RARER * least)
+    few = sum(counts[label] for label in negative) < _RARE * counts.total()
     # Two classes may be -1 and 1, or 0 and -1, and of three -1 may be the negative one.
     if numbers and (not scale or (few and len(counts) > 2)):
         found |= negative
