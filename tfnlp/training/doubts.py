@@ -29,6 +29,7 @@ _LOOKS = str.maketrans(
 _RARE = 0.1  # share of the labels below which -1 beside 0 and 1 is no class of a scale
 _LABELLED = ("label", "labels", "gold_label", "gold")  # names of columns of classes
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
+_BETWEEN = re.compile(r"[][()\s,;/|:_-]+|\.(?!\d)")  # what a vector's numbers are written with
 _NAMED = 5  # labels that a sentence names
 
 
@@ -154,21 +155,22 @@ def _vectors(train: Rows, column: Column) -> Iterator[Doubt]:
     """Find labels that are a 0 or 1 for each label, not names: 010, or [1] and [0] in every row."""
     several = labels_of(train, column)
     counts = Counter(label for given in several for label in given)
-    digits = all(re.fullmatch("[01]+", label) for label in counts)
-    widths = {len(label) for label in counts}
-    # A program that takes them for numbers leaves out the first noughts.
+    plain = [_BETWEEN.sub("", label) for label in counts]
+    digits = all(re.fullmatch("[01]+", label) for label in plain)
+    widths = set(map(len, plain))
     lists = column.kind == "labels"
-    joined = (
-        len(counts) > 1 and max(widths) > 2 and (len(widths) == 1 or (lists and len(counts) > 2))
-    )
+    # A program that takes them for numbers drops leading zeros.
+    alike = len(widths) == 1 or (lists and len(counts) > 2)
+    joined = len(counts) > 1 and max(widths) > 2 and alike
     flags = counts.keys() in ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"}, {"False", "True"})
     alone = lists and flags and len({len(given) for given in several}) == 1
     if (digits and joined) or alone:
         shown = ", ".join(map(repr, list(counts)[:_NAMED]))
-        how = " (give their names: food|staff, nothing for none)" if lists else ""
+        how = "give their names: food|staff, nothing for none"
+        how = how if lists else "give its name, or use --task multi_label with names"
         yield (
             f"{train.source}: {column.name!r} seems to have a 0 or 1 for each label ({shown}), and "
-            f"each of these is learned as a label{how or ' (use --task multi_label and names)'}",
+            f"each of these is learned as a label ({how})",
             _rows_with(train, several, set(counts)),
         )
 
@@ -186,8 +188,8 @@ def _outside(train: Rows, column: Column) -> Iterator[Doubt]:
     if said or 2 * most >= counts.total():
         yield (
             f"{train.source}: every word has a label, and {label!r}, which {most} of "
-            f"{counts.total()} have, is learned as a name's: is it what stands outside of names? "
-            "(write O for it, or leave these spans out)",
+            f"{counts.total()} have, is learned like the others (if it is for words outside of "
+            "names, write O for it or leave these spans out)",
             _rows_with(train, labels_of(train, column), {label}),
         )
 

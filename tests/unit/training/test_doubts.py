@@ -212,6 +212,10 @@ def test_an_optional_column_that_a_file_lacks_is_passed_over(kind):
         ([["true"], ["false"]], LABELS),
         ([["0", "1"], ["1", "0"]], LABELS),
         (["100", "010", "001"], LABEL),
+        (["[1 0 0]", "[0 1 0]"], LABEL),
+        (["[1. 0. 0.]", "[0. 1. 0.]"], LABEL),
+        (["1,0,0", "0,1,0"], LABEL),
+        ([["0_1_0"], ["1_0_0"]], LABELS),
     ],
 )
 def test_a_0_or_1_for_each_label_is_named(values, column):
@@ -229,6 +233,8 @@ def test_a_0_or_1_for_each_label_is_named(values, column):
         (["0", "1"], LABEL),
         (["0", "100"], LABEL),
         (["10", "100", "1"], LABEL),
+        (["1.0", "0.0"], LABEL),
+        (["1-1", "0-1"], LABEL),
     ],
 )
 def test_labels_that_are_numbers_are_not(values, column):
