@@ -136,7 +136,7 @@ def _label(text: str, key: str) -> str:
 
 
 def _scalar(value: Any, key: str) -> str:
-    """Return a string, or a JSON number or cells.truth value as one."""
+    """Return a string, or or a JSON number or truth value as one."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bool, int, float)):

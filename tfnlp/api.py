@@ -129,7 +129,7 @@ def _trained(trainer: Trainer, run: Path) -> None:
     before = _untrained(model, splits.validation, run)
     trainer.folder = run / "checkpoints"
     trainer.callbacks = partial(_callbacks, run, splits.validation)
-    outcome = _strategy(experiment).train(trainer)
+    outcome = _strategy(experiment).train(trainer) or Outcome()
     for name, history in trainer.histories.items():
         write_json(_folder(run, name) / "history.json", history)
     model = dataclasses.replace(model, network=single(model.network))

@@ -1,4 +1,4 @@
-"""What one experiment is: every option that decides a run, in sections, and its YAML form."""
+"""What one experiment is: every option that decides a run, in sections."""
 
 from __future__ import annotations
 

@@ -39,8 +39,12 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         training: bool | None = None,
         return_attention_scores: bool = False,
     ) -> Any:
-        """Float (B, T, H), int32 (B, T) -> float (B, T, H); rare arguments go to Keras."""
-        if attention_mask is not None or padding_mask is None or return_attention_scores:
+        """Float (B, T, H), int32 (B, T) -> float (B, T, H).
+
+        Rare arguments go to Keras, and so do sublayers that somebody has replaced or changed.
+        """
+        rare = attention_mask is not None or padding_mask is None or return_attention_scores
+        if rare or not self._is_plain():
             return super().call(
                 inputs, padding_mask, attention_mask, training, return_attention_scores
             )
@@ -62,6 +66,14 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         if not self.normalize_first:
             x = _normalize(self._feedforward_layer_norm, x)
         return tf.reshape(x, [shape[0], shape[1], hidden])
+
+    def _is_plain(self) -> bool:
+        """Return whether each sublayer computes what Keras's does; its weights may be adapted."""
+        return all(
+            type(layer).__module__.partition(".")[0] in ("keras", "keras_hub")
+            and "call" not in vars(layer)
+            for layer in self._flatten_layers(include_self=False)
+        )
 
     def _attend(self, x: Any, padding_mask: Any, shape: Any, training: bool | None) -> Any:
         """Let rows (B * T, H) see those of their example that are no padding."""

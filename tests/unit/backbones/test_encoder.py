@@ -64,6 +64,32 @@ def test_padding_changes_nothing():
         np.testing.assert_allclose(padded, alone[0], atol=2e-6)
 
 
+class Doubled(keras.layers.Dense):
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+@pytest.mark.parametrize("how", ["another class", "a changed call", "LoRA"])
+def test_sublayers_that_were_replaced_or_adapted_compute_what_they_say(how):
+    """As methods that train few weights do with them."""
+    theirs, ours = pair(activation=keras.activations.gelu)
+    x, mask = inputs()
+    before = ours(x, padding_mask=mask)
+    for layer in (theirs, ours):
+        dense = layer._feedforward_output_dense
+        if how == "another class":
+            dense.__class__ = Doubled
+        elif how == "a changed call":
+            dense.call = lambda inputs: tf.zeros_like(inputs[..., : x.shape[-1]])
+        else:
+            keras.utils.set_random_seed(0)
+            dense.enable_lora(2)
+            dense.lora_kernel_b.assign(tf.random.stateless_normal([2, 16], [1, 2]))
+    wanted, got = (layer(x, padding_mask=mask) for layer in (theirs, ours))
+    np.testing.assert_allclose(got[0], wanted[0], atol=2e-5)
+    assert np.abs(got[0] - before[0]).max() > 0.01
+
+
 def test_what_is_rarely_asked_goes_to_kerashub():
     theirs, ours = pair(activation=keras.activations.gelu)
     x, mask = inputs()
