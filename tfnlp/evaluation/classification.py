@@ -143,26 +143,16 @@ def multi_label(
     truth = np.array([[name in row for name in every] for row in labels])
     answers = np.pad(given.astype(bool), [(0, 0), (0, len(unseen))])
     half = np.pad(scores >= 0.5, [(0, 0), (0, len(unseen))])
-
-    def tailed(table: np.ndarray) -> np.ndarray:
-        # scikit-learn would take a table of one column for a binary problem.
-        return np.pad(table, [(0, 0), (0, 1)])
-
     each = metrics.precision_recall_fscore_support(
-        tailed(truth), tailed(answers), zero_division=0.0
+        _tailed(truth), _tailed(answers), zero_division=0.0
     )
     precision, recall, f1, support = (values[: len(every)] for values in each)
     known = truth[:, : len(names)].ravel()
     before = unmixed(scores, facts.get("doubt", 0.0), 2)
     before = expit(logit(np.clip(before, 1e-7, 1 - 1e-7)) * temperature)
-
-    def micro(guess: np.ndarray) -> float:
-        pair = tailed(truth), tailed(guess)
-        return float(metrics.f1_score(*pair, average="micro", zero_division=0.0))
-
     values = {
-        "micro_f1": micro(answers),
-        "micro_f1_at_half": micro(half),
+        "micro_f1": _micro_f1(truth, answers),
+        "micro_f1_at_half": _micro_f1(truth, half),
         "macro_f1": float(f1[support > 0].mean()) if support.any() else 0.0,
         "exact_match": float((truth == answers).all(-1).mean()),
         "ece": expected_calibration_error(scores.ravel(), known),
@@ -194,6 +184,17 @@ def multi_label(
             f"against {values['micro_f1_at_half']:.3f} (--thresholds half)"
         )
     return Report(values, [table], figures, warnings)
+
+
+def _tailed(table: np.ndarray) -> np.ndarray:
+    """Return a table with an empty column: one of a single column is binary to scikit-learn."""
+    return np.pad(table, [(0, 0), (0, 1)])
+
+
+def _micro_f1(truth: np.ndarray, answers: np.ndarray) -> float:
+    """Return F1 over all labels of all rows, bool (N, C) each."""
+    pair = _tailed(truth), _tailed(answers)
+    return float(metrics.f1_score(*pair, average="micro", zero_division=0.0))
 
 
 def unjudged_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> list[str]:
