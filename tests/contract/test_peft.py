@@ -92,7 +92,7 @@ def test_run_holds_only_what_was_trained(trained):
     for weight in network.trainable_weights:
         np.testing.assert_array_equal(held[weight.path], weight.numpy())
     others = {f.name for f in (trained.run / "model").iterdir()} - {storage.TRAINED}
-    assert others == {"tokenizer", "facts.json", "experiment.yaml"}
+    assert others == {"tokenizer", "facts.json", "checksums.json", "experiment.yaml"}
 
 
 def test_loaded_it_answers_the_same_to_the_bit(trained):

@@ -123,10 +123,12 @@ def test_a_broken_version_is_refused_and_the_old_one_serves(serve, models, damag
     if damage == "warm-up":
         place(models / "adds", 2, 2.0, warm_up="no such input")
     else:
-        place(models, 2, 2.0)
+        aside = models.parent / "aside"  # a version in the folder of models would make it a model
+        aside.mkdir()
+        place(aside, 2, 2.0)
         part = "saved_model.pb" if damage == "graph" else "variables/variables.data-00000-of-00001"
-        (models / "2" / part).write_bytes(b"broken")
-        (models / "2").rename(models / "adds" / "2")
+        (aside / "2" / part).write_bytes(b"broken")
+        (aside / "2").rename(models / "adds" / "2")
     until(lambda: server.states().get(2) == "END")
     assert server.ask().json() == {"predictions": [2.0]}
     assert server.states() == {1: "AVAILABLE", 2: "END"}
