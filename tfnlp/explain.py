@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Literal, TextIO
+from typing import BinaryIO, Literal, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.files.writers import jsonl_writer
 from pipelines.rows import BadRow, Record
 from tfnlp import extensions, needs
+from tfnlp.api.explaining import DEFAULT, values
 from tfnlp.cli import entries
 from tfnlp.config import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
@@ -23,8 +24,6 @@ from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.options import Parser, add_flags, make, option
 from tfnlp.runtime import exit_status, signals
-
-DEFAULT = "occlusion"
 
 
 @dataclass(frozen=True)
@@ -139,33 +138,6 @@ def _writer(output: TextIO, path: str | None) -> Callable[[Attribution], None]:
         output.flush()
 
     return line
-
-
-def values(found: Attribution) -> dict[str, Any]:
-    """Return an attribution as a line of JSON holds it.
-
-    Example::
-
-        values(found)["pieces"][0]  # {"input": "text", "text": "Who", "weight": 0.41, ...}
-    """
-    pieces = [
-        {
-            "input": piece.input,
-            "text": found.inputs[piece.input][piece.start : piece.end],
-            "start": piece.start,
-            "end": piece.end,
-            "weight": piece.weight,
-        }
-        for piece in found.pieces
-    ]
-    about = {"label": found.label, "score": found.score}
-    return {
-        "row": found.row,
-        **found.inputs,
-        **about,
-        "pieces": pieces,
-        "flags": list(found.flags),
-    }
 
 
 def _coloured(found: Attribution) -> Iterator[Text]:

@@ -2,53 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
 
-from pipelines.errors import UserError
-from pipelines.json_files import read_json
-from tfnlp.options import Parser, add_flags, make, option, values_of
+from tfnlp.api import exporting
+from tfnlp.api.exporting import Options
+from tfnlp.options import Parser, add_flags, values_of
 from tfnlp.runtime import exit_status
-from tfnlp.runtime.startup import quiet_start
-
-JOINED = {"triples": ("ner", "relation_extraction")}  # by layout the runs' tasks, in their order
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where the SavedModel goes, and how runs are joined.
-
-    Example::
-
-        python -m tfnlp.export tensorboard_logs/NAME/RUN --name other
-    """
-
-    name: str | None = option(
-        None,
-        "file the SavedModel under this (default: the run's name; of joined runs the layout's)",
-        metavar="NAME",
-    )
-    saved_models: str | None = option(
-        None,
-        "folder of the SavedModels (default: as in the run; of joined runs saved_models)",
-        metavar="FOLDER",
-    )
-    join: bool = option(False, "put several runs into one SavedModel, as --layout says")
-    layout: Literal["triples"] | None = option(
-        None,
-        "what joined runs make: triples reads raw text and answers with (head, relation, tail), "
-        "offsets and scores, from a run of --task ner and one of --task relation_extraction",
-    )
-    min_score: float = option(
-        0.5,
-        "triples: lowest probability of a relation in the answer",
-        minimum=0.0,
-        maximum=1.0,
-        metavar="SCORE",
-    )
 
 
 def main(argv: list[str]) -> int:
@@ -66,77 +25,8 @@ def main(argv: list[str]) -> int:
     )
     add_flags(parser, "options", Options, "the SavedModel")
     flags = vars(parser.parse(argv))
-    values = values_of(flags, "options")
-    options = make(Options, values, "the command line")
-    _check(flags["runs"], options, values)
-    runs = [Path(run) for run in flags["runs"]]
-    print(_join(runs, options) if options.join else _export(runs[0], options))
+    print(exporting.export(flags["runs"], values_of(flags, "options"), "the command line"))
     return 0
-
-
-def _check(runs: list[str], options: Options, given: dict[str, Any]) -> None:
-    """Raise UserError for options that do not go together."""
-    if options.name is not None and (
-        options.name != Path(options.name).name or options.name.startswith(".")
-    ):
-        raise UserError(f"--name {options.name!r} is not a plain folder name")
-    if not options.join:
-        if len(runs) > 1:
-            raise UserError(
-                f"{len(runs)} runs were given; export one, or join them (--join --layout triples)"
-            )
-        for name in ("layout", "min_score"):
-            if name in given:
-                flag = f"--{name.replace('_', '-')}"
-                raise UserError(f"{flag} is about joined runs (add --join, or leave it out)")
-    elif options.layout is None:
-        raise UserError(f"--join needs --layout, which is one of: {', '.join(JOINED)}")
-    elif len(runs) != len(tasks := JOINED[options.layout]):
-        wanted = " and one of ".join(f"--task {task}" for task in tasks)
-        raise UserError(
-            f"--layout {options.layout} joins {len(tasks)} runs, not {len(runs)} (give a run of "
-            f"{wanted})"
-        )
-
-
-def _export(run: Path, options: Options) -> Path:
-    """Write a run's SavedModel; returns its folder."""
-    with quiet_start("keras_hub"):
-        from tfnlp.exporting import card, writer
-        from tfnlp.runs import storage
-    model = storage.load(run)
-    experiment = model.experiment
-    if options.saved_models:
-        place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
-        experiment = dataclasses.replace(experiment, export=place)
-    experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
-    model = dataclasses.replace(model, experiment=experiment)
-    metrics = _metrics(run)
-    return writer.export(model, metrics, card.write(model, metrics, []))
-
-
-def _metrics(run: Path) -> dict[str, Any]:
-    """Return what a run's evaluation found, and its example; nothing of one without."""
-    file, again = run / "metrics.json", "delete it to export the model without its scores"
-    return dict(read_json(file, remedy=again)) if file.exists() else {}
-
-
-def _join(runs: list[Path], options: Options) -> Path:
-    """Write one SavedModel of several runs; returns its folder."""
-    with quiet_start("keras_hub"):
-        from tfnlp.exporting import triples
-        from tfnlp.runs import storage
-    layout = str(options.layout)
-    models = []
-    for run, task in zip(runs, JOINED[layout], strict=True):
-        models.append(storage.load(run))
-        found = models[-1].experiment.task
-        if found != task:
-            raise UserError(f"{run} is a run of --task {found}, not of --task {task}")
-    entities, relations = models
-    parent = Path(options.saved_models or "saved_models") / (options.name or layout)
-    example = (_metrics(runs[0]).get("example") or {}).get("text")
-    return triples.join(entities, relations, parent, options.min_score, example)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0]
             known = [s for action in self._actions for s in action.option_strings]
-            near = _meant(word.split("=")[0], known)
+            near = meant(word.split("=")[0], known)
             hint = f"; did you mean {near}?" if near else ""
             self.error(f"there is no option {word!r}{hint} (see {self.prog} --help)")
         return values
@@ -112,7 +112,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
-def _meant(word: str, known: Sequence[str]) -> str | None:
+def meant(word: str, known: Sequence[str]) -> str | None:
     """Return the flag that was perhaps meant: --lr is --learning-rate, --max_len --max-length.
 
     By initials, then by spelling, then by the last word, as of Transformers' --num_train_epochs.

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
+from pipelines.errors import UserError
+
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 _SPLITS = {
@@ -52,6 +59,46 @@ class Report:
     figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def to_frame(self, table: str | None = None) -> pandas.DataFrame:
+        """Return the metrics, or one of the tables, as a pandas DataFrame.
+
+        Args:
+            table: the table's title; the metrics with their intervals if not given.
+
+        Raises:
+            UserError: there is no such table, or pandas is not installed.
+
+        Example::
+
+            report.to_frame("By label").sort_values("f1")
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("to_frame needs pandas (pip install pandas)") from error
+        if table is None:
+            ends = {name: self.intervals.get(name, (None, None)) for name in self.metrics}
+            rows = [(name, value, *ends[name]) for name, value in self.metrics.items()]
+            return pandas.DataFrame(rows, columns=["metric", "value", "low", "high"])
+        titles = {content.title: content for content in self.tables}
+        if table not in titles:
+            there = ", ".join(titles) or "none"
+            raise UserError(f"the report has no table {table!r}; it has: {there}")
+        frame = pandas.DataFrame(titles[table].rows, columns=list(titles[table].header))
+        return frame.apply(_as_numbers)
+
+    def _repr_html_(self) -> str:
+        """Return the warnings, metrics, tables and figures, for a notebook."""
+        return html(self)
+
+
+def _as_numbers(column: Any) -> Any:
+    """Return a column of a data frame as numbers, where all its cells are numbers."""
+    try:
+        return column.astype(float) if column.dtype == object or column.dtype == "str" else column
+    except (TypeError, ValueError):
+        return column
 
 
 @dataclass(frozen=True)
@@ -135,3 +182,75 @@ def markdown(table: Table) -> str:
 
     rule = ["---"] * len(table.header)
     return "\n".join([line(table.header), line(rule), *map(line, table.rows)])
+
+
+# Words in cells that are coloured.
+_BAD, _GOOD = ("crossed", "failed"), ("passed", "complete")
+
+
+def html(report: Report) -> str:
+    """Return the warnings, metrics, tables and figures of a report as HTML.
+
+    Example:
+        >>> "<td>f1</td>" in html(Report({"f1": 0.91}))
+        True
+    """
+    parts = [f'<p class="warning">{escape(text)}</p>' for text in report.warnings]
+    if report.metrics:
+        cells = [
+            (name, four_places(value), between(report.intervals.get(name)))
+            for name, value in report.metrics.items()
+        ]
+        columns = ("metric", "value", "95% interval")[: 3 if report.intervals else 2]
+        parts.append(_html_table(Table("Metrics", columns, [row[: len(columns)] for row in cells])))
+    parts += [_html_table(table) for table in report.tables]
+    for name, draw in report.figures.items():
+        data = base64.b64encode(png(draw())).decode("ascii")
+        alt = escape(name.replace("_", " "), quote=True)
+        parts.append(f'<p><img alt="{alt}" src="data:image/png;base64,{data}"></p>')
+    return "\n".join(parts)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a picture as PNG; characters that no font here has are drawn as boxes.
+
+    For Chinese, Japanese and Korean label names install one of the fonts that
+    `tfnlp.evaluation.plots` names, such as Debian's ``fonts-noto-cjk``.
+
+    Example::
+
+        Path("f1.png").write_bytes(png(report.figures["confusion_matrix"]()))
+    """
+    held = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(held, format="png", dpi=120)
+    return held.getvalue()
+
+
+def _html_table(table: Table) -> str:
+    """Return a table as HTML."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
+    rows = "".join(f"<tr>{_html_cells(row)}</tr>\n" for row in table.rows)
+    return f"<table><caption>{escape(table.title)}</caption><tr>{head}</tr>\n{rows}</table>"
+
+
+def _html_cells(row: Sequence[Any]) -> str:
+    """Return a row's cells, numbers on the right, verdicts in colour."""
+    shown = []
+    for value in row:
+        text = str(value)
+        kind = "bad" if text in _BAD else "good" if text in _GOOD else ""
+        kind = kind or ("number" if _is_number(text) else "")
+        attribute = f' class="{kind}"' if kind else ""
+        shown.append(f"<td{attribute}>{escape(text)}</td>")
+    return "".join(shown)
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a cell holds a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

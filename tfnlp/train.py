@@ -29,10 +29,10 @@ def main(argv: list[str]) -> int:
         with quiet_start("keras_hub"):
             import tensorflow as tf
 
-            from tfnlp import api
+            from tfnlp.api import training
 
             tf.config.list_physical_devices()
-        api.train(experiment, resume=own["resume"])
+        training.train(experiment, resume=own["resume"])
     return 0
 
 

@@ -55,7 +55,7 @@ def small_experiment(backbone):
 @pytest.fixture(scope="session")
 def run(small_experiment, tmp_path_factory):
     """A run's folder, trained in this process; its metrics.json names its SavedModel."""
-    from tfnlp import api
+    from tfnlp.api import training as api
 
     return api.train(small_experiment(tmp_path_factory.mktemp("run")))
 

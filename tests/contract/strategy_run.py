@@ -102,7 +102,7 @@ def train(made, *, resume=False, further=lambda given: []):
     """Train as the command does; returns the run and all that must be the same after a kill."""
     import numpy as np
 
-    from tfnlp import api
+    from tfnlp.api import training as api
     from tfnlp.runs import storage
 
     before = api._callbacks

@@ -15,6 +15,7 @@ from pipelines.columns import Column
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import audit, extensions
+from tfnlp.api import auditing
 from tfnlp.cli.arguments import Plugged
 from tfnlp.evaluation import intervals
 from tfnlp.evaluation.calibration import expected_calibration_error
@@ -177,8 +178,11 @@ def test_each_check_has_bounds_of_its_own():
         return Plugged("audit", name, record)
 
     checks = [check("a", changed=0.1, ece=None), check("b", changed=0.3)]
-    assert audit._bounds(checks, {}) == {"a": {"changed": 0.1, "ece": None}, "b": {"changed": 0.3}}
-    found = audit._bounds(checks, {"b.changed": "0.9", "changed": "0.2", "ece": "0.5"})
+    assert auditing.bounds_of(checks, {}) == {
+        "a": {"changed": 0.1, "ece": None},
+        "b": {"changed": 0.3},
+    }
+    found = auditing.bounds_of(checks, {"b.changed": "0.9", "changed": "0.2", "ece": "0.5"})
     assert found == {"a": {"changed": 0.2, "ece": 0.5}, "b": {"changed": 0.9}}
 
 

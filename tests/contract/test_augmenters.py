@@ -14,8 +14,9 @@ from pipelines.augmentation import Span, augmented
 from pipelines.columns import MARKERS, Column
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import api, extensions
+from tfnlp import extensions
 from tfnlp import task as tasks
+from tfnlp.api import training as api
 from tfnlp.cli import arguments
 from tfnlp.config import Entry
 from tfnlp.extensions import Augmenter

@@ -16,6 +16,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import evaluate, task
+from tfnlp.api import evaluating
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.runs import evaluation_files
@@ -232,18 +233,18 @@ def test_rows_are_laid_out_as_in_training_where_nothing_else_is_said(tmp_path):
     values = {"task": {"name": "classification"}, "data": data}
     chosen = task.load("classification")
     experiment = from_values(values, chosen.options, "a.yaml")
-    exported = evaluate.Exported(tmp_path, experiment, chosen, {})
-    options = evaluate._with_data(evaluate.Options(test=str(path)), exported)
-    assert evaluate._read(options, exported).columns["text"] == ["“café”, yes"]
-    told = evaluate._with_data(evaluate.Options(test=str(path), encoding="utf-8"), exported)
+    exported = evaluating.Kept(tmp_path, experiment, chosen, {}, tmp_path)
+    options = evaluating.with_data(evaluating.Options(test=str(path)), exported)
+    assert evaluating.read_rows(exported, options).columns["text"] == ["“café”, yes"]
+    told = evaluating.with_data(evaluating.Options(test=str(path), encoding="utf-8"), exported)
     with pytest.raises(UserError, match="not utf-8: byte 0x93"):
-        evaluate._read(told, exported)
+        evaluating.read_rows(exported, told)
     lines = tmp_path / "rows.jsonl"
     lines.write_bytes(json.dumps({"text": "a", "label": "x"}).encode())
-    other = evaluate._with_data(evaluate.Options(test=str(lines)), exported)
-    assert evaluate._read(other, exported).columns["text"] == ["a"]
+    other = evaluating.with_data(evaluating.Options(test=str(lines)), exported)
+    assert evaluating.read_rows(exported, other).columns["text"] == ["a"]
     with pytest.raises(UserError, match="--delimiter is for CSV and TSV"):
-        evaluate._with_data(evaluate.Options(test=str(lines), delimiter=","), exported)
+        evaluating.with_data(evaluating.Options(test=str(lines), delimiter=","), exported)
 
 
 @pytest.mark.parametrize(
@@ -263,11 +264,11 @@ def test_options_without_effect_are_refused(flags, said, tmp_path):
     data = {"train": "a.csv", "test": "b.csv", "label_separator": "&"}
     chosen = task.load("classification")
     values = {"task": {"name": "classification"}, "data": data}
-    exported = evaluate.Exported(
-        tmp_path, from_values(values, chosen.options, "a.yaml"), chosen, {}
+    exported = evaluating.Kept(
+        tmp_path, from_values(values, chosen.options, "a.yaml"), chosen, {}, tmp_path
     )
     try:
-        evaluate._with_data(evaluate.Options(**flags), exported)
+        evaluating.with_data(evaluating.Options(**flags), exported)
         told = ""
     except UserError as error:
         told = str(error)

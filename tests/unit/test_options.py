@@ -144,7 +144,7 @@ def test_an_unknown_flag_is_an_error_with_a_suggestion(capsys):
 )
 def test_a_flag_is_known_by_its_initials_its_spelling_or_its_last_word(word, meant):
     known = ["-h", "--help", "--learning-rate", "--layer-decay", "--batch-size", "--epochs"]
-    assert options._meant(word, known) == meant
+    assert options.meant(word, known) == meant
 
 
 def test_an_unknown_key_is_an_error_with_a_suggestion():

@@ -44,7 +44,48 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     first.add_argument("--peft")
     first.add_argument("--augment", action="append")
     given, _ = first.parse_known_args(argv)
-    place = given.config or "the command line"
+    begun = begin(given, "the command line")
+    own = {action.dest for action in parser._actions}
+    add_options(parser, begun)
+    flags = vars(parser.parse(argv))
+    return finish(begun, flags), {key: flags[key] for key in own if key in flags}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An experiment of which the task and the entries are known, and so which options there are.
+
+    Attributes:
+        place: where values come from, for messages.
+        file: what ``--config`` holds.
+        name: the task's.
+        task: with the defaults of the entries.
+        plugged: the entries.
+    """
+
+    place: str
+    file: Mapping[str, Any]
+    name: str
+    task: Task
+    plugged: Sequence[Plugged]
+
+
+def begin(given: argparse.Namespace, place: str) -> Begun:
+    """Return the beginning of an experiment.
+
+    Args:
+        given: ``task``, ``config``, ``strategy``, ``peft`` and ``augment``, None where not given.
+        place: where they were given, for messages.
+
+    Raises:
+        UserError: there is no such task, entry or file.
+
+    Example::
+
+        begin(argparse.Namespace(task="ner", config=None, strategy=None, peft=None, augment=None),
+              "the command line").task.summary
+    """
+    place = given.config or place
     file = read_yaml(given.config) if given.config else {}
     check_sections(file, place)
     name = given.task or (task_name(file, place) if file.get("task") else DEFAULT_TASK)
@@ -52,14 +93,30 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
     plugged = _plugged(given, file)
     for entry in plugged:
         chosen = _with_defaults(chosen, entry)
-    own = {action.dest for action in parser._actions}
-    _add_options(parser, name, chosen, plugged)
-    flags = vars(parser.parse(argv))
-    values = _merge(file, name, flags, chosen) | _entries(file, flags, plugged)
-    experiment = from_values(values, chosen.options, place)
+    return Begun(place, file, name, chosen, plugged)
+
+
+def finish(begun: Begun, flags: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with these values over those of the file.
+
+    Args:
+        begun: its beginning.
+        flags: value by destination, as :func:`add_options` names them: ``training.epochs``.
+
+    Raises:
+        UserError: a value is out of range, or values contradict one another.
+
+    Example::
+
+        finish(begun, {"training.epochs": 3, "data.train": "reviews.csv"})
+    """
+    name, chosen = begun.name, begun.task
+    values = _merge(begun.file, name, flags, chosen)
+    values |= _entries(begun.file, flags, begun.plugged)
+    experiment = from_values(values, chosen.options, begun.place)
     known = [column.name for column in columns_of(chosen)]
     unknown_key(experiment.data.columns, known, f"the task {name}", "column")
-    return experiment, {key: flags[key] for key in own if key in flags}
+    return experiment
 
 
 @dataclass(frozen=True)
@@ -177,8 +234,14 @@ def _add_general(parser: Parser) -> None:
     )
 
 
-def _add_options(parser: Parser, name: str, chosen: Task, plugged: Sequence[Plugged]) -> None:
-    """Add every option of an experiment with this task and these entries."""
+def add_options(parser: Parser, begun: Begun) -> None:
+    """Add every option of an experiment with this task and these entries.
+
+    Example::
+
+        add_options(parser, begun)  # --epochs ..., whose value arrives as training.epochs
+    """
+    name, chosen, plugged = begun.name, begun.task, begun.plugged
     _add_general(parser)
     title = f"task {name}: {chosen.summary}"
     add_flags(parser, "task", chosen.options, title, chosen.defaults.get("task"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+def has_bars() -> bool:
+    """Return whether progress bars can be shown: on a terminal, and in a notebook with widgets."""
+    if err.is_jupyter:
+        return importlib.util.find_spec("ipywidgets") is not None
+    return err.is_terminal
 
 
 def line(text: str) -> None:

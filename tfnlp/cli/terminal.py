@@ -15,6 +15,7 @@ from rich.progress import Progress as Bar
 
 from tfnlp import task as tasks
 from tfnlp.cli.console import err as err
+from tfnlp.cli.console import has_bars as has_bars
 from tfnlp.cli.console import line as line
 from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
@@ -96,7 +97,7 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[shown]}"),
             console=err,
             transient=True,
-            disable=not err.is_terminal,
+            disable=not has_bars(),
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -231,18 +228,3 @@ def shown(names: Sequence[str]) -> list[str]:
     """
     lines = [" ".join(name.split()) for name in names]
     return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]
-
-
-def save(figure: Figure, path: Path | BinaryIO) -> None:
-    """Write a picture as PNG; characters that no font here has are drawn as boxes.
-
-    For Chinese, Japanese and Korean label names install one of the fonts named above, such as
-    Debian's ``fonts-noto-cjk``.
-
-    Example::
-
-        save(bars("F1", ["no", "yes"], np.array([0.8, 0.9])), Path("f1.png"))
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(path, format="png", dpi=120)

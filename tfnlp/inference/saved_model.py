@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,7 +201,8 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
         import tensorflow as tf
         import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
 
-        precision.start("float32" if known.ways else kind, training=False)
+        kind = "float32" if known.ways else kind
+        precision.start(kind, training=False)
         tf.constant("")  # looks for devices
 
     try:
@@ -214,7 +216,9 @@ def opened(folder: Path, kind: Precision = "auto") -> Saved:
 
     def call(signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         try:
-            outputs: dict[str, tf.Tensor] = loaded.signatures[signature](**inputs)
+            # Whatever else runs in this process may have set another precision since.
+            with precision.exact() if kind == "float32" else nullcontext():
+                outputs: dict[str, tf.Tensor] = loaded.signatures[signature](**inputs)
         except tf.errors.OpError as error:
             raise UserError(f"the model in {folder} fails: {reason(error)}") from error
         return outputs

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.files.writers import json_text, replacing_folder
-from tfnlp.report import Report, Table, between, four_places, markdown
+from tfnlp.report import Report, Table, between, four_places, markdown, png
 
 
 def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
@@ -25,8 +25,6 @@ def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
 
         write(Path("report"), {"model": "trec", "data": "a.csv", "rows": 500}, report)
     """
-    from tfnlp.evaluation import plots
-
     tables = {
         table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows]
         for table in report.tables
@@ -40,7 +38,7 @@ def write(folder: Path, about: Mapping[str, Any], report: Report) -> None:
     }
     with replacing_folder(folder) as aside:
         for name, draw in report.figures.items():
-            plots.save(draw(), aside / f"{name}.png")
+            (aside / f"{name}.png").write_bytes(png(draw()))
         (aside / "metrics.json").write_text(f"{json_text(values)}\n", "utf-8")
         (aside / "report.md").write_text(_markdown(about, report), "utf-8")
 

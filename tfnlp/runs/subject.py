@@ -12,6 +12,7 @@ from tfnlp.inference import remote, saved_model
 from tfnlp.inference.chunks import answered
 from tfnlp.inference.saved_model import Answers, ServedModel, find_model
 from tfnlp.runs.experiment_yaml import read_kept
+from tfnlp.runtime import precision
 from tfnlp.runtime.startup import quiet_start
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def load(
     if remote.is_address(source):
         served = remote.opened(source).model()
         return LoadedSubject(source, served, None, None, batch_size, _REQUESTS)
-    if _is_run(Path(source)):
+    if is_run(Path(source)):
         model = _trained(Path(source))
         served = _served(model, holding)
         return LoadedSubject(source, served, model.experiment, model, batch_size)
@@ -95,7 +96,7 @@ def load(
     return LoadedSubject(str(folder), served, _experiment(folder), None, batch_size)
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
     """Return whether a folder is a run's, ended or not."""
     return (folder / "experiment.yaml").exists() and not (folder / "saved_model.pb").exists()
 
@@ -104,7 +105,6 @@ def _trained(run: Path) -> TrainedModel:
     """Load a run's model to answer with."""
     with quiet_start("keras_hub"):
         from tfnlp.runs import storage
-        from tfnlp.runtime import precision
 
         precision.start("float32", training=False)
     return storage.load(run)
@@ -121,12 +121,14 @@ def _served(model: TrainedModel, holding: Callable[[Callable], Callable]) -> Ser
     columns = tuple(sorted(columns, key=lambda column: column.name))
     names = {column.name for column in columns}
     # One graph for batches of any size.
-    model.respond.get_concrete_function({n: tf.TensorSpec([None], tf.string) for n in names})
+    with precision.exact():
+        model.respond.get_concrete_function({n: tf.TensorSpec([None], tf.string) for n in names})
 
     def answer(texts: Mapping[str, Sequence[Any]]) -> Answers:
         count = len(next(iter(texts.values())))
         rows = Rows("", {name: list(texts[name]) for name in names}, list(range(count)))
-        outputs = model.respond(batching.tensors(rows, columns))
+        with precision.exact():  # whatever else was trained in this process
+            outputs = model.respond(batching.tensors(rows, columns))
         arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
         return saved_model.split_rows(arrays, count)
 

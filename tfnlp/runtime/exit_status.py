@@ -43,12 +43,21 @@ def status(command: Callable[[list[str]], int], argv: Sequence[str]) -> int:
         discard_output()
         return 128 + signal.SIGPIPE
     except OSError as error:  # a disk that is full, a folder that may not be written
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{reason(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"error: stopped{f' by {stop}' if str(stop) else ''}", file=sys.stderr)
         return 128 + getattr(stop, "signum", signal.SIGINT)
+
+
+def sentence(error: OSError) -> str:
+    """Return what is said of an error of the system.
+
+    Example:
+        >>> sentence(OSError(28, "No space left on device", "a.csv"))
+        'a.csv: No space left on device'
+    """
+    return f"{error.filename}: {reason(error)}" if error.filename else reason(error)
 
 
 def discard_output() -> None:

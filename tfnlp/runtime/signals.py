@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -83,8 +84,33 @@ class Signals:
 
 
 @contextmanager
+def restored() -> Iterator[None]:
+    """Give SIGINT and SIGTERM back to whoever had them, also after one came.
+
+    A command ends after a signal, and a second one kills it. A notebook goes on.
+
+    Example::
+
+        with restored(), caught("; call it again to resume"):
+            train()
+    """
+    before = {each: signal.getsignal(each) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        if _in_main_thread():
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _in_main_thread() -> bool:
+    """Return whether this is the one thread that may set what a signal does."""
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
 def caught(message: str) -> Iterator[Signals]:
-    """Take SIGINT and SIGTERM until the end of the block.
+    """Take SIGINT and SIGTERM until the end of the block, if this is the main thread.
 
     Args:
         message: what is said after the signal's name, such as how to resume.
@@ -99,6 +125,9 @@ def caught(message: str) -> Iterator[Signals]:
                 step(batch)
     """
     signals = Signals(message)
+    if not _in_main_thread():
+        yield signals
+        return
     before = {each: signal.signal(each, signals) for each in SIGNALS}
     try:
         yield signals

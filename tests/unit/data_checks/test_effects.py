@@ -13,8 +13,8 @@ import yaml
 from pipelines import discover
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp import api
 from tfnlp import task as tasks
+from tfnlp.api import training as api
 from tfnlp.cli.arguments import Parser, parse
 from tfnlp.data_checks import effects, rows
 from tfnlp.data_checks.effects import Known

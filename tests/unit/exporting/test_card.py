@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from pipelines.rows import Rows
-from tfnlp import api, task
+from tfnlp import task
+from tfnlp.api import training as api
 from tfnlp.exporting import card
 
 TASK = task.load("classification")

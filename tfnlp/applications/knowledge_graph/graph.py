@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pipelines.atomic import replacing
 from pipelines.errors import UserError
 from pipelines.files.writers import csv_writer
+from tfnlp.report import png
 
 if TYPE_CHECKING:
     import networkx
@@ -323,9 +324,7 @@ def draw(knowledge: Knowledge, path: Path) -> None:
 
         draw(knowledge, Path("graph.png"))
     """
-    from tfnlp.evaluation import plots
-
-    plots.save(picture(most_found(knowledge)), path)
+    path.write_bytes(png(picture(most_found(knowledge))))
 
 
 def svg(graph: networkx.MultiDiGraph) -> str:

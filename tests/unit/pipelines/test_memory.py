@@ -1,0 +1,118 @@
+"""Rows in memory: the same values as a file of them has, or one sentence."""
+
+import json
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines import memory
+from pipelines.columns import Column
+from pipelines.errors import UserError
+from pipelines.rows import read
+
+TEXT, LABEL = Column("text", "text", "a text"), Column("label", "label", "a label")
+BOTH = (TEXT, LABEL)
+COLUMNS = {"text": ["好", 'Bad, "very".\n'], "label": ["+", "-"]}
+ROWS = [{"text": "好", "label": "+"}, {"text": 'Bad, "very".\n', "label": "-"}]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        COLUMNS,
+        {name: np.array(values, object) for name, values in COLUMNS.items()},
+        ROWS,
+        tuple(ROWS),
+        iter(ROWS),
+        [tuple(row.values()) for row in ROWS],
+        zip(COLUMNS["text"], COLUMNS["label"], strict=True),
+        pandas.DataFrame(COLUMNS),
+        pandas.DataFrame(COLUMNS, index=[7, 3]).astype("category"),
+        polars.DataFrame(COLUMNS),
+        pyarrow.table(COLUMNS),
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_whatever_holds_the_rows_they_are_the_same(data):
+    assert list(memory.rows(data, BOTH)) == ROWS
+
+
+def test_a_list_of_lists_is_columns_unless_it_may_be_rows():
+    three = [["a", "b", "c"], ["x", "y", "z"]]
+    assert [row["label"] for row in memory.rows(three, BOTH)] == ["x", "y", "z"]
+    with pytest.raises(UserError, match="2 lists of 2 may be columns or rows"):
+        list(memory.rows([["a", "x"], ["b", "y"]], BOTH))
+    with pytest.raises(UserError, match=r"of which there are 2 \(text, label\), not 3"):
+        list(memory.rows([["a", "x"], ["b", "y"], ["c", "z"]], BOTH))
+
+
+@pytest.mark.parametrize("texts", [["a", "b"], np.array(["a", "b"]), pandas.Series(["a", "b"])])
+def test_texts_alone_are_the_first_column(texts):
+    assert [r.values for r in memory.records(texts, [TEXT])] == [{"text": "a"}, {"text": "b"}]
+
+
+def test_missing_and_foreign_values_are_as_in_a_file():
+    frame = pandas.DataFrame({"text": ["a", None], "n": [1.5, float("nan")]})
+    frame["when"] = [pandas.NaT, pandas.NaT]
+    frame["whole"] = pandas.array([3, None], "Int64")
+    first, second = memory.rows(frame, [TEXT])
+    assert first == {"text": "a", "n": 1.5, "when": None, "whole": 3}
+    assert second == {"text": None, "n": None, "when": None, "whole": None}
+    with pytest.raises(UserError, match="row 2 of the data: 'text' is missing"):
+        list(memory.records(frame, [TEXT]))
+    scalars = [{"text": np.str_("a"), "label": np.int64(3), "extra": np.array([1, 2])}]
+    assert json.dumps(list(memory.rows(scalars, BOTH))) == (
+        '[{"text": "a", "label": 3, "extra": [1, 2]}]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("reviews.csv", "the data are str 'reviews.csv', not rows"),
+        (3, "the data are int '3', not rows"),
+        ({"text": ["a"], "label": []}, "the columns differ in length: text 1, label 0"),
+        ({"text": ["a"], "label": "b"}, "the column 'label' is str 'b', not a list of values"),
+        ([1.5], "row 1 of the data is float '1.5', not a text, a dict or a tuple of: text, label"),
+        ([{"text": object}], "row 1 of the data: it holds type"),
+        (pandas.DataFrame([["a", "b"]], columns=["t", "t"]), "two columns of the same name"),
+    ],
+)
+def test_what_is_no_data_is_said_in_a_sentence(data, sentence):
+    with pytest.raises(UserError, match=sentence):
+        list(memory.rows(data, BOTH))
+
+
+def test_a_column_under_another_name():
+    frame = pandas.DataFrame({"Review": ["a"]})
+    (row,) = memory.records(frame, [TEXT], {"text": "Review"})
+    assert row.values == {"text": "a"}
+    with pytest.raises(UserError, match=r"no column 'text'; it has: body .*columns=\{'text'"):
+        list(memory.records(pandas.DataFrame({"body": ["a"]}), [TEXT]))
+
+
+@given(st.lists(st.tuples(st.text(), st.text()), min_size=1, max_size=4))
+def test_kept_rows_are_read_again(tmp_path_factory, pairs):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TFNLP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        file = memory.keep(pairs, (Column("text", "marked", ""), Column("label", "text", "")))
+        assert file == memory.keep(list(pairs), BOTH)
+    raw = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert [(row["text"], row["label"]) for row in raw] == pairs
+
+
+def test_kept_rows_are_those_that_a_file_gives(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFNLP_CACHE", str(tmp_path))
+    found = read(memory.keep(pandas.DataFrame(COLUMNS), BOTH), BOTH)
+    assert found.columns == COLUMNS
+    with pytest.raises(UserError, match="the data have no rows"):
+        memory.keep([], BOTH)
+    (tmp_path / "rows").rename(tmp_path / "other")
+    (tmp_path / "rows").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .* \(set TFNLP_CACHE"):
+        memory.keep(COLUMNS, BOTH)

@@ -1,0 +1,145 @@
+"""The experiment that keyword arguments describe: the flags of a command line, with ``_``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import memory
+from pipelines.errors import UserError
+from tfnlp import extensions
+from tfnlp.cli import arguments
+from tfnlp.cli.arguments import SPLITS, Plugged
+from tfnlp.config import Experiment
+from tfnlp.options import Parser, make, meant
+
+_CHOSEN = ("task", "config", "strategy", "peft", "augment")
+# What stands for rows in memory until the task's columns are known; names the run, too.
+_IN_MEMORY = "data.jsonl"
+
+
+def experiment(given: Mapping[str, Any], place: str) -> Experiment:
+    """Return the experiment that keyword arguments describe.
+
+    Args:
+        given: by the flag's name with ``_``, a value of its type: ``learning_rate=3e-5``,
+            ``text_column="review"``, ``columns={"text": "review"}``, ``export=False``. None is not
+            given. Rows may be a path or rows in memory (`pipelines.memory.rows`). An entry is a
+            name, or a dict of ``name`` and its options: ``peft={"name": "lora", "rank": 8}``.
+        place: the function that was called, for messages.
+
+    Raises:
+        UserError: a keyword is none, or its value cannot be used.
+
+    Example::
+
+        experiment({"train": "reviews.csv", "epochs": 3}, "fit()").training.epochs  # 3
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    rows = {s: given[s] for s in SPLITS if s in given and not isinstance(given[s], (str, Path))}
+    given |= dict.fromkeys(rows, _IN_MEMORY)
+    own: dict[str, Any] = {}
+    names = _entries(given, own, place)
+    if not isinstance(given.get("task", ""), str):
+        raise UserError(f"{place}: task is {given['task']!r}; it must be a task's name")
+    begun = arguments.begin(argparse.Namespace(**{**dict.fromkeys(_CHOSEN), **names}), place)
+    parser = Parser(add_help=False)
+    arguments.add_options(parser, begun)
+    keys = destinations(parser)
+    flags = dict(own)
+    for name, value in plain(given).items():
+        if name not in keys:
+            raise UserError(f"{place} {unknown(name, keys)}")
+        flags[keys[name]] = value
+    made = arguments.finish(begun, {k: v for k, v in flags.items() if k not in _CHOSEN})
+    columns = begun.task.input_columns(made.options) + begun.task.target_columns(made.options)
+    files: dict[str, Any] = {s: str(memory.keep(data, columns)) for s, data in rows.items()}
+    return dataclasses.replace(made, data=dataclasses.replace(made.data, **files))
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as YAML would hold them: paths as text, numbers of NumPy as Python's.
+
+    Example:
+        >>> plain({"output": Path("out"), "batch_size": 8})
+        {'output': 'out', 'batch_size': 8}
+    """
+    texts = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+    return {k: v.item() if hasattr(v, "item") else v for k, v in texts.items()}
+
+
+def _entries(given: dict[str, Any], own: dict[str, Any], place: str) -> dict[str, Any]:
+    """Take the entries out of keyword arguments; return their names, and note their options."""
+    names: dict[str, Any] = {n: given.get(n) for n in ("task", "config") if n in given}
+    for section in ("strategy", "peft", "augment"):
+        if section not in given:
+            continue
+        value = given.pop(section)
+        several = value if section == "augment" and isinstance(value, (list, tuple)) else [value]
+        found = []
+        for one in several:
+            name, options = entry(one, f"{place}: {section}")
+            found.append(name)
+            own.update({f"{section}:{name}.{key}": option for key, option in options.items()})
+        names[section] = found if section == "augment" else found[0]
+    if "config" in names:
+        names["config"] = str(names["config"])
+    return names
+
+
+def entry(given: Any, what: str) -> tuple[str, dict[str, Any]]:
+    """Return an entry's name and options, of a name or a dict of both.
+
+    Raises:
+        UserError: it is neither.
+
+    Example:
+        >>> entry({"name": "lora", "rank": 8}, "fit(): peft")
+        ('lora', {'rank': 8})
+    """
+    options = {"name": given} if isinstance(given, str) else given
+    if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+        raise UserError(f"{what} is {given!r}; it must be a name, or a dict with 'name' in it")
+    return options["name"], {str(k): v for k, v in options.items() if k != "name"}
+
+
+def plugged(record: type, given: Any, what: str) -> tuple[Plugged, Any]:
+    """Return an entry with its options, of a name or a dict of both.
+
+    Raises:
+        UserError: there is no such entry, or an option is none of its.
+
+    Example::
+
+        plugged(Explanation, {"name": "occlusion", "most": 3}, "explain(): by")
+    """
+    name, options = entry(given, what)
+    found = Plugged(record.__name__.lower(), name, extensions.load(record, name))
+    return found, make(found.record.options, options, f"{what} {name}")
+
+
+def destinations(parser: Parser) -> dict[str, str]:
+    """Return by keyword where its value arrives: that of each flag, and options that are dicts.
+
+    Example::
+
+        destinations(parser)["learning_rate"]  # "optimizer.learning_rate"
+    """
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        flag = next((name for name in action.option_strings if name.startswith("--")), "")
+        if flag:
+            found[flag[2:].replace("-", "_")] = action.dest
+    for dest in list(found.values()):  # --column NAME=HEADER, several times, is columns={...}
+        found.setdefault(dest.rpartition(".")[2], dest)
+    return found
+
+
+def unknown(name: str, known: Mapping[str, str]) -> str:
+    """Return what is said of a keyword that is none, with the one that was perhaps meant."""
+    near = meant(f"--{name}", [f"--{other.replace('_', '-')}" for other in known])
+    hint = f"; did you mean {near[2:].replace('-', '_')!r}?" if near else ""
+    return f"has no option {name!r}{hint}"
