@@ -23,6 +23,7 @@ from pipelines.errors import UserError
 
 _numbers = itertools.count()
 _in_use: set[str] = set()  # hidden names that this process writes under
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}  # another folder stands in its place
 
 
@@ -73,13 +74,26 @@ def replacing_path(path: Path, *, sync: bool = False) -> Iterator[Path]:
         yield path
         return
     with hidden(path.parent) as aside:
-        yield aside
+        with _named(aside, path):
+            yield aside
         if sync:
             for written in [*aside.rglob("*"), aside]:
                 _sync(written)
         _place(aside, path)
         if sync:
             _sync(path.parent)
+
+
+@contextmanager
+def _named(aside: Path, path: Path) -> Iterator[None]:
+    """Let an error of the disk name the file that a user knows; `write` itself names none."""
+    try:
+        yield
+    except OSError as error:
+        unnamed = not error.filename or str(error.filename).startswith(str(aside))
+        if error.errno in _OF_DISK and unnamed:
+            error.filename = str(path)
+        raise
 
 
 def check_place(path: Path) -> None:

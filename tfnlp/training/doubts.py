@@ -19,6 +19,9 @@ Doubt: TypeAlias = tuple[str, list[BadRow]]  # a sentence, and the rows it is ab
 
 # What programs write for a label that is not there.
 _MISSING = ("None", "nan", "NaN", "NULL", "null", "<NA>", "#N/A", "N/A", "-")
+# Letters of Cyrillic and Greek that look like Latin ones.
+_CYRILLIC = str.maketrans("АВЕКМНОРСТУХІЈЅасеорухіјѕһԁ", "ABEKMHOPCTYXIJSaceopyxijshd")
+_GREEK = str.maketrans("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαικνορυ", "ABEZHIKMNOPTYXaikvopu")
 # Signs that look alike in most fonts, and Turkish letters, whose case Unicode folds otherwise.
 _LOOKS = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2043", "-")
@@ -65,6 +68,8 @@ alike)"]
                 yield from _vectors(train, column)
             if column.kind == "labels":
                 yield from _unseparated(train, several, separator)
+            if column.kind == "label":
+                yield from _together(train, several)
             if held is not None and column.name in held.columns:
                 yield from _unjudged(several, held, column)
 
@@ -93,8 +98,8 @@ def _rows_with(rows: Rows, several: Sequence[Sequence[str]], labels: set[str]) -
 
 def _listed(labels: Sequence[str], counts: Mapping[str, int]) -> str:
     """Name the first labels, and say how many others there are."""
-    # Where only a composed character or an invisible one differs, escapes show it.
-    plain = {_visible(unicodedata.normalize("NFC", label)) for label in labels}
+    # Where only a composed character, an invisible one or the script differs, escapes show it.
+    plain = {_visible(_latin(unicodedata.normalize("NFC", label))) for label in labels}
     show = repr if len(plain) == len(labels) else ascii
     named = ", ".join(f"{show(label)} ({counts[label]})" for label in labels[:_NAMED])
     return named + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")
@@ -106,11 +111,21 @@ def _visible(text: str) -> str:
 
 def _key(label: str) -> str:
     """Return what is the same of labels that look the same or are one number."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    latin = _latin(unicodedata.normalize("NFKC", label))
+    folded = unicodedata.normalize("NFKC", latin.casefold())
     folded = folded.replace("i\u0307", "i").translate(_LOOKS)
     text = " ".join(_visible(folded).split())
     with suppress(ValueError):
         return text if "_" in text else repr(float(text))
+    return text
+
+
+def _latin(text: str) -> str:
+    """Return a text in Latin letters, if all of its letters look like such."""
+    for letters in (_CYRILLIC, _GREEK):
+        latin = text.translate(letters)
+        if latin.isascii():
+            return latin
     return text
 
 
@@ -224,6 +239,27 @@ def _unseparated(train: Rows, several: Sequence[Sequence[str]], separator: str) 
                 f"{train.source}: each of these is one label, but seems to be several with "
                 f"{cells.shown(other)} between: {_listed(sorted(lists), counts)} (use "
                 f"--label-separator {cells.shown(other)})",
+                _rows_with(train, several, lists),
+            )
+            return
+
+
+def _together(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
+    """Find labels of a column of single ones that are several of the others, put together."""
+    counts = Counter(label for given in several for label in given)
+    for separator in cells.LISTING:
+        parts = {label: [part.strip() for part in label.split(separator)] for label in counts}
+        lists = {
+            label
+            for label, own in parts.items()
+            if len(own) > 1 and all(part in counts for part in own)
+        }
+        if lists:
+            yield (
+                f"{train.source}: each of these is one label, but seems to be several of the "
+                f"others with {cells.shown(separator)} between: {_listed(sorted(lists), counts)} "
+                f"(use --task multi_label --label-separator {cells.shown(separator)} if a text may "
+                "have several)",
                 _rows_with(train, several, lists),
             )
             return

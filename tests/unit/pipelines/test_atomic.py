@@ -383,3 +383,16 @@ def test_hidden_names_are_free(tmp_path):
     with atomic.hidden(tmp_path) as one, atomic.hidden(tmp_path) as other:
         assert one != other
         assert not one.exists()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_full_disk_is_said_of_the_file_that_a_user_knows(tmp_path, named):
+    with (
+        pytest.raises(OSError, match="No space") as caught,
+        replacing_path(tmp_path / "a") as aside,
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device", str(aside) if named else None)
+    assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(OSError, match="refused") as other, replacing_path(tmp_path / "a"):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+    assert other.value.filename is None

@@ -282,3 +282,45 @@ def test_classes_of_inference_are_no_scale(values, names):
 )
 def test_scores_of_pairs_are_a_scale(values, names):
     assert inferred(values, names) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (["food", "staff", "food,staff"], "'food,staff' (1)"),
+        (["食品", "服务", "食品，服务", "食品"], "'食品，服务' (1)"),
+        (["a", "b", "c", "a | b", "b|c"], "'a | b' (1), 'b|c' (1)"),
+    ],
+)
+def test_single_labels_that_are_several_are_named(values, named):
+    message, _ = said(values)
+    assert "seems to be several of the others" in message
+    assert named in message
+    assert "--task multi_label" in message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["Paris, Texas", "Paris", "London"],  # no other label is Texas
+        ["food,staff", "food"],
+        ["a,", "a"],
+        ["a", "b", "a-b"],
+    ],
+)
+def test_single_labels_with_commas_of_their_own_are_not_named(values):
+    assert said(values) == ("", [])
+
+
+@pytest.mark.parametrize(
+    "values", [["cat", "саt"], ["HOT", "НОТ"], ["ok", "οk"], ["yes", "уеs"]]
+)  # the second of each has Cyrillic or Greek letters
+def test_labels_of_two_scripts_that_look_the_same_are_named(values):
+    assert values[0] != values[1]
+    assert "labels that look the same are different ones" in said(values)[0]
+    assert ascii(values[1]) in said(values)[0]
+
+
+@pytest.mark.parametrize("values", [["да", "нет", "net"], ["ναι", "όχι", "nai"], ["на", "Ha!"]])
+def test_labels_of_two_scripts_that_look_different_are_not_named(values):
+    assert said(values) == ("", [])
