@@ -28,8 +28,8 @@ def rows(data: Any, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
 
     Args:
         data: a data frame (pandas, Polars, PyArrow, Datasets), a dict of columns, or an iterable of
-            rows: dicts, tuples in the order of ``columns``, or single texts. A list of lists is a
-            list of columns in that order.
+            rows: dicts, tuples in the order of ``columns``, or single texts or conversations. Any
+            other list of lists is a list of columns in that order.
         columns: what is read from them, which names what has no names of its own.
 
     Raises:
@@ -132,7 +132,8 @@ def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any
         return
     items = iter(data)
     first = next(items, None)
-    if isinstance(first, list):
+    conversations = len(columns) == 1 and columns[0].kind == "turns"
+    if isinstance(first, list) and not conversations:
         yield from _of_columns(_named([first, *items], names))
     elif first is not None:
         both = itertools.chain([first], items)
@@ -172,7 +173,7 @@ def _row(item: Any, names: Sequence[str], number: int) -> Mapping[str, Any]:
     """Return an item of a list as a row."""
     if isinstance(item, Mapping):
         return item
-    if isinstance(item, str):
+    if isinstance(item, (str, list)):  # a list is a conversation
         return {names[0]: item}
     if isinstance(item, tuple) and len(item) <= len(names):
         return dict(zip(names, item, strict=False))

@@ -51,6 +51,15 @@ def test_a_list_of_lists_is_columns_unless_it_may_be_rows():
         list(memory.rows([["a", "x"], ["b", "y"], ["c", "z"]], BOTH))
 
 
+def test_conversations_are_rows():
+    column = Column("turns", "turns", "a conversation")
+    said = [["Hi", "Hello.", "Bye"], "One\nTwo", [{"role": "user", "content": "Hi"}]]
+    found = [list(record.values["turns"]) for record in memory.records(said, [column])]
+    assert found[0] == ["Hi", "Hello.", "Bye"]
+    assert found[1:] == [["One", "Two"], ["Hi"]]
+    assert list(memory.rows({"turns": said}, [column])) == list(memory.rows(said, [column]))
+
+
 @pytest.mark.parametrize("texts", [["a", "b"], np.array(["a", "b"]), pandas.Series(["a", "b"])])
 def test_texts_alone_are_the_first_column(texts):
     assert [r.values for r in memory.records(texts, [TEXT])] == [{"text": "a"}, {"text": "b"}]
