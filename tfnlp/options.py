@@ -40,7 +40,6 @@ def option(
     metavar: str | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
     needs: Any = None,
 ) -> Any:
     """Return a dataclass field that is an option of a section.
@@ -53,7 +52,6 @@ def option(
         minimum: smallest value allowed; of a text, and of each text in a list, its fewest
             characters.
         maximum: largest value allowed.
-        choices: the values allowed; a ``Literal`` annotation says the same for fixed ones.
         needs: what it needs to have an effect, a `tfnlp.needs.Need`.
 
     Example:
@@ -66,7 +64,6 @@ def option(
         "metavar": metavar,
         "minimum": minimum,
         "maximum": maximum,
-        "choices": choices,
         "needs": needs,
     }
     if isinstance(default, dict):
@@ -171,7 +168,7 @@ def _add_to(
         if "help" not in field.metadata:
             continue
         flag = flag_of(field, prefix)
-        kind, choices = _kind(hints[field.name], field)
+        kind, choices = _kind(hints[field.name])
         default = defaults.get(field.name, default_of(field))
         shown = "" if default in (None, {}, ()) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
@@ -189,7 +186,7 @@ def _add_to(
             group.add_argument(flag, action="append", type=_reader(str, str, field), **settings)
         else:
             read = _reader(kind, hints[field.name], field)
-            group.add_argument(flag, type=read, **settings)
+            group.add_argument(flag, type=read, choices=choices, **settings)
 
 
 def _metavar(kind: type, choices: tuple[str, ...] | None) -> str:
@@ -333,14 +330,13 @@ def _shown(value: Any) -> str:
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _kind(hint: Any, field: dataclasses.Field) -> tuple[type, tuple[str, ...] | None]:
-    """Return the plain type of an annotation, and its choices."""
-    choices = field.metadata.get("choices")
+def _kind(hint: Any) -> tuple[type, tuple[str, ...] | None]:
+    """Return the plain type of an annotation, and the values that a ``Literal`` allows."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(a for a in typing.get_args(hint) if a is not type(None))
     if typing.get_origin(hint) is Literal:
         return str, typing.get_args(hint)
-    return typing.get_origin(hint) or hint, choices
+    return typing.get_origin(hint) or hint, None
 
 
 class _FaultError(ValueError):
@@ -352,7 +348,7 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
     if value is None and type(None) in typing.get_args(hint):
         return None
     kind: Any
-    kind, choices = _kind(hint, field)
+    kind, choices = _kind(hint)
     if kind is tuple:
         return _checked_list(value, field)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
