@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from tfnlp import __version__
+from tfnlp import __version__, completion
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
 
@@ -22,10 +22,24 @@ def main(argv: list[str]) -> int:
         description="Fine-tune pretrained language models on your own text and serve them.",
     )
     parser.add_argument("--version", action="version", version=f"tfnlp {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        choices=completion.SHELLS,
+        help="print what makes TAB complete these commands in this shell",
+    )
     found = summaries(Path(__file__).parent)
+    names = [command.removeprefix("python -m tfnlp.") for command in found]
+    if completion.asked():
+        argv, names = completion.typed(names)
     if argv and not argv[0].startswith("-"):
-        _run(argv, [command.removeprefix("python -m tfnlp.") for command in found], parser)
-    parser.parse(argv)
+        _run(argv, names, parser)
+    parser.add_argument(
+        "command", nargs="?", metavar="COMMAND", choices=names, help="what to run, such as train"
+    )
+    shell = parser.parse(argv).print_completion
+    if shell:
+        print(completion.script(shell))
+        return 0
     width = max(map(len, found))
     print(f"tfnlp {__version__}. Commands, each with --help:\n")
     for command, summary in found.items():

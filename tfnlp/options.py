@@ -30,6 +30,7 @@ from dataclasses import MISSING
 from typing import Any, Literal, NoReturn
 
 from pipelines.errors import UserError
+from tfnlp import completion
 
 
 def option(
@@ -95,6 +96,7 @@ class Parser(argparse.ArgumentParser):
 
         An unknown flag is an error with a suggestion.
         """
+        completion.answer(self)
         values, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
             word = unknown[0]
