@@ -173,7 +173,7 @@ def small(backbone, tmp_path):
     }
 
 
-def test_an_interrupted_cell_is_resumed(small, monkeypatch):
+def test_an_interrupted_cell_is_resumed(small, monkeypatch, capsys):
     shown = terminal.line
 
     def line(text):
@@ -193,7 +193,11 @@ def test_an_interrupted_cell_is_resumed(small, monkeypatch):
     assert len(model.predict(["red"])) == 1
     history = json.loads((run / "history.json").read_text())
     assert len(history) == 3
+    capsys.readouterr()
+    assert tfnlp.fit(**small, resume=True, verbose=False).run == run
+    assert capsys.readouterr() == ("", "")
     assert tfnlp.fit(**small, resume=True).run == run
+    assert "has ended already" in capsys.readouterr().out
 
 
 @pytest.mark.slow

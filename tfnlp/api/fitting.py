@@ -39,6 +39,7 @@ def fit(
     name: str | None = None,
     seed: int | None = None,
     resume: bool = False,
+    verbose: bool = True,
     **options: Any,
 ) -> Model:
     """Fine-tune a pretrained backbone, evaluate it, export a SavedModel, and return the model.
@@ -66,6 +67,7 @@ def fit(
         name: what runs and SavedModels are filed under.
         seed: where every random choice starts from.
         resume: continue the last run of this name.
+        verbose: print the plan, the progress and the result, with its warnings.
         **options: every other flag of ``python -m tfnlp.train``, with ``_`` for ``-``:
             ``max_length=256``, ``text_column="review"``, ``columns={"text": "review"}``,
             ``export=False``, ``config="experiment.yaml"``.
@@ -98,7 +100,7 @@ def fit(
             )
         try:
             with signals.caught(f"; {_TO_RESUME}"):
-                run = _train(experiment, resume)
+                run = _train(experiment, resume, verbose)
         except Interrupted as stop:
             from tfnlp.training.state import RESUME
 
@@ -107,7 +109,7 @@ def fit(
     return Model(run)
 
 
-def _train(experiment: Any, resume: bool) -> Path:
+def _train(experiment: Any, resume: bool, verbose: bool) -> Path:
     """Train with the global settings of Keras as they were afterwards."""
     with quiet_start("keras_hub"):
         import keras
@@ -118,9 +120,10 @@ def _train(experiment: Any, resume: bool) -> Path:
         tf.config.list_physical_devices()
     policy = keras.config.dtype_policy()
     try:
-        run = training.train(experiment, resume=resume)
+        run = training.train(experiment, resume=resume, verbose=verbose)
     finally:
         keras.config.set_dtype_policy(policy)
+        console.out.quiet = console.err.quiet = False
     assert run is not None  # it is, of the one process that there is
     return run
 

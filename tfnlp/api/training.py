@@ -44,7 +44,7 @@ from tfnlp.training.trainer import FIRST, Fit, Trainer
 _LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
 
 
-def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
+def train(experiment: Experiment, *, resume: bool = False, verbose: bool = True) -> Path | None:
     """Take an experiment from its rows to its SavedModel; returns the run's folder.
 
     Call it before any other TensorFlow operation: it sets threads, determinism and devices.
@@ -52,6 +52,7 @@ def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
     Args:
         experiment: what decides the run.
         resume: continue the last run of this name, if there is one.
+        verbose: print the plan, the progress and the result; warnings among them.
 
     Returns:
         The run's folder; None in a worker that is not the chief.
@@ -71,6 +72,7 @@ def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     devices = distribution.devices(training.distribute, training.batch_size)
+    terminal.out.quiet = terminal.err.quiet = not (verbose and distribution.chief(devices))
     with distribution.others_needed(devices):
         return _train(experiment, resume, devices)
 
@@ -78,7 +80,6 @@ def train(experiment: Experiment, *, resume: bool = False) -> Path | None:
 def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy) -> Path | None:
     """Train in every worker; the chief alone logs, evaluates and exports."""
     chief = distribution.chief(devices)
-    terminal.out.quiet = terminal.err.quiet = not chief
     run = folders.last_run(experiment) if resume and chief else None
     with ExitStack() as held:
         if run is not None:
