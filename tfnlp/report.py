@@ -38,7 +38,7 @@ class Table:
     rows: list[tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """What an evaluation found.
 
@@ -87,6 +87,12 @@ class Report:
             raise UserError(f"the report has no table {table!r}; it has: {there}")
         frame = pandas.DataFrame(titles[table].rows, columns=list(titles[table].header))
         return frame.apply(_as_numbers)
+
+    def __repr__(self) -> str:
+        parts = [", ".join(f"{name} {four_places(value)}" for name, value in self.metrics.items())]
+        parts += [f"tables: {', '.join(table.title for table in self.tables)}"] * bool(self.tables)
+        parts += [f"figures: {', '.join(self.figures)}"] * bool(self.figures)
+        return f"Report({'; '.join(filter(None, parts))})"
 
     def _repr_html_(self) -> str:
         """Return the warnings, metrics, tables and figures, for a notebook."""

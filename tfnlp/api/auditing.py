@@ -59,7 +59,7 @@ class Options(FileLayout):
     batch_size: int = option(64, "rows the model is asked at a time [rows]", minimum=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Audited:
     """What an audit found.
 
@@ -91,6 +91,10 @@ class Audited:
     def report(self) -> Report:
         """All findings in one table; what was left out is a warning."""
         return audit_files.summary(self.done, self.warnings)
+
+    def __repr__(self) -> str:
+        crossed = [finding.name for finding in self.findings if not finding.passed]
+        return f"Audited({'crossed: ' + ', '.join(crossed) if crossed else 'passed'})"
 
     def _repr_html_(self) -> str:
         """Return the findings and each check's tables and figures, for a notebook."""

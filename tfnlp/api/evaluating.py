@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.progress import track
-
 from pipelines import checksums
 from pipelines.columns import as_request
 from pipelines.errors import UserError
@@ -217,8 +215,7 @@ def report_on(model: Kept, served: ServedModel, rows: Rows, batch_size: int) -> 
     asked = [dict(zip(served.inputs, texts, strict=True)) for texts in zip(*columns, strict=True)]
 
     def ask(batches: Sequence[Mapping[str, Sequence[Any]]]) -> Iterator[Answers]:
-        shown = track(batches, "answering", console=console.err, disable=not console.has_bars())
-        return map(served.answer, shown)
+        return map(served.answer, console.tracked(batches, "answering"))
 
     answers = answered_rows(asked, served, batch_size, ask)
     context = task.load_context(model.vocabularies, model.experiment.options, model.facts)

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from tfnlp import task as tasks
+from tfnlp.cli import console
 from tfnlp.cli.console import err as err
-from tfnlp.cli.console import has_bars as has_bars
 from tfnlp.cli.console import line as line
 from tfnlp.cli.console import out as out
 from tfnlp.cli.console import tables as tables
@@ -78,7 +78,7 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
 
 
 class Progress(keras.callbacks.Callback):
-    """A progress bar for each epoch on a terminal; one line an epoch everywhere.
+    """A progress bar for each epoch on a terminal and in a notebook; one line an epoch everywhere.
 
     Example::
 
@@ -97,8 +97,9 @@ class Progress(keras.callbacks.Callback):
             TextColumn("{task.fields[shown]}"),
             console=err,
             transient=True,
-            disable=not has_bars(),
+            disable=not err.is_terminal,
         )
+        self.shown = console.NotebookLine()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Begin a bar, further on if the epoch is resumed in its middle."""
@@ -106,21 +107,27 @@ class Progress(keras.callbacks.Callback):
         steps = self.steps(epoch)
         done = steps - (self.params.get("steps") or steps)
         self.bar.start()
+        self.shown = console.NotebookLine()
         self.task = self.bar.add_task(
             f"epoch {epoch + 1}/{self.epochs}", total=steps, completed=done, shown=""
         )
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Advance."""
-        if not self.bar.disable:
+        if not self.bar.disable or console.IN_NOTEBOOK:
             self.bar.update(self.task, advance=1, shown=numbers(logs or {}))
+        if console.IN_NOTEBOOK and self.shown.is_due():
+            with out.capture() as drawn:
+                out.print(self.bar.get_renderable())
+            self.shown.show(drawn.get().strip())
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Print the epoch's metrics."""
+        """Print the epoch's metrics; in a notebook in place of its bar."""
         self.bar.remove_task(self.task)
         self.bar.stop()
         seconds = time.monotonic() - self.started
-        line(f"epoch {epoch + 1}/{self.epochs}  {seconds:.0f} s  {numbers(logs or {})}")
+        text = f"epoch {epoch + 1}/{self.epochs}  {seconds:.0f} s  {numbers(logs or {})}"
+        (self.shown.show if self.shown.is_shown else line)(text)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Leave the terminal as it was."""

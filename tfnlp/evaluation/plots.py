@@ -8,6 +8,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfnlp.report import png
+
 # Labels may be Chinese: take the first of these fonts that the machine has.
 mpl.rcParams["font.sans-serif"] = [
     "Noto Sans CJK SC",
@@ -23,6 +25,13 @@ LONGEST_NAME = 40  # characters of a label's name that are drawn
 MOST_NAMES = 60  # labels named in a picture
 
 
+class Picture(Figure):
+    """A figure that shows itself in a notebook, where pyplot and its backend are not loaded."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw rows by true label (down) and answer (across), int (C, C); colour is the row's share.
 
@@ -33,7 +42,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
         confusion_matrix(np.array([[8, 2], [1, 9]]), ["no", "yes"]).savefig("matrix.png")
     """
     size = min(3.0 + 0.35 * len(names), 20.0)
-    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    figure = Picture(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
@@ -68,7 +77,7 @@ def reliability(confidences: Mapping[str, np.ndarray], correct: np.ndarray) -> F
 
         reliability({"calibrated": scores.max(-1)}, right).savefig("reliability.png")
     """
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = Picture(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
     for name, values in confidences.items():
@@ -95,7 +104,7 @@ def bars(quantity: str, names: Sequence[str], values: np.ndarray) -> Figure:
     order = np.argsort(values)
     if len(order) > MOST_NAMES:
         order = np.concatenate([order[: MOST_NAMES // 2], order[-MOST_NAMES // 2 :]])
-    figure = Figure(figsize=(6, 1.5 + 0.2 * len(order)), layout="constrained")
+    figure = Picture(figsize=(6, 1.5 + 0.2 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(order)), values[order])
     axes.set_yticks(range(len(order)), shown([names[i] for i in order]))
@@ -110,7 +119,7 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
 
         scatter(np.array([1.0, 2.0]), np.array([1.1, 1.8])).savefig("scatter.png")
     """
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = Picture(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.scatter(truth, values, s=8, alpha=0.4)
     low, high = min(truth.min(), values.min()), max(truth.max(), values.max())
@@ -128,7 +137,7 @@ def histograms(quantity: str, groups: Mapping[str, np.ndarray], bins: int = 50) 
 
         histograms("cosine", {"partners": near, "others": far}).savefig("cosines.png")
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Picture(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     every = np.concatenate(list(groups.values()))
     edges = np.histogram_bin_edges(every, bins)
@@ -164,7 +173,7 @@ def attention(
     """
     cell = 0.32 if max(len(rows), len(columns)) <= 20 else 0.22  # [inches]
     width, height = (min(cell * len(names), 20.0) for names in (columns, rows))
-    figure = Figure(figsize=(width + 2.8, height + 2.0), layout="constrained")
+    figure = Picture(figsize=(width + 2.8, height + 2.0), layout="constrained")
     axes = figure.subplots()
     top = max(float(weights.max(initial=0.0)), 1e-9)
     image = axes.imshow(weights, cmap="Blues", vmin=0.0, vmax=top, aspect="auto")
@@ -197,7 +206,7 @@ def plane(
         points = [(20.0, 30.0, "1.0"), (25.0, 34.0, "0.8")]
         plane("curves", "self-BLEU", "BLEU", {"model": points}).savefig("plane.png")
     """
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Picture(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     for name, points in curves.items():
         x, y = [point[0] for point in points], [point[1] for point in points]

@@ -27,7 +27,8 @@ def quiet_start(*modules: str) -> Iterator[None]:
     TensorFlow 2.21 and TF Text log some lines while they are imported and while the first device
     is looked for, which TF_CPP_MIN_LOG_LEVEL does not hold back. Setting it to 0 or 1 shows all.
     Later it calls error what is none (an int64 product that oneDNN leaves to Eigen), so that the
-    level is 3 here; what really fails raises an exception too.
+    level is 3 here; what really fails raises an exception too. Its Python logger tells of each
+    SavedModel in a notebook and in an interactive Python only; here it warns, as in scripts.
 
     Example::
 
@@ -44,6 +45,7 @@ def quiet_start(*modules: str) -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             _import("tensorflow", *modules)
+            sys.modules["tensorflow"].get_logger().setLevel("WARNING")
             yield
         except Exception:
             held.seek(0)

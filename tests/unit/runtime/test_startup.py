@@ -46,3 +46,14 @@ def _said(text, number):
     with quiet_start():
         os.write(2, text.encode())
         assert 1 / number
+
+
+def test_tensorflow_tells_nothing_of_a_saved_model_in_an_interactive_python():
+    code = (
+        "import sys; sys.ps1 = '>>> '\n"
+        "from tfnlp.runtime.startup import quiet_start\n"
+        "with quiet_start(): pass\n"
+        "import tensorflow as tf; tf.get_logger().info('Assets written')"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout + told.stderr == ""
