@@ -1,8 +1,8 @@
 """The package indexes and folders that pip is set up to use, asked for one file.
 
 pip has no public way to ask an index where a file lies without building its metadata, which runs
-an sdist's ``setup.py``; the libraries that can either cannot read ``file:`` indexes or bring an
-HTTP stack of their own.
+an sdist's ``setup.py``. The library `unearth` has, but takes a page that is refused
+or cannot be read for an empty one, and brings a second HTTP client, to be set up like ours.
 """
 
 from __future__ import annotations
@@ -96,7 +96,10 @@ class Registry:
         self.session = requests.Session()
         self.session.cert = settings.get("client-cert")
         retry = urllib3.Retry(
-            total=RETRIES, backoff_factor=0.25, status_forcelist=[500, 502, 503, 504]
+            total=RETRIES,
+            backoff_factor=0.25,
+            status_forcelist=[500, 502, 503, 504],
+            raise_on_status=False,  # the last answer is returned, and its status told
         )
         self.session.mount("https://", HTTPAdapter(max_retries=retry))
         self.session.mount("http://", HTTPAdapter(max_retries=retry))
@@ -117,29 +120,40 @@ class Registry:
             wanted: the file's name and SHA-256.
 
         Raises:
-            RefusedError: the source has a file of that name with another SHA-256.
+            RefusedError: the source has a file of that name with another SHA-256, or is no index.
             requests.RequestException: the source cannot be reached.
         """
         url = source
         if source in self.indexes:
             name = re.sub(r"[-_.]+", "-", project).lower()
             url = f"{source.rstrip('/')}/{name}/"
+        elif _name(source) == wanted.filename:
+            return [Link(source, wanted.filename, None)]
         if (path := local_path(url)) is not None:
             if source not in self.indexes and path.is_dir():
                 file = path / wanted.filename
                 return [Link(file.as_uri(), file.name, None)] if file.exists() else []
             page = path / "index.html" if path.is_dir() else path
-            found = _read_html(page.read_text("utf-8"), page.as_uri()) if page.exists() else []
+            # Any other file is an archive that is not wanted.
+            exists = page.suffix in {".html", ".htm"} and page.exists()
+            text = page.read_text("utf-8", errors="replace") if exists else ""
+            found = _read_html(text, page.as_uri())
         else:
-            with self.get(url, {"Accept": _ACCEPT}) as response:
-                if response.status_code == requests.codes.not_found:
-                    return []
-                response.raise_for_status()
-                if "json" in response.headers.get("Content-Type", ""):
-                    found = _read_json(response.json(), response.url)
-                else:
-                    found = _read_html(response.text, response.url)
+            found = self._page(url)
         return [_with_credentials(link, url) for link in _matching(found, wanted)]
+
+    def _page(self, url: str) -> list[Link]:
+        """Read a page of links from the web; one that is not there has none."""
+        with self.get(url, {"Accept": _ACCEPT}) as response:
+            if response.status_code == requests.codes.not_found:
+                return []
+            response.raise_for_status()
+            try:
+                if "json" in response.headers.get("Content-Type", ""):
+                    return _read_json(response.json(), response.url)
+                return _read_html(response.text, response.url)
+            except (KeyError, TypeError, ValueError) as error:
+                raise RefusedError("its answer is not a package index") from error
 
 
 def local_path(url: str) -> Path | None:
@@ -180,8 +194,7 @@ def _read_html(page: str, url: str) -> list[Link]:
     for target in anchors.urls:
         parts = urlsplit(target)
         sha256 = parse_qs(parts.fragment).get("sha256", [None])[0]
-        name = PurePosixPath(unquote(parts.path)).name
-        links.append(Link(urlunsplit(parts._replace(fragment="")), name, sha256))
+        links.append(Link(urlunsplit(parts._replace(fragment="")), _name(target), sha256))
     return links
 
 
@@ -191,6 +204,11 @@ def _read_json(page: Any, url: str) -> list[Link]:
         Link(urljoin(url, file["url"]), file["filename"], file.get("hashes", {}).get("sha256"))
         for file in page["files"]
     ]
+
+
+def _name(url: str) -> str:
+    """Return the name of the file that a URL or a path stands for."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
 
 
 def _matching(links: list[Link], wanted: Link) -> list[Link]:

@@ -335,8 +335,6 @@ def _why(error: Exception) -> str:
         return "the proxy does not answer"
     if isinstance(error, requests.Timeout):
         return "no answer in time (PIP_DEFAULT_TIMEOUT sets the seconds)"
-    if isinstance(error, requests.exceptions.JSONDecodeError):
-        return "its answer is not a package index"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     if isinstance(error, urllib3.exceptions.HTTPError):

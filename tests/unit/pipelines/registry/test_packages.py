@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.registry import packages
+from pipelines.registry import package_index, packages
 from pipelines.registry.packages import Package, cache_root, fetch, member
 
 
@@ -246,10 +246,14 @@ def test_local_indexes_and_folders_serve(index, tmp_path, monkeypatch):
     page = tmp_path / "simple" / "real-data"
     page.mkdir(parents=True)
     (page / "index.html").write_text(f'<a href="../../files/{package.file}">x</a>')
+    other = tmp_path / "other-1.0-py3-none-any.whl"
+    other.write_bytes(os.urandom(1000))
     for settings in (
         {"PIP_INDEX_URL": (tmp_path / "simple").as_uri()},
         {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(files)},
         {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": (page / "index.html").as_uri()},
+        {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(files / package.file)},
+        {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{other} {files}"},
     ):
         with monkeypatch.context() as patch:
             patch.setenv("TFNLP_CACHE", str(tmp_path / f"cache{len(settings)}{len(str(settings))}"))
@@ -257,6 +261,30 @@ def test_local_indexes_and_folders_serve(index, tmp_path, monkeypatch):
                 patch.setenv(name, value)
             assert fetch(package).read_bytes() == index.content
     assert not index.asked
+
+
+def test_a_find_link_may_be_the_file_itself(index, monkeypatch):
+    package = pinned(index.content)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"http://{index.host}/files/{package.file}")
+    assert fetch(package).read_bytes() == index.content
+    assert len(index.asked) == 1  # for nothing but the file
+
+
+@pytest.mark.parametrize("answer", [b"no json", b"[]", b'{"files": [{"url": "x.whl"}]}'])
+def test_what_is_no_index_is_a_sentence(index, monkeypatch, answer):
+    monkeypatch.setattr(
+        index, "send_page", lambda request: index.send(request, 200, answer, "application/json")
+    )
+    with pytest.raises(UserError, match="simple: its answer is not a package index"):
+        fetch(pinned(index.content))
+
+
+def test_an_index_out_of_service_is_a_sentence(index, monkeypatch):
+    monkeypatch.setattr(index, "send_page", lambda request: index.send(request, 503, b"", ""))
+    with pytest.raises(UserError, match="simple: it answers HTTP 503"):
+        fetch(pinned(index.content))
+    assert len(index.asked) == 1 + package_index.RETRIES
 
 
 def test_pips_config_file_is_read(index, tmp_path, monkeypatch):
