@@ -1,8 +1,8 @@
 """The package indexes and folders that pip is set up to use, asked for one file.
 
 pip has no public way to ask an index where a file lies without building its metadata, which runs
-an sdist's ``setup.py``. The library `unearth` has, but takes a page that is refused
-or cannot be read for an empty one, and brings a second HTTP client, to be set up like ours.
+an sdist's ``setup.py``. The library `unearth` has one, but takes a page that is refused or cannot
+be read for an empty one, and brings a second HTTP client that would have to be set up like ours.
 """
 
 from __future__ import annotations
