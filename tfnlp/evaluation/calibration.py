@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix_at_thresholds, f1_score
 
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
 _TOLD = 20  # rows with a label from which a threshold of its own is told
@@ -179,14 +179,12 @@ def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> list[float]:
 
 def _best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
     """Return the threshold of one label, from (N,) scores and targets."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, hits = scores[order], np.cumsum(targets[order])
-    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + targets.sum())
-    last = np.append(ranked[1:] < ranked[:-1], True)  # a cut is possible between unequal scores
-    best = int(np.argmax(np.where(last, f1, -1.0)))
+    _, wrong, missed, right, cuts = confusion_matrix_at_thresholds(targets > 0.5, scores)
+    f1 = 2 * right / (2 * right + wrong + missed)
+    best = int(np.argmax(f1))  # the cuts descend: of equals the highest
     if f1[best] <= f1_score(targets > 0.5, scores >= 0.5, zero_division=0.0):
         return 0.5
-    below = ranked[best + 1] if best + 1 < len(ranked) else np.zeros_like(ranked[best])
-    middle = (ranked[best] + below) / 2
+    below = cuts[best + 1] if best + 1 < len(cuts) else np.zeros_like(cuts[best])
+    middle = (cuts[best] + below) / 2
     # Between neighbouring floats there is none: the half is rounded to one of them.
-    return float(middle if middle > below else ranked[best])
+    return float(middle if middle > below else cuts[best])
