@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from tfnlp.report import png
@@ -47,12 +50,11 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(share, cmap="Blues", vmin=0.0, vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true label")
-    small = 5 if len(names) > 30 else 8
     step = -(-len(names) // MOST_NAMES)
     places = range(0, len(names), step)
     ticks = shown(names[::step])
-    axes.set_xticks(places, ticks, rotation=90, fontsize=small)
-    axes.set_yticks(places, ticks, fontsize=small)
+    axes.set_xticks(places, ticks, rotation=90, fontsize=8)
+    axes.set_yticks(places, ticks, fontsize=8)
     axes.set_xlabel("answer")
     axes.set_ylabel("true label")
     cells = np.nonzero(counts) if step == 1 else ((), ())
@@ -64,7 +66,7 @@ def confusion_matrix(counts: np.ndarray, names: Sequence[str]) -> Figure:
             str(counts[i, j]),
             ha="center",
             va="center",
-            fontsize=small,
+            fontsize=7 if len(names) > 30 else 8,
             color="white" if dark else "black",
         )
     return figure
@@ -235,5 +237,16 @@ def shown(names: Sequence[str]) -> list[str]:
         >>> shown(["two\nlines"])
         ['two lines']
     """
+    if any(letter >= "\u2e80" for name in names for letter in name):  # Chinese, say
+        _add_new_fonts()
     lines = [" ".join(name.split()) for name in names]
     return [f"{x[: LONGEST_NAME - 1]}…" if len(x) > LONGEST_NAME else x for x in lines]
+
+
+@functools.cache
+def _add_new_fonts() -> None:
+    """Tell Matplotlib of fonts installed since it listed them, which it does at its first start."""
+    known = {font.fname for font in font_manager.fontManager.ttflist}
+    for path in set(font_manager.findSystemFonts()) - known:
+        with contextlib.suppress(OSError, RuntimeError):  # a damaged font
+            font_manager.fontManager.addfont(path)

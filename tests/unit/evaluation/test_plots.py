@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib import font_manager
 
 from tfnlp.evaluation import plots
 
@@ -44,3 +48,34 @@ def test_points_of_curves_are_named(tmp_path):
         [[0.3, 0.5]],
     ]
     plots.save(plots.plane("", "", "", {}), tmp_path / "b.png")
+
+
+def test_a_font_installed_after_matplotlibs_first_start_is_used(monkeypatch, tmp_path):
+    """Matplotlib lists the fonts of a machine once, in a file that it keeps."""
+    font = f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    damaged = tmp_path / "damaged.ttf"
+    damaged.write_text("no font")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(damaged), font])
+    plots._add_new_fonts.cache_clear()
+    plots.confusion_matrix(np.eye(2, dtype=int), ["yes", "no"])
+    assert not font_manager.fontManager.ttflist  # looking for them takes a while
+    plots.confusion_matrix(np.eye(2, dtype=int), ["天", "地"])
+    assert font in {found.fname for found in font_manager.fontManager.ttflist}
+    plots._add_new_fonts.cache_clear()
+
+
+@pytest.mark.parametrize("labels", [2, 50, 60])
+def test_a_confusion_matrix_is_legible(labels):
+    names = [f"{i} {'标签' * 10}" for i in range(labels)]
+    counts = np.eye(labels, dtype=int)
+    counts[0] = 1234
+    figure = plots.confusion_matrix(counts, names)
+    axes = figure.axes[0]
+    sizes = {text.get_fontsize() for text in (*axes.get_xticklabels(), *axes.get_yticklabels())}
+    assert sizes == {8}
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts[:labels]]
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+    ticks = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(a.y0 > b.y1 for a, b in itertools.pairwise(ticks))
