@@ -102,7 +102,9 @@ class NotebookLine:
         return time.monotonic() - self._last > 0.5
 
     def show(self, text: str) -> None:
-        """Show a text in place of what it was."""
+        """Show a text in place of what it was, unless nothing is to be shown."""
+        if out.quiet:
+            return
         from IPython.display import display
 
         self._last = time.monotonic()
