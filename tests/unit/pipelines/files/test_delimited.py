@@ -161,7 +161,6 @@ def test_another_encoding_is_refused_with_its_name_and_read_by_it(tmp_path, enco
         UserError, match=r"row 1.*: not UTF-8: byte .*save the file as UTF-8"
     ) as said:
         read(path, [TEXT])
-    pytest.importorskip("charset_normalizer")
     assert f"--encoding {encoding}, as it seems" in str(said.value)
     assert read(path, [TEXT], layout=Layout(encoding=encoding)).columns["text"] == [line]
 
