@@ -18,9 +18,10 @@ from pipelines.atomic import write_text
 from pipelines.columns import Column, value_of
 from pipelines.errors import UserError, reason
 from pipelines.registry.packages import cache_root
-from pipelines.rows import Record, find_columns
+from pipelines.rows import IN_MEMORY, Record, find_columns
 
-SOURCE = "the data"  # what they are called in messages
+_NAMED = "columns={{'{name}': HEADER}}"
+_NOTHING = object()  # where there is no row; a row may be None
 
 
 def rows(data: Any, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
@@ -46,7 +47,7 @@ def rows(data: Any, columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
         try:
             yield {str(name): _plain(value) for name, value in row.items()}
         except ValueError as error:
-            raise UserError(f"row {number} of {SOURCE}: {error}") from error
+            raise UserError(f"row {number} of {IN_MEMORY}: {error}") from error
 
 
 def records(
@@ -68,12 +69,11 @@ def records(
     """
     keys: dict[str, str] | None = None
     for number, row in enumerate(rows(data, columns), 1):
-        flag = "columns={{'{name}': HEADER}}"
-        keys = keys or find_columns(list(row), columns, names or {}, SOURCE, flag)
+        keys = keys or find_columns(list(row), columns, names or {}, IN_MEMORY, _NAMED)
         try:
             values = {c.name: value_of(c, row, keys, "|") for c in columns if c.name in keys}
         except ValueError as error:
-            raise UserError(f"row {number} of {SOURCE}: {error}") from error
+            raise UserError(f"row {number} of {IN_MEMORY}: {error}") from error
         yield Record(number, values, row, keys)
 
 
@@ -96,7 +96,7 @@ def keep(data: Any, columns: Sequence[Column]) -> Path:
     """
     lines = [json.dumps(row, ensure_ascii=True) for row in rows(data, columns)]
     if not lines:
-        raise UserError(f"{SOURCE} have no rows")
+        raise UserError(f"{IN_MEMORY} has no rows")
     text = "".join(f"{line}\n" for line in lines)
     name = hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
     file = cache_root() / "rows" / f"{name}.jsonl"
@@ -120,22 +120,22 @@ def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any
         data = data.to_pylist()
     elif hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
         if len(set(data.columns)) < len(data.columns):
-            raise UserError(f"{SOURCE} have two columns of the same name (rename one)")
+            raise UserError(f"{IN_MEMORY} has two columns of the same name (rename one)")
         data = data.to_dict("records")
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise UserError(
-            f"{SOURCE} are {_shown(data)}, not rows (give a data frame, a dict of columns, or a "
+            f"{IN_MEMORY} is {_shown(data)}, not rows (give a data frame, a dict of columns, or a "
             "list of texts or rows)"
         )
     if isinstance(data, Mapping):
         yield from _of_columns(data)
         return
     items = iter(data)
-    first = next(items, None)
+    first = next(items, _NOTHING)
     conversations = len(columns) == 1 and columns[0].kind == "turns"
     if isinstance(first, list) and not conversations:
         yield from _of_columns(_named([first, *items], names))
-    elif first is not None:
+    elif first is not _NOTHING:
         both = itertools.chain([first], items)
         yield from (_row(item, names, number) for number, item in enumerate(both, 1))
 
@@ -178,7 +178,7 @@ def _row(item: Any, names: Sequence[str], number: int) -> Mapping[str, Any]:
     if isinstance(item, tuple) and len(item) <= len(names):
         return dict(zip(names, item, strict=False))
     raise UserError(
-        f"row {number} of {SOURCE} is {_shown(item)}, not a text, a dict or a tuple of: "
+        f"row {number} of {IN_MEMORY} is {_shown(item)}, not a text, a dict or a tuple of: "
         f"{', '.join(names)}"
     )
 
@@ -191,8 +191,12 @@ def _plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, float):
         return None if math.isnan(value) else value
-    if isinstance(value, (str, bool, int)):
-        return str(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError(f"it holds half a character: {ascii(value)[:60]}")
+        return str(value)
+    if isinstance(value, (bool, int)):
+        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

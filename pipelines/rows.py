@@ -23,6 +23,9 @@ from pipelines.files.writers import json_text
 OnBadRow = Literal["error", "skip", "quarantine"]
 
 
+IN_MEMORY = "the data"  # what rows are called in messages that are in no file
+
+
 @dataclass(frozen=True)
 class BadRow:
     """A row that could not be used: its number, why, and the line it begins on if known."""
@@ -341,7 +344,7 @@ def find_columns(
     missing = lacking.name
     told = flag.format(name=missing, option=missing.replace("_", "-"))
     remedy = foreign.missing_column(lacking, header, told)
-    if not any(found.values()) and not names:
+    if not any(found.values()) and not names and source != IN_MEMORY:
         usual = ",".join(column.name for column in columns[: len(header)])
         remedy += f", or name the columns on the first line if that is data: {usual}"
     listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")

@@ -70,6 +70,15 @@ def test_a_run_answers_as_its_saved_model_does(model, saved, tmp_path):
     alike(answers, model.predict(file))
     with pytest.raises(tfnlp.UserError, match=r"is a file, and a text is answered here"):
         model.predict(str(file))
+    assert model.predict([]) == []
+    for given, sentence in (
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"columns": {"txt": "a"}}, "the model has no input 'txt'; did you mean 'text'"),
+    ):
+        with pytest.raises(tfnlp.UserError, match=sentence):
+            model.predict(TEXTS, **given)
+    with pytest.raises(tfnlp.UserError, match="nothing to check the model on"):
+        model.audit(None)
     with pytest.raises(tfnlp.UserError, match=r"has no setting 'temperature'"):
         served.predict(TEXTS, temperature=0.5)
     with pytest.raises(tfnlp.UserError, match=r"does not write its answer token by token"):

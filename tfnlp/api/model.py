@@ -194,6 +194,8 @@ class Model:
             model.audit("test.csv", check="calibration", bounds={"ece": 0.05}).passed
         """
         with plain_errors():
+            if test is None:
+                raise UserError("audit() has nothing to check the model on (give test=ROWS)")
             names = [check] if isinstance(check, (str, Mapping)) else check
             chosen = extensions.names(Audit) if names is None else names
             checks = [keywords.plugged(Audit, one, "audit(): check") for one in chosen]

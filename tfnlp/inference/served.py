@@ -15,6 +15,7 @@ from tfnlp.inference import input_rows, remote, saved_model, streaming
 from tfnlp.inference.chunks import answered
 from tfnlp.inference.saved_model import Saved, ServedModel, find_model
 from tfnlp.inference.settings import DEFAULT
+from tfnlp.options import unknown_key
 from tfnlp.runtime.precision import Precision
 
 _REQUESTS = 4  # that a server is sent at a time
@@ -153,6 +154,8 @@ def predict(
     at_once: int = 1,
 ) -> list[dict[str, Any]]:
     """Return a model's answer for each row; arguments and errors as of `Served.predict`."""
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size!r}; it must be at least 1")
     records = records_of(data, model, columns)
     chunks = answered(records, model, batch_size, at_once)
     return [answer for _, answer in itertools.chain.from_iterable(chunks)]
@@ -170,6 +173,7 @@ def records_of(
         _refuse_file(data)
         data = [data]
     headers = dict(columns or {})
+    unknown_key(headers, list(model.inputs), "the model", "input")
     if not isinstance(data, Path):
         yield from memory.records(data, model.columns, headers)
         return

@@ -92,7 +92,7 @@ def test_a_file_is_begun_with(tmp_path):
         ({"peft": "bitfat"}, "there is no peft 'bitfat'; did you mean 'bitfit'"),
         ({"strategy": {"name": "supervised", "size": 1}}, "strategy in fit() has no option 'size'"),
         ({"train": "a.csv", "columns": {"txt": "a"}}, "the task classification has no column"),
-        ({"train": 3}, "the data are int '3', not rows"),
+        ({"train": 3}, "the data is int '3', not rows"),
         ({"train": "a.csv", "dataset": "trec"}, "--train and --dataset are both given"),
     ],
 )  # fmt: skip

@@ -83,12 +83,15 @@ def test_missing_and_foreign_values_are_as_in_a_file():
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ("reviews.csv", "the data are str 'reviews.csv', not rows"),
-        (3, "the data are int '3', not rows"),
+        ("reviews.csv", "the data is str 'reviews.csv', not rows"),
+        (3, "the data is int '3', not rows"),
         ({"text": ["a"], "label": []}, "the columns differ in length: text 1, label 0"),
         ({"text": ["a"], "label": "b"}, "the column 'label' is str 'b', not a list of values"),
         ([1.5], "row 1 of the data is float '1.5', not a text, a dict or a tuple of: text, label"),
         ([{"text": object}], "row 1 of the data: it holds type"),
+        ([None], "row 1 of the data is NoneType 'None', not a text"),
+        (["a", None], "row 2 of the data is NoneType 'None', not a text"),
+        ([("a\ud800", "b")], r"row 1 of the data: it holds half a character: 'a\\ud800'"),
         (pandas.DataFrame([["a", "b"]], columns=["t", "t"]), "two columns of the same name"),
     ],
 )
@@ -101,7 +104,9 @@ def test_a_column_under_another_name():
     frame = pandas.DataFrame({"Review": ["a"]})
     (row,) = memory.records(frame, [TEXT], {"text": "Review"})
     assert row.values == {"text": "a"}
-    with pytest.raises(UserError, match=r"no column 'text'; it has: body .*columns=\{'text'"):
+    with pytest.raises(
+        UserError, match=r"no column 'text'; it has: body .*columns=\{'text': HEADER\}\)$"
+    ):
         list(memory.records(pandas.DataFrame({"body": ["a"]}), [TEXT]))
 
 
@@ -119,7 +124,7 @@ def test_kept_rows_are_those_that_a_file_gives(tmp_path, monkeypatch):
     monkeypatch.setenv("TFNLP_CACHE", str(tmp_path))
     found = read(memory.keep(pandas.DataFrame(COLUMNS), BOTH), BOTH)
     assert found.columns == COLUMNS
-    with pytest.raises(UserError, match="the data have no rows"):
+    with pytest.raises(UserError, match="the data has no rows"):
         memory.keep([], BOTH)
     (tmp_path / "rows").rename(tmp_path / "other")
     (tmp_path / "rows").write_text("")
