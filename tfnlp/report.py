@@ -55,8 +55,8 @@ class Report:
     """
 
     metrics: dict[str, float]
-    tables: list[Table] = field(default_factory=list)
-    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict)
+    tables: list[Table] = field(default_factory=list, repr=False)
+    figures: dict[str, Callable[[], Figure]] = field(default_factory=dict, repr=False)
     warnings: list[str] = field(default_factory=list)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 

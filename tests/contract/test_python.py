@@ -106,6 +106,7 @@ def test_evaluation_is_that_of_the_command(model, run, frame, tmp_path, monkeypa
     assert by_label["rows"].sum() == 20
     assert by_label["f1"].dtype == float
     assert report.to_frame().set_index("metric")["value"]["accuracy"] == report.metrics["accuracy"]
+    assert "lambda" not in repr(report)
     page = report._repr_html_()
     assert "<caption>By label</caption>" in page
     assert page.count("data:image/png;base64,") == len(report.figures) > 0
@@ -134,6 +135,7 @@ def test_explanations_are_those_of_the_command(model, run, capsys):
 def test_an_audit_is_a_gate(model, frame, tmp_path):
     done = model.audit(frame, check="calibration", bounds={"ece": 0.0}, output=tmp_path / "audit")
     assert not done.passed
+    assert repr(done).startswith("Audited(passed=False, findings=[Finding(name='ece'")
     assert "crossed" in done._repr_html_()
     assert (tmp_path / "audit" / "junit.xml").exists()
     assert model.audit(frame, bounds={"ece": 1.0}).passed
@@ -192,7 +194,7 @@ def test_an_interrupted_cell_is_resumed(small, monkeypatch, capsys):
 
     monkeypatch.setattr(terminal, "line", line)
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match=r"epoch 1; call it again with resume=True"):
+    with pytest.raises(KeyboardInterrupt, match=r"epoch 1; call it again with resume=True to cont"):
         tfnlp.fit(**small)
     assert signal.getsignal(signal.SIGINT) is handler
     (run,) = Path(small["tensorboard_logs"], "mine").glob("*/")
@@ -207,6 +209,28 @@ def test_an_interrupted_cell_is_resumed(small, monkeypatch, capsys):
     assert capsys.readouterr() == ("", "")
     assert tfnlp.fit(**small, resume=True).run == run
     assert "has ended already" in capsys.readouterr().out
+
+
+def test_an_interrupt_before_the_first_epoch_says_the_same(small, monkeypatch):
+    monkeypatch.setattr(terminal, "line", lambda text: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt, match=r"^SIGINT; call it again with resume=True to cont"):
+        tfnlp.fit(**small)
+
+
+def test_one_call_trains_at_a_time(small, monkeypatch):
+    refused = []
+
+    def train(*args):
+        with pytest.raises(tfnlp.UserError, match=r"fit\(\) trains already in another thread"):
+            tfnlp.fit(**small)
+        refused.append(True)
+        raise tfnlp.UserError("ended")
+
+    monkeypatch.setattr("tfnlp.api.fitting._train", train)
+    for _ in range(2):
+        with pytest.raises(tfnlp.UserError, match="ended"):
+            tfnlp.fit(**small)
+    assert len(refused) == 2
 
 
 @pytest.mark.slow
@@ -249,5 +273,6 @@ def test_a_study_is_run(small, tmp_path, monkeypatch):
     assert result.folder == Path("studies/mine")
     assert tfnlp.load(result.best.run).predict(["red"])
     assert "<table>" in result._repr_html_()
+    assert len(repr(result)) < 500
     with pytest.raises(tfnlp.UserError, match="holds a study already"):
         tfnlp.run_study("seeds", **small)

@@ -93,8 +93,7 @@ class Audited:
         return audit_files.summary(self.done, self.warnings)
 
     def __repr__(self) -> str:
-        crossed = [finding.name for finding in self.findings if not finding.passed]
-        return f"Audited({'crossed: ' + ', '.join(crossed) if crossed else 'passed'})"
+        return f"Audited(passed={self.passed}, findings={self.findings})"
 
     def _repr_html_(self) -> str:
         """Return the findings and each check's tables and figures, for a notebook."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from tfnlp.runtime.startup import quiet_start
 Plug = str | Mapping[str, Any]  # an entry's name, or a dict of its name and options
 
 _TO_RESUME = "call it again with resume=True to continue"
+_TRAINING = threading.Lock()  # held while a training goes on in this process
 
 
 def fit(
@@ -91,7 +95,7 @@ def fit(
         **{"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate},
         **{"peft": peft, "strategy": strategy, "augment": augment},
     }
-    with plain_errors(), signals.restored():
+    with plain_errors(), _alone(), signals.restored():
         experiment = keywords.experiment(given, "fit()")
         if experiment.training.distribute == "multiworker":
             raise UserError(
@@ -104,9 +108,24 @@ def fit(
         except Interrupted as stop:
             from tfnlp.training.state import RESUME
 
-            told = str(stop).replace(RESUME, _TO_RESUME).partition(" ")[2]
-            raise Interrupted(stop.signum, f" {told}") from None
+            told = str(stop).replace(RESUME, _TO_RESUME)
+            name = signal.Signals(stop.signum).name
+            raise Interrupted(stop.signum, told.removeprefix(name)) from None
     return Model(run)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Refuse a second training at the same time: seeds, precision and devices are the process's."""
+    if not _TRAINING.acquire(blocking=False):
+        raise UserError(
+            "fit() trains already in another thread (wait until it has ended, or call it in "
+            "another process)"
+        )
+    try:
+        yield
+    finally:
+        _TRAINING.release()
 
 
 def _train(experiment: Any, resume: bool, verbose: bool) -> Path:
@@ -160,7 +179,7 @@ class StudyResult:
     """
 
     folder: Path
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...] = field(repr=False)  # pages of options
     report: Report
 
     @property
