@@ -213,4 +213,7 @@ def test_the_site_is_built(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert "encode_targets" in (tmp_path / "reference/index.html").read_text("utf-8")
+    reference = (tmp_path / "reference/index.html").read_text("utf-8")
+    assert "encode_targets" in reference
+    assert "tfnlp.api.fitting.run_study" in reference
+    assert "Example::" not in reference

@@ -27,8 +27,8 @@ def available(kind: str) -> dict[str, str]:
         UserError: there is no such kind.
 
     Example:
-        >>> available("backbones")["minilm-l6-en"][:20]
-        'BERT, 6 layers of 38'
+        >>> available("backbones")["minilm-l6-en"].startswith("BERT, 6 layers")
+        True
     """
     unknown_key({kind: None}, list(_KINDS), "tfnlp", "kind")
     return _KINDS[kind]()
