@@ -131,8 +131,8 @@ def wrong_arguments(node: ast.Call, known: dict[str, type]) -> list[str]:
     owner, name = node.func.value, node.func.attr
     kind = kind_of(owner, known)
     call: Any = getattr(tfnlp if is_package(owner) else kind, name, None)
-    if call is None or not (is_package(owner) or kind):
-        return []
+    if not callable(call) or not (is_package(owner) or kind):
+        return []  # `missing` says so; a module such as tfnlp.train may be imported here
     signature = inspect.signature(call)
     given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
