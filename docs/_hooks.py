@@ -1,4 +1,4 @@
-"""Hooks of `mkdocs build`: pages outside docs/ join the site, and links to code become text."""
+"""Hooks of `mkdocs build`: pages from elsewhere and notebooks join, links to code become text."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File
+from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {
@@ -29,10 +30,16 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are not in docs/."""
+    """Add the pages that are not in docs/, and a page for each notebook, as it was executed."""
     for source, page in OUTSIDE.items():
         text = (ROOT / source).read_text("utf-8")
         files.append(File.generated(config, page, content=text))
+    for book in sorted((ROOT / "docs").glob("notebooks/*.ipynb")):
+        pictures = {"output_files_dir": f"{book.stem}_files"}
+        text, found = MarkdownExporter().from_filename(str(book), resources=pictures)
+        files.append(File.generated(config, f"notebooks/{book.stem}.md", content=text))
+        for name, picture in found["outputs"].items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
 
 
@@ -47,8 +54,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if "://" in address:
             return found[0]
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(source), address))
-        there = OUTSIDE.get(inside) or inside.removeprefix("docs/")
-        if inside == there:
+        there = OUTSIDE.get(inside) or re.sub(r"\.ipynb$", ".md", inside.removeprefix("docs/"))
+        if not inside.startswith("docs/") and inside not in OUTSIDE:
             return label or ""
         to = posixpath.relpath(there, posixpath.dirname(here) or ".")
         return f"{picture}({to})" if image else f"[{label}]({to}{anchor or ''})"
