@@ -217,11 +217,16 @@ def html(report: Report) -> str:
     return "\n".join(parts)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, dpi: float = 120.0) -> bytes:
     """Return a picture as PNG; characters that no font here has are drawn as boxes.
 
     For Chinese, Japanese and Korean label names install one of the fonts that
-    `tfnlp.evaluation.plots` names, such as Debian's ``fonts-noto-cjk``.
+    `tfnlp.evaluation.plots` names, such as Debian's ``fonts-noto-cjk``, and delete Matplotlib's
+    list of fonts (``matplotlib.get_cachedir()``), which it makes once.
+
+    Args:
+        figure: the picture.
+        dpi: its resolution [dots an inch].
 
     Example::
 
@@ -230,7 +235,7 @@ def png(figure: Figure) -> bytes:
     held = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(held, format="png", dpi=120)
+        figure.savefig(held, format="png", dpi=dpi)
     return held.getvalue()
 
 

@@ -24,7 +24,6 @@ Dimensions: N rows, B batch, H hidden.
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import os
 import socket
@@ -50,7 +49,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError
 from pipelines.rows import Rows
-from tfnlp.report import four_places
+from tfnlp.report import four_places, png
 from tfnlp.runs import projector
 from tfnlp.runs.experiment_yaml import to_values
 from tfnlp.training.model import longest_example
@@ -343,12 +342,9 @@ def _cells(table: Table) -> list[list[str]]:
 
 def _image(tag: str, figure: Figure) -> Any:
     """Draw a figure as a PNG summary."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=figure.dpi)
+    drawn = png(figure, figure.dpi)
     width, height = figure.canvas.get_width_height()
-    tensor = make_tensor_proto(
-        [str(width).encode(), str(height).encode(), png.getvalue()], dtype=tf.string
-    )
+    tensor = make_tensor_proto([str(width).encode(), str(height).encode(), drawn], dtype=tf.string)
     value = Summary.Value(
         tag=tag,
         tensor=tensor,
