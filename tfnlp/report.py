@@ -221,8 +221,7 @@ def png(figure: Figure, dpi: float = 120.0) -> bytes:
     """Return a picture as PNG; characters that no font here has are drawn as boxes.
 
     For Chinese, Japanese and Korean label names install one of the fonts that
-    `tfnlp.evaluation.plots` names, such as Debian's ``fonts-noto-cjk``, and delete Matplotlib's
-    list of fonts (``matplotlib.get_cachedir()``), which it makes once.
+    `tfnlp.evaluation.plots` names, such as Debian's ``fonts-noto-cjk``.
 
     Args:
         figure: the picture.
