@@ -121,7 +121,7 @@ def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any
     elif hasattr(data, "to_dict") and hasattr(data, "columns"):  # pandas
         if len(set(data.columns)) < len(data.columns):
             raise UserError(f"{IN_MEMORY} has two columns of the same name (rename one)")
-        data = data.to_dict("records")
+        data = {name: _whole(data[name]) for name in data.columns}
     if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
         raise UserError(
             f"{IN_MEMORY} is {_shown(data)}, not rows (give a data frame, a dict of columns, or a "
@@ -138,6 +138,13 @@ def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any
     elif first is not _NOTHING:
         both = itertools.chain([first], items)
         yield from (_row(item, names, number) for number, item in enumerate(both, 1))
+
+
+def _whole(column: Any) -> Any:
+    """Return a column of pandas, whole numbers as such: one that was missing made them floats."""
+    if getattr(column.dtype, "kind", "") == "f" and (column.dropna() % 1 == 0).all():
+        return column.astype("Int64")
+    return column
 
 
 def _of_columns(columns: Mapping[Any, Any]) -> Iterator[dict[Any, Any]]:

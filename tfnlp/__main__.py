@@ -29,6 +29,9 @@ def main(argv: list[str]) -> int:
     )
     found = summaries(Path(__file__).parent)
     names = [command.removeprefix("python -m tfnlp.") for command in found]
+    width = max(map(len, found))
+    listed = "\n".join(f"  {command:<{width}}  {summary}" for command, summary in found.items())
+    parser.epilog = f"commands, each with --help:\n{listed}".replace("%", "%%")
     if completion.asked():
         argv, names = completion.typed(names)
     if argv and not argv[0].startswith("-"):
@@ -40,10 +43,7 @@ def main(argv: list[str]) -> int:
     if shell:
         print(completion.script(shell))
         return 0
-    width = max(map(len, found))
-    print(f"tfnlp {__version__}. Commands, each with --help:\n")
-    for command, summary in found.items():
-        print(f"  {command:<{width}}  {summary}")
+    print(f"tfnlp {__version__}. Commands, each with --help:\n\n{listed}")
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines import memory
+from pipelines import discover, memory
 from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp.cli import arguments
@@ -16,9 +16,26 @@ from tfnlp.cli.arguments import SPLITS, Plugged
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, make, meant
 
+# What other libraries call these options.
+_ELSEWHERE = {
+    "model": "backbone",
+    "model_name": "backbone",
+    "model_name_or_path": "backbone",
+    "train_dataset": "train",
+    "eval_dataset": "validation",
+    "validation_data": "validation",
+    "per_device_train_batch_size": "batch_size",
+    "output_dir": "tensorboard_logs",
+    "random_state": "seed",
+    "fp16": "precision",
+    "bf16": "precision",
+}
+# Parameters of `fit` that are no flags, or are taken out before these are looked at.
+_PARAMETERS = ("verbose", "resume", "peft", "strategy", "augment")
 _CHOSEN = ("task", "config", "strategy", "peft", "augment")
 # What stands for rows in memory until the task's columns are known; names the run, too.
 _IN_MEMORY = "data.jsonl"
+_DATASETS = "pipelines.datasets"
 
 
 def experiment(given: Mapping[str, Any], place: str) -> Experiment:
@@ -39,6 +56,7 @@ def experiment(given: Mapping[str, Any], place: str) -> Experiment:
         experiment({"train": "reviews.csv", "epochs": 3}, "fit()").training.epochs  # 3
     """
     given = {name: value for name, value in given.items() if value is not None}
+    _require_rows(given, place)
     rows = {s: given[s] for s in SPLITS if s in given and not isinstance(given[s], (str, Path))}
     given |= dict.fromkeys(rows, _IN_MEMORY)
     own: dict[str, Any] = {}
@@ -69,6 +87,21 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     texts = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
     return {k: v.item() if hasattr(v, "item") else v for k, v in texts.items()}
+
+
+def _require_rows(given: Mapping[str, Any], place: str) -> None:
+    """Raise UserError if there are no rows: a cell that forgot them would train on an example."""
+    train = given.get("train")
+    if train is None and not given.keys() & {"dataset", "config"}:
+        raise UserError(
+            f"{place} has no rows (give a file, a data frame or a dict of columns first, or "
+            "dataset='trec')"
+        )
+    named = isinstance(train, str) and train.replace("-", "_") in discover.names(_DATASETS)
+    if named and not Path(str(train)).exists():
+        raise UserError(
+            f"there is no file {train}; for the data set of this name give dataset={train!r}"
+        )
 
 
 def _entries(given: dict[str, Any], own: dict[str, Any], place: str) -> dict[str, Any]:
@@ -140,6 +173,8 @@ def destinations(parser: Parser) -> dict[str, str]:
 
 def unknown(name: str, known: Mapping[str, str]) -> str:
     """Return what is said of a keyword that is none, with the one that was perhaps meant."""
-    near = meant(f"--{name}", [f"--{other.replace('_', '-')}" for other in known])
-    hint = f"; did you mean {near[2:].replace('-', '_')!r}?" if near else ""
-    return f"has no option {name!r}{hint}"
+    if name in ("X", "y", "x", "labels"):
+        return f"has no option {name!r}; give texts and labels as one: {{'text': X, 'label': y}}"
+    flags = [f"--{other.replace('_', '-')}" for other in (*known, *_PARAMETERS)]
+    near = _ELSEWHERE.get(name) or (meant(f"--{name}", flags) or "")[2:].replace("-", "_")
+    return f"has no option {name!r}" + (f"; did you mean {near!r}?" if near else "")

@@ -29,7 +29,6 @@ def made(**given):
 @pytest.mark.parametrize(
     ("given", "flags"),
     [
-        ({}, []),
         ({"dataset": "trec", "epochs": 3}, ["--dataset", "trec", "--epochs", "3"]),
         ({"train": "a.csv", "learning_rate": np.float64(3e-5)},
          ["--train", "a.csv", "--learning-rate", "3e-5"]),
@@ -81,8 +80,14 @@ def test_a_file_is_begun_with(tmp_path):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ({}, "fit() has no rows (give a file, a data frame or a dict of columns first"),
+        ({"train": "trec"}, "there is no file trec; for the data set of this name give dataset="),
         ({"epoch": 3}, "fit() has no option 'epoch'; did you mean 'epochs'?"),
         ({"lr": 3}, "fit() has no option 'lr'; did you mean 'learning_rate'?"),
+        ({"y": [1]}, "fit() has no option 'y'; give texts and labels as one: {'text': X, 'label"),
+        ({"verbos": 0}, "fit() has no option 'verbos'; did you mean 'verbose'?"),
+        ({"model": "bert"}, "fit() has no option 'model'; did you mean 'backbone'?"),
+        ({"eval_dataset": 1}, "fit() has no option 'eval_dataset'; did you mean 'validation'?"),
         ({"zzz": 3}, "fit() has no option 'zzz'"),
         ({"epochs": "3"}, "training in fit(): epochs: '3' is not a whole number"),
         ({"epochs": 0}, "training in fit(): epochs: 0 is too small; the smallest value"),
@@ -97,6 +102,8 @@ def test_a_file_is_begun_with(tmp_path):
     ],
 )  # fmt: skip
 def test_mistakes_are_said(given, sentence):
+    if given and "train" not in given:
+        given = {"train": "a.csv", **given}
     with pytest.raises(UserError) as caught:
         made(**given)
     assert str(caught.value).startswith(sentence)
@@ -121,6 +128,20 @@ def test_columns_without_names_are_those_of_the_task_as_it_is_set():
     pairs = made(train=[("a", "b", "yes"), ("c", "d", "no")], pair=True)
     first = Path(pairs.data.train).read_text("utf-8").splitlines()[0]
     assert first == '{"text_a": "a", "text_b": "b", "label": "yes"}'
+
+
+def test_every_name_of_another_library_is_an_option_here():
+    known = keywords.destinations(_parser())
+    assert set(keywords._ELSEWHERE.values()) <= known.keys()
+    assert not keywords._ELSEWHERE.keys() & known.keys()
+
+
+def _parser():
+    given = dict.fromkeys(("task", "config", "strategy", "peft", "augment"))
+    begun = arguments.begin(arguments.argparse.Namespace(**given), "fit()")
+    parser = Parser(add_help=False)
+    arguments.add_options(parser, begun)
+    return parser
 
 
 def test_an_entry_with_its_options():

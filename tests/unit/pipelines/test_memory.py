@@ -65,6 +65,17 @@ def test_texts_alone_are_the_first_column(texts):
     assert [r.values for r in memory.records(texts, [TEXT])] == [{"text": "a"}, {"text": "b"}]
 
 
+def test_whole_numbers_beside_a_missing_one_stay_whole():
+    frame = pandas.DataFrame({"text": list("abc"), "label": [1, None, 0], "n": [0.5, 1.0, 2.0]})
+    assert frame["label"].dtype == float
+    labels = [row["label"] for row in memory.rows(frame, BOTH)]
+    assert labels == [1, None, 0]
+    assert [type(label) for label in labels] == [int, type(None), int]
+    assert [row["n"] for row in memory.rows(frame.dropna(), BOTH)] == [0.5, 2.0]
+    endless = pandas.DataFrame({"text": ["a"], "label": [float("inf")]})
+    assert next(memory.rows(endless, BOTH))["label"] == float("inf")
+
+
 def test_missing_and_foreign_values_are_as_in_a_file():
     frame = pandas.DataFrame({"text": ["a", None], "n": [1.5, float("nan")]})
     frame["when"] = [pandas.NaT, pandas.NaT]
