@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def keep(data: Any, columns: Sequence[Column]) -> Path:
         raise UserError(f"{IN_MEMORY} has no rows")
     text = "".join(f"{line}\n" for line in lines)
     name = hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
-    file = cache_root() / "rows" / f"{name}.jsonl"
+    file = _folder() / f"{name}.jsonl"
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +110,20 @@ def keep(data: Any, columns: Sequence[Column]) -> Path:
                 f"cannot write {file}: {reason(error)} (set TFNLP_CACHE to another folder)"
             ) from error
     return file
+
+
+def named(text: str) -> str:
+    """Return a message with the files of `keep` called what they are for the user.
+
+    Example:
+        >>> named(f"{_folder() / '5f2c1be0a1d40c55.jsonl'} has no column 'label'")
+        "the data has no column 'label'"
+    """
+    return re.sub(rf"{re.escape(str(_folder()))}/[0-9a-f]{{16}}\.jsonl", IN_MEMORY, text)
+
+
+def _folder() -> Path:
+    return cache_root() / "rows"
 
 
 def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any]]:

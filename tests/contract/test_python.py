@@ -77,6 +77,8 @@ def test_a_run_answers_as_its_saved_model_does(model, saved, tmp_path):
     ):
         with pytest.raises(tfnlp.UserError, match=sentence):
             model.predict(TEXTS, **given)
+    with pytest.raises(tfnlp.UserError, match=r"^the data has no column 'label'; it has: text"):
+        model.evaluate([("red apple",)])
     with pytest.raises(tfnlp.UserError, match="nothing to check the model on"):
         model.audit(None)
     with pytest.raises(tfnlp.UserError, match=r"has no setting 'temperature'"):

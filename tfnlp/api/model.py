@@ -32,9 +32,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise UserError with the command line's sentence for an error of the system."""
+    """Raise UserError with the command line's sentence; rows in memory are called the data."""
     try:
         yield
+    except UserError as error:
+        told = memory.named(str(error))
+        if told == str(error):
+            raise
+        raise type(error)(told) from error
     except OSError as error:
         raise UserError(sentence(error)) from error
 
