@@ -76,6 +76,13 @@ def test_a_notebook_tells_nothing_of_the_machine(book):
     assert book.stat().st_size < 300_000
 
 
+@pytest.mark.parametrize("book", ENGLISH, ids=lambda book: book.stem)
+def test_the_chinese_notebook_has_the_cells_of_the_english_one(book):
+    chinese = book.with_name(f"{book.stem}.zh.ipynb")
+    kinds = [[cell.cell_type for cell in nbformat.read(one, 4).cells] for one in (book, chinese)]
+    assert kinds[0] == kinds[1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("pandas"), reason="pip install -e '.[test]'")
 @each
