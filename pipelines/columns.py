@@ -19,6 +19,7 @@ KINDS = frozenset(get_args(Kind))
 Span: TypeAlias = tuple[int, int, str]  # start, end [characters], label
 Answer: TypeAlias = tuple[int, str]  # start [characters], text
 
+IN_MEMORY = "the data"  # what rows are called in messages that are in no file
 FLOAT32_MAX = 3.4028234e38
 IMPOSSIBLE = "is_impossible"  # the field of a question without an answer, as SQuAD names it
 MARKERS = ("<e1>", "</e1>", "<e2>", "</e2>")

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import write_text
-from pipelines.columns import Column, value_of
+from pipelines.columns import IN_MEMORY, Column, value_of
 from pipelines.errors import UserError, reason
 from pipelines.registry.packages import cache_root
-from pipelines.rows import IN_MEMORY, Record, find_columns
+from pipelines.rows import Record, find_columns
 
 _NAMED = "columns={{'{name}': HEADER}}"
 _NOTHING = object()  # where there is no row; a row may be None

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Literal, TextIO
 
 from pipelines.atomic import replacing
 from pipelines.cells import is_visible
-from pipelines.columns import CHATS, value_of
+from pipelines.columns import CHATS, IN_MEMORY, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
 from pipelines.files import foreign
@@ -21,9 +21,6 @@ from pipelines.files.raw import NOT_UTF8, RawRow
 from pipelines.files.writers import json_text
 
 OnBadRow = Literal["error", "skip", "quarantine"]
-
-
-IN_MEMORY = "the data"  # what rows are called in messages that are in no file
 
 
 @dataclass(frozen=True)
