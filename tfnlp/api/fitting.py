@@ -18,7 +18,7 @@ from tfnlp.report import Report
 from tfnlp.runs import studies
 from tfnlp.runtime import signals
 from tfnlp.runtime.signals import Interrupted
-from tfnlp.runtime.startup import quiet_start
+from tfnlp.runtime.startup import quiet_start, several_graphs
 
 Plug = str | Mapping[str, Any]  # an entry's name, or a dict of its name and options
 
@@ -139,7 +139,8 @@ def _train(experiment: Any, resume: bool, verbose: bool) -> Path:
         tf.config.list_physical_devices()
     policy = keras.config.dtype_policy()
     try:
-        run = training.train(experiment, resume=resume, verbose=verbose)
+        with several_graphs():
+            run = training.train(experiment, resume=resume, verbose=verbose)
     finally:
         keras.config.set_dtype_policy(policy)
         console.out.quiet = console.err.quiet = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import tempfile
@@ -55,6 +56,29 @@ def quiet_start(*modules: str) -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(shown, 2)
             os.close(shown)
+
+
+@contextmanager
+def several_graphs() -> Iterator[None]:
+    """Hold back TensorFlow's warning of "retracing": each model of a process has its own graphs.
+
+    Example::
+
+        with several_graphs():
+            for seed in range(6):
+                train(seed)
+    """
+    import tensorflow as tf
+
+    def shown(record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(shown)
+    try:
+        yield
+    finally:
+        logger.removeFilter(shown)
 
 
 def _import(*modules: str) -> None:

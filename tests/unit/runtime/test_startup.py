@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tfnlp.runtime.startup import _NEEDLESS, quiet_start
+from tfnlp.runtime.startup import _NEEDLESS, quiet_start, several_graphs
 
 _STARTED = """
 import sys
@@ -57,3 +57,14 @@ def test_tensorflow_tells_nothing_of_a_saved_model_in_an_interactive_python():
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout + told.stderr == ""
+
+
+def test_graphs_of_several_models_are_no_retracing(caplog):
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    with several_graphs():
+        logger.warning("5 out of the last 5 calls to f triggered tf.function retracing. It is")
+        logger.warning("other")
+    assert [record.message for record in caplog.records] == ["other"]
+    assert not logger.filters

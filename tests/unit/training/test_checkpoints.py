@@ -113,7 +113,7 @@ def dying(function):
             os.kill(os.getpid(), 9)
         return function(*args, **kwargs)
     return wrapped
-for module, name in ((os, "replace"), (os, "rename"), (os, "fsync"), (checkpoints, "_sha256"),
+for module, name in ((os, "replace"), (os, "rename"), (os, "fsync"), (checkpoints, "sha256"),
                      (checkpoints.shutil, "rmtree"), (pathlib.Path, "write_text"),
                      (pathlib.Path, "mkdir")):
     setattr(module, name, dying(getattr(module, name)))
