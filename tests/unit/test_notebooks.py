@@ -87,16 +87,20 @@ def test_the_chinese_notebook_has_the_cells_of_the_english_one(book):
 @pytest.mark.skipif(not importlib.util.find_spec("pandas"), reason="pip install -e '.[test]'")
 @each
 def test_a_notebook_can_be_executed(book, tmp_path):
-    shutil.copy(book, tmp_path)
+    here, scratch = tmp_path / "here", tmp_path / "scratch"
+    for folder in (here, scratch):
+        folder.mkdir()
+    shutil.copy(book, here)
     # pytest's mark keeps a kernel from showing what native code writes.
     env = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    env["TMPDIR"] = str(scratch)  # a kernel that is slow to end is killed, and leaves its folder
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace"]
     ran = subprocess.run(
-        [*command, book.name], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        [*command, book.name], cwd=here, env=env, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr[-5000:]
-    assert [path.name for path in tmp_path.iterdir()] == [book.name]
-    cells = code(tmp_path / book.name)
+    assert [path.name for path in here.iterdir()] == [book.name]
+    cells = code(here / book.name)
     assert not noise(cells)
     assert [has_picture(cell) for cell in cells] == [has_picture(cell) for cell in code(book)]
