@@ -13,7 +13,7 @@ from tfnlp.api.auditing import Options
 from tfnlp.cli import arguments, audit_files, console, entries
 from tfnlp.extensions import Audit
 from tfnlp.inference.saved_model import SAVED_MODELS
-from tfnlp.options import Parser, add_flags, make
+from tfnlp.options import Parser, add_flags, make, values_of
 from tfnlp.runtime import exit_status, signals
 
 
@@ -43,8 +43,8 @@ def main(argv: list[str]) -> int:
     named = entries.named(argv, "--check")
     checks = entries.add(parser, Audit, named or there)
     flags = vars(parser.parse(argv))
-    values = entries.section(flags, "options")
-    values["columns"] = {**values.get("columns", {}), **entries.section(flags, "column")}
+    values = values_of(flags, "options")
+    values["columns"] = {**values.get("columns", {}), **values_of(flags, "column")}
     options = make(Options, values, "the command line")
     if options.test is None:
         raise UserError("nothing to check the model on (give --test FILE)")

@@ -22,7 +22,7 @@ from tfnlp.config import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
-from tfnlp.options import Parser, add_flags, make, option
+from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status, signals
 
 
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     add_flags(parser, "options", Options, "rows and method")
     (entry,) = entries.add(parser, Explanation, entries.named(argv, "--by")[-1:] or [DEFAULT])
     flags = vars(parser.parse(argv))
-    options = make(Options, entries.section(flags, "options"), "the command line")
+    options = make(Options, values_of(flags, "options"), "the command line")
     if flags["texts"] and options.input:
         raise UserError("texts and --input were both given (give one of them)")
     needs.check(options, SimpleNamespace(texts=flags["texts"]))

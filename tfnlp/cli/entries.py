@@ -50,8 +50,3 @@ def options(entry: Plugged, flags: Mapping[str, Any]) -> Any:
     start = f"{entry.key}."
     values = {key.removeprefix(start): v for key, v in flags.items() if key.startswith(start)}
     return make(entry.record.options, values, "the command line")
-
-
-def section(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a section's values by field, as `tfnlp.options.add_flags` leaves them."""
-    return {key.partition(".")[2]: v for key, v in flags.items() if key.startswith(f"{name}.")}
