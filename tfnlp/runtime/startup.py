@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -87,8 +88,11 @@ def _import(*modules: str) -> None:
     for name in withheld:
         sys.modules[name] = None  # type: ignore[assignment]  # it cannot be imported
     try:
-        for name in modules:
-            importlib.import_module(name)
+        with warnings.catch_warnings():
+            # In a notebook without widgets; the bars that it speaks of are never shown.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            for name in modules:
+                importlib.import_module(name)
     finally:
         for name in withheld:
             del sys.modules[name]

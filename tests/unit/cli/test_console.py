@@ -11,9 +11,13 @@ from nbconvert.preprocessors import ExecutePreprocessor
 
 CELLS = [
     """
+import sys
 import time
 import numpy as np
-from tfnlp.cli import console, terminal
+from tfnlp.runtime.startup import quiet_start
+sys.modules["ipywidgets"] = None  # as where it is not installed
+with quiet_start("keras_hub"):
+    from tfnlp.cli import console, terminal
 from tfnlp.evaluation import plots
 from tfnlp.report import Report, Table
 
