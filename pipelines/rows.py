@@ -66,7 +66,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def take(self, places: list[int]) -> Rows:
+    def take(self, places: Sequence[int]) -> Rows:
         """Return the rows at these places (0-based), in this order, without the bad ones."""
         columns = {name: [values[i] for i in places] for name, values in self.columns.items()}
         numbers = [self.numbers[i] for i in places]

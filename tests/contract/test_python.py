@@ -174,7 +174,7 @@ def test_what_is_no_model_is_said(name, tmp_path, run, saved):
 def small(backbone, tmp_path):
     """Keyword arguments of a run of some seconds."""
     return {
-        "train": {"text": [f"red {i}" for i in range(40)], "label": ["a", "b"] * 20},
+        "train": {"text": [f"red ፈጣኑ {i}" for i in range(40)], "label": ["a", "b"] * 20},
         "backbone": backbone,
         "max_length": 16,
         "epochs": 3,
@@ -199,6 +199,7 @@ def test_an_interrupted_cell_is_resumed(small, monkeypatch, capsys):
     with pytest.raises(KeyboardInterrupt, match=r"epoch 1; call it again with resume=True to cont"):
         tfnlp.fit(**small)
     assert signal.getsignal(signal.SIGINT) is handler
+    assert "of the tokens are unknown to the backbone (take one" in capsys.readouterr().err
     (run,) = Path(small["tensorboard_logs"], "mine").glob("*/")
     assert not (run / "metrics.json").exists()
     model = tfnlp.fit(**small, resume=True)

@@ -72,9 +72,13 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
         )
     for text in splits.warnings:
         warn(text)
-    for rows in (splits.train, splits.validation):
-        if doubt := examples.unlearnable(model, rows):
-            warn(f"{doubt[0]}, the first: {doubt[1][0]}")
+    found = [
+        *examples.unlearnable(model, splits.train),
+        *examples.unlearnable(model, splits.validation),
+        *examples.unreadable(model, splits.train, most=1000),
+    ]
+    for said, bad in found:
+        warn(f"{said}, the first: {bad[0]}")
 
 
 class Progress(keras.callbacks.Callback):

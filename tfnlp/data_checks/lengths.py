@@ -6,12 +6,9 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines import batching
-from pipelines.columns import as_request
 from pipelines.rows import BadRow, Rows
-from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.config import Experiment
 from tfnlp.data_checks.building import built
 from tfnlp.data_checks.findings import Findings, counted, histogram
@@ -19,8 +16,6 @@ from tfnlp.report import Table
 from tfnlp.task import Task
 from tfnlp.training import examples
 from tfnlp.training.model import TrainedModel, room
-
-TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
 
 def check(
@@ -69,11 +64,9 @@ def check(
         found.facts.setdefault("tokens", {})[split] = told
         table.append((split, *told.values()))
         _cut(rows[split], lost, chosen, options, found)
-        if doubt := examples.unlearnable(model, rows[split]):
-            found.warn(*doubt)
-        _unknown(
-            rows[split], [c.name for c in chosen.input_columns(options)], backbone.tokenizer, found
-        )
+        for doubted in (examples.unlearnable, examples.unreadable):
+            for doubt in doubted(model, rows[split]):
+                found.warn(*doubt)
     header = ("split", *told)
     found.tables.append(Table(f"Tokens a row, as {name} cuts texts", header, table))
     first = next(iter(lengths))
@@ -113,32 +106,6 @@ def _cut(part: Rows, lost: np.ndarray, chosen: Task, options: Any, found: Findin
         reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
         share = f"{len(bad) / len(part):.1%}"
         found.warn(f"{part.source}: {counted(bad)} ({share}) longer than {reading} are cut", bad)
-
-
-def _unknown(part: Rows, inputs: list[str], tokenizer: Tokenizer, found: Findings) -> None:
-    """Add findings on texts whose words the vocabulary lacks, as those of another language."""
-    if tokenizer.kind == "bytepair":  # it spells every byte
-        return
-    known, missing = np.zeros(len(part), int), np.zeros(len(part), int)
-    for start in range(0, len(part), 1024):
-        for name in inputs:
-            texts = [*map(as_request, part.columns[name][start : start + 1024])]
-            ids = tokenizer.tokenize(tf.constant(texts))
-            strange = tf.reduce_sum(tf.cast(ids == tokenizer.unknown_id, tf.int64), 1).numpy()
-            missing[start : start + 1024] += strange
-            known[start : start + 1024] += ids.row_lengths().numpy() - strange
-    share = missing.sum() / max((missing + known).sum(), 1)
-    if share > TOO_MANY_UNKNOWN:
-        bad = [
-            BadRow(number, f"{m} of {m + k} tokens")
-            for number, m, k in zip(part.numbers, missing, known, strict=True)
-            if m
-        ]
-        found.warn(
-            f"{part.source}: {share:.1%} of the tokens are unknown to the backbone (take one that "
-            "knows the language: python -m tfnlp.backbones)",
-            bad,
-        )
 
 
 def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> str:
