@@ -6,6 +6,7 @@ import sys
 
 from tfnlp import extensions
 from tfnlp.cli import arguments, console, entries
+from tfnlp.cli.settings import Given
 from tfnlp.extensions import Study
 from tfnlp.options import Parser
 from tfnlp.runs import studies
@@ -29,11 +30,13 @@ def main(argv: list[str]) -> int:
     )
     name = argv[0] if argv and not argv[0].startswith("-") else None
     found = entries.add(parser, Study, [name] if name else [])
-    experiment, own = arguments.parse(argv, parser)
+    begun, flags, own = arguments.read(argv, parser)
     if not found:
         parser.error(f"the study stands first: python -m tfnlp.study {there[0]} ...")
     (entry,) = found
-    asked = studies.Asked(entry.name, entry.record, entries.options(entry, own), experiment)
+    given = Given(begun, flags)
+    options = entries.options(entry, own)
+    asked = studies.Asked(entry.name, entry.record, options, given.experiment(), given.vary)
     with signals.caught("; run the same command with --resume to continue"):
         trials, report = studies.run(asked, resume=own["resume"], tell=console.line)
     console.tables(report)

@@ -18,27 +18,29 @@ import yaml
 from scipy import stats
 
 from pipelines.errors import UserError
-from tfnlp import extensions, study, task
+from tfnlp import extensions, study
+from tfnlp.cli import arguments
+from tfnlp.cli.settings import Given
 from tfnlp.evaluation import intervals, runs
 from tfnlp.extensions import Study, Trial
+from tfnlp.options import Parser
 from tfnlp.runs import folders, studies
-from tfnlp.runs.experiment_yaml import from_values, read_yaml, to_values
+from tfnlp.runs.experiment_yaml import read_yaml, to_values
 
 HERE = Path(__file__).parent
 NAMES = extensions.names(Study)
 ACCURACY = [0.9, 0.92, 0.91, 0.95, 0.8]  # as fake_train.py has them
 
 
-def experiment(name="toy", seed=0):
-    values = {"task": {"name": "classification"}, "data": {"dataset": "trec"}}
-    options = task.load("classification").options
-    return from_values({**values, "name": name, "seed": seed}, options, "the test")
+def given(*line):
+    return Given(*arguments.read(["--dataset", "trec", "--name", "toy", *line], Parser())[:2])
 
 
-def ended(trial_experiment, accuracy):
+def ended(accuracy, settings):
     held = {"accuracy": accuracy, "loss": 1 - accuracy}
     metrics = {"validation": held, "test": held}
-    return Trial(trial_experiment, "complete", metrics, Path("run"))
+    history = [{"val_accuracy": accuracy - 0.1}, {"val_accuracy": accuracy}]
+    return Trial(given().vary(settings), settings, "complete", metrics, history, Path("run"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -50,15 +52,15 @@ class TestEach:
         assert all(field.metadata["help"] for field in dataclasses.fields(entry.options))
 
     def test_it_proposes_the_same_again_and_comes_to_an_end(self, name):
-        entry, base = extensions.load(Study, name), experiment()
+        entry, base = extensions.load(Study, name), given().experiment()
         options, trials = entry.options(), []
         while (proposed := entry.propose(base, trials, options)) is not None:
             assert proposed == entry.propose(base, trials, options)
-            trials.append(ended(proposed, ACCURACY[len(trials) % 5]))
+            trials.append(ended(ACCURACY[len(trials) % 5], proposed))
             assert len(trials) < 1000
         varied = [to_values(trial.experiment) for trial in trials]
         assert all(a != b for i, a in enumerate(varied) for b in varied[:i])
-        failed = Trial(base, "failed", error="why")
+        failed = Trial(base, {}, "failed", error="why")
         report = entry.report([*trials, failed], options)
         assert report.tables
         assert any("why" in text for text in report.warnings)
@@ -78,7 +80,7 @@ def test_the_interval_is_scipys():
     low, high = stats.t.interval(0.95, 4, loc=np.mean(ACCURACY), scale=stats.sem(ACCURACY))
     assert intervals.t_interval(ACCURACY) == pytest.approx((low, high))
     entry = extensions.load(Study, "seeds")
-    trials = [ended(experiment(seed=i), value) for i, value in enumerate(ACCURACY)]
+    trials = [ended(value, {"seed": i}) for i, value in enumerate(ACCURACY)]
     metrics, table = entry.report(trials, entry.options()).tables
     deviation = np.std(ACCURACY, ddof=1)
     figures = (np.mean(ACCURACY), deviation, low, high)
@@ -88,8 +90,8 @@ def test_the_interval_is_scipys():
 
 def test_the_last_seed_is_followed_by_the_first():
     entry = extensions.load(Study, "seeds")
-    base = experiment(seed=2**31 - 1)
-    assert entry.propose(base, [Trial(base)], entry.options()).seed == 0
+    base = given("--seed", str(2**31 - 1)).experiment()
+    assert entry.propose(base, [Trial(base, {})], entry.options()) == {"seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +179,7 @@ def test_a_killed_trial_is_resumed_in_its_run(here):
 
 
 def test_runs_of_others_are_not_taken(here):
-    folders.new_run(experiment("toy-2"))
+    folders.new_run(given("--name", "toy-2").experiment())
     with pytest.raises(UserError, match="holds runs already"):
         seeds()
 

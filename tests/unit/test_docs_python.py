@@ -17,7 +17,7 @@ import tfnlp
 from tfnlp.api import auditing, evaluating, exporting
 from tfnlp.api.auditing import Audited
 from tfnlp.api.fitting import StudyResult
-from tfnlp.cli import arguments, keywords
+from tfnlp.cli import arguments, settings
 from tfnlp.inference.served import Served
 from tfnlp.options import Parser
 
@@ -157,7 +157,7 @@ def options(name: str, given: dict[str, ast.AST]) -> set[str]:
     parser = Parser(add_help=False)
     begun_with = arguments.argparse.Namespace(**begun, config=None, augment=entries)
     arguments.add_options(parser, arguments.begin(begun_with, f"{name}()"))
-    return {*keywords.destinations(parser), "config", "task", "strategy", "peft", "augment"}
+    return {*settings.destinations(parser), "config", "task", "strategy", "peft", "augment"}
 
 
 def named(node: ast.AST | None) -> str | None:

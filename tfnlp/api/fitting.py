@@ -217,8 +217,8 @@ def run_study(
     """
     with plain_errors(), signals.restored():
         entry, own = keywords.plugged(Study, study, "run_study(): study")
-        experiment = keywords.experiment({**options, "train": train}, "run_study()")
-        asked = studies.Asked(entry.name, entry.record, own, experiment)
+        given = keywords.read({**options, "train": train}, "run_study()")
+        asked = studies.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
         with signals.caught(f"; {_TO_RESUME}"):
             trials, report = studies.run(asked, resume=resume, tell=console.line)
     return StudyResult(asked.folder, tuple(trials), report)

@@ -20,6 +20,8 @@ from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"
 SPLITS = ("train", "validation", "test")
+CHOSEN = ("task", "config", "strategy", "peft", "augment")  # what decides which options there are
+NONE = "none"  # names no entry where a file names one
 
 
 def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
@@ -37,18 +39,31 @@ def parse(argv: list[str], parser: Parser) -> tuple[Experiment, dict[str, Any]]:
         experiment, own = parse(["--train", "reviews.csv"], Parser(prog="python -m tfnlp.train"))
         experiment.task  # "classification"
     """
+    begun, flags, own = read(argv, parser)
+    return finish(begun, flags), own
+
+
+def read(argv: list[str], parser: Parser) -> tuple[Begun, dict[str, Any], dict[str, Any]]:
+    """Read a command line; arguments as of `parse`.
+
+    Returns:
+        The experiment's beginning, the values of its flags by destination, and those of the
+        parser's own options.
+
+    Example::
+
+        begun, flags, own = read(["--epochs", "3"], Parser())
+        finish(begun, flags).training.epochs  # 3
+    """
     first = Parser(add_help=False)
-    first.add_argument("--task")
-    first.add_argument("--config")
-    first.add_argument("--strategy")
-    first.add_argument("--peft")
-    first.add_argument("--augment", action="append")
+    for flag in CHOSEN:
+        first.add_argument(f"--{flag}", action="append" if flag == "augment" else "store")
     given, _ = first.parse_known_args(argv)
     begun = begin(given, "the command line")
     own = {action.dest for action in parser._actions}
     add_options(parser, begun)
     flags = vars(parser.parse(argv))
-    return finish(begun, flags), {key: flags[key] for key in own if key in flags}
+    return begun, flags, {key: flags[key] for key in own if key in flags}
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,7 @@ class Begun:
         name: the task's.
         task: with the defaults of the entries.
         plugged: the entries.
+        given: what ``begin`` was given.
     """
 
     place: str
@@ -68,6 +84,7 @@ class Begun:
     name: str
     task: Task
     plugged: Sequence[Plugged]
+    given: argparse.Namespace
 
 
 def begin(given: argparse.Namespace, place: str) -> Begun:
@@ -93,7 +110,7 @@ def begin(given: argparse.Namespace, place: str) -> Begun:
     plugged = _plugged(given, file)
     for entry in plugged:
         chosen = _with_defaults(chosen, entry)
-    return Begun(place, file, name, chosen, plugged)
+    return Begun(place, file, name, chosen, plugged, given)
 
 
 def finish(begun: Begun, flags: Mapping[str, Any]) -> Experiment:
@@ -158,7 +175,7 @@ def _plugged(given: argparse.Namespace, file: Mapping[str, Any]) -> list[Plugged
     return [
         Plugged(section, name, extensions.load(ENTRIES[section], name))
         for section, name in names
-        if name
+        if name and name != NONE
     ]
 
 
@@ -213,8 +230,8 @@ def _add_general(parser: Parser) -> None:
     parser.add_argument(
         "--peft",
         metavar="METHOD",
-        help=f"train few weights only: {', '.join(extensions.names(Peft))}, or your own module "
-        "(--peft NAME --help shows its options)",
+        help=f"train few weights only: {', '.join(extensions.names(Peft))}, or your own module; "
+        "none trains them all (--peft NAME --help shows its options)",
     )
     parser.add_argument(
         "--augment",

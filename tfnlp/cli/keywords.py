@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from pipelines import discover, memory
 from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp.cli import arguments
-from tfnlp.cli.arguments import SPLITS, Plugged
+from tfnlp.cli.arguments import CHOSEN, SPLITS, Plugged
+from tfnlp.cli.settings import Given, destinations
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, make, meant
 
@@ -32,14 +32,23 @@ _ELSEWHERE = {
 }
 # Parameters of `fit` that are no flags, or are taken out before these are looked at.
 _PARAMETERS = ("verbose", "resume", "peft", "strategy", "augment")
-_CHOSEN = ("task", "config", "strategy", "peft", "augment")
 # What stands for rows in memory until the task's columns are known; names the run, too.
 _IN_MEMORY = "data.jsonl"
 _DATASETS = "pipelines.datasets"
 
 
 def experiment(given: Mapping[str, Any], place: str) -> Experiment:
-    """Return the experiment that keyword arguments describe.
+    """Return the experiment that keyword arguments describe; arguments as of `read`.
+
+    Example::
+
+        experiment({"train": "reviews.csv", "epochs": 3}, "fit()").training.epochs  # 3
+    """
+    return read(given, place).experiment()
+
+
+def read(given: Mapping[str, Any], place: str) -> Given:
+    """Return what keyword arguments give.
 
     Args:
         given: by the flag's name with ``_``, a value of its type: ``learning_rate=3e-5``,
@@ -53,7 +62,7 @@ def experiment(given: Mapping[str, Any], place: str) -> Experiment:
 
     Example::
 
-        experiment({"train": "reviews.csv", "epochs": 3}, "fit()").training.epochs  # 3
+        read({"train": "reviews.csv"}, "run_study()").vary({"epochs": 3}).training.epochs  # 3
     """
     given = {name: value for name, value in given.items() if value is not None}
     _require_rows(given, place)
@@ -63,7 +72,7 @@ def experiment(given: Mapping[str, Any], place: str) -> Experiment:
     names = _entries(given, own, place)
     if not isinstance(given.get("task", ""), str):
         raise UserError(f"{place}: task is {given['task']!r}; it must be a task's name")
-    begun = arguments.begin(argparse.Namespace(**{**dict.fromkeys(_CHOSEN), **names}), place)
+    begun = arguments.begin(argparse.Namespace(**{**dict.fromkeys(CHOSEN), **names}), place)
     parser = Parser(add_help=False)
     arguments.add_options(parser, begun)
     keys = destinations(parser)
@@ -72,10 +81,11 @@ def experiment(given: Mapping[str, Any], place: str) -> Experiment:
         if name not in keys:
             raise UserError(f"{place} {unknown(name, keys)}")
         flags[keys[name]] = value
-    made = arguments.finish(begun, {k: v for k, v in flags.items() if k not in _CHOSEN})
+    flags = {k: v for k, v in flags.items() if k not in CHOSEN}
+    made = arguments.finish(begun, flags)
     columns = begun.task.input_columns(made.options) + begun.task.target_columns(made.options)
-    files: dict[str, Any] = {s: str(memory.keep(data, columns)) for s, data in rows.items()}
-    return dataclasses.replace(made, data=dataclasses.replace(made.data, **files))
+    kept = {f"data.{s}": str(memory.keep(data, columns)) for s, data in rows.items()}
+    return Given(begun, {**flags, **kept, "name": made.name})
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,23 +162,6 @@ def plugged(record: type, given: Any, what: str) -> tuple[Plugged, Any]:
     name, options = entry(given, what)
     found = Plugged(record.__name__.lower(), name, extensions.load(record, name))
     return found, make(found.record.options, options, f"{what} {name}")
-
-
-def destinations(parser: Parser) -> dict[str, str]:
-    """Return by keyword where its value arrives: that of each flag, and options that are dicts.
-
-    Example::
-
-        destinations(parser)["learning_rate"]  # "optimizer.learning_rate"
-    """
-    found: dict[str, str] = {}
-    for action in parser._actions:
-        flag = next((name for name in action.option_strings if name.startswith("--")), "")
-        if flag:
-            found[flag[2:].replace("-", "_")] = action.dest
-    for dest in list(found.values()):  # --column NAME=HEADER, several times, is columns={...}
-        found.setdefault(dest.rpartition(".")[2], dest)
-    return found
 
 
 def unknown(name: str, known: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from tfnlp.extensions.analysis import Finding as Finding
 from tfnlp.extensions.analysis import Piece as Piece
 from tfnlp.extensions.analysis import Subject as Subject
 from tfnlp.extensions.analysis import UnsuitableError as UnsuitableError
+from tfnlp.extensions.studies import Settings as Settings
 from tfnlp.extensions.studies import Study as Study
 from tfnlp.extensions.studies import Trial as Trial
 from tfnlp.extensions.training import SUPERVISED as SUPERVISED

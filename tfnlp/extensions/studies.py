@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tfnlp.config import Experiment
 from tfnlp.report import Report
+
+# By a flag's words with ``_``, a value of its type; None is its default.
+Settings: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -17,15 +20,19 @@ class Trial:
 
     Attributes:
         experiment: what decides it.
+        settings: what the study proposed.
         state: ``failed`` is not repeated; ``running`` is resumed when the study is.
         metrics: split -> name -> value, as in the run's metrics.json; None before its end.
+        history: each epoch's metrics so far, as in the run's history.json.
         run: its folder; None before its start.
         error: why it failed, in a line.
     """
 
     experiment: Experiment
+    settings: Settings
     state: Literal["running", "complete", "failed"] = "running"
     metrics: Mapping[str, Any] | None = None
+    history: Sequence[Mapping[str, float]] = ()
     run: Path | None = None
     error: str = ""
 
@@ -37,12 +44,13 @@ class Study:
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the study's name.
-        propose: (base experiment, trials so far, options) -> the next experiment, None at the end;
-            the same for the same arguments. The caller names it and decides on its export.
+        propose: (base experiment, trials so far, options) -> what the next trial has in place of
+            what the base has, None at the end; the same for the same arguments, so that a killed
+            study ends as one that was not.
         report: (trials, options) -> Report.
     """
 
     summary: str
     options: type
-    propose: Callable[[Experiment, Sequence[Trial], Any], Experiment | None]
+    propose: Callable[[Experiment, Sequence[Trial], Any], Settings | None]
     report: Callable[[Sequence[Trial], Any], Report]

@@ -1,7 +1,8 @@
 """A study on disk: its trials, each an ordinary run trained in a process of its own.
 
 In ``studies/NAME`` lie ``study.yaml`` (what was asked for), ``trials/K.yaml`` (the experiment of
-trial K, written before it starts), ``trials/K.out`` and ``K.err`` (what its process printed),
+trial K, written before it starts), ``trials/K.json`` (the settings that were proposed, and the
+seconds that it took), ``trials/K.out`` and ``K.err`` (what its process printed),
 ``trials/K.failed`` (why it failed), and the results: best.yaml, trials.csv and report.html. The
 runs are where runs always are. All that a resumed study knows it reads from there.
 """
@@ -23,10 +24,10 @@ from typing import IO, Any
 
 from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import csv_writer
+from pipelines.files.writers import csv_writer, write_json
 from pipelines.json_files import read_json
 from tfnlp.config import Experiment
-from tfnlp.extensions import Study, Trial
+from tfnlp.extensions import Settings, Study, Trial
 from tfnlp.report import Report
 from tfnlp.runs import folders
 from tfnlp.runs.experiment_yaml import read_kept, to_values, write_yaml
@@ -34,6 +35,7 @@ from tfnlp.runtime.commands import quoted
 
 STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
+_DAMAGED = "restore it, or start another study with --name"
 _RESUMED = "run the same command with --resume to continue"
 
 
@@ -46,10 +48,11 @@ class Asked:
         study: the entry.
         options: an instance of its options.
         base: the experiment that it varies.
+        vary: settings -> the experiment with them in place of those that were given.
 
     Example::
 
-        asked = Asked("seeds", seeds.STUDY, seeds.Options(), experiment)
+        asked = Asked("seeds", seeds.STUDY, seeds.Options(), given.experiment(), given.vary)
         asked.folder  # studies/NAME
     """
 
@@ -57,6 +60,7 @@ class Asked:
     study: Study
     options: Any
     base: Experiment
+    vary: Callable[[Settings], Experiment]
 
     @property
     def folder(self) -> Path:
@@ -159,19 +163,22 @@ def _locked(folder: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def _trial(asked: Asked, number: int, proposed: Experiment) -> Trial:
+def _trial(asked: Asked, number: int, proposed: Settings) -> Trial:
     """Return a trial as it was begun, or begin it: its experiment is kept before its run starts."""
     file = asked.folder / "trials" / f"{number}.yaml"
+    kept = file.with_suffix(".json")
     if file.exists():
-        return Trial(_read(file))
+        holds = {"settings": dict}
+        return Trial(_read(file), read_json(kept, holds, remedy=_DAMAGED)["settings"])
     name = f"{asked.base.name}-{number}"
     export = dataclasses.replace(asked.base.export, export=False)
-    experiment = dataclasses.replace(proposed, name=name, export=export)
+    experiment = dataclasses.replace(asked.vary(proposed), name=name, export=export)
     place = Path(export.tensorboard_logs) / name
     if place.exists():
         raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
+    write_json(kept, {"settings": dict(proposed)})
     write_yaml(experiment, file)
-    return Trial(experiment)
+    return Trial(experiment, proposed)
 
 
 def _known(trial: Trial, folder: Path, number: int) -> Trial:
@@ -180,6 +187,9 @@ def _known(trial: Trial, folder: Path, number: int) -> Trial:
     file = run / "metrics.json" if run else None
     again = "delete its run's folder to train it again"
     metrics = read_json(file, remedy=again) if file and file.exists() else None
+    story = run / "history.json" if run else None
+    if story and story.exists():
+        trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))
     failed = folder / "trials" / f"{number}.failed"
     if metrics:
         return dataclasses.replace(trial, state="complete", metrics=metrics, run=run)
@@ -283,4 +293,4 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(file: Path) -> Experiment:
     """Read an experiment that a study has kept."""
-    return read_kept(file, "restore it, or start another study with --name")
+    return read_kept(file, _DAMAGED)

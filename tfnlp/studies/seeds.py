@@ -6,13 +6,12 @@ Source: Reimers and Gurevych 2017, "Reporting score distributions makes a differ
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tfnlp.config import Experiment
-from tfnlp.extensions import Study, Trial
+from tfnlp.extensions import Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table, four_places
 
@@ -32,17 +31,17 @@ class Options:
     count: int = option(5, "seeds, from --seed on [runs]", minimum=2)
 
 
-def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Experiment | None:
-    """Return the experiment with the next seed.
+def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings | None:
+    """Return the next seed.
 
     Example::
 
-        propose(experiment, [], Options()).seed  # that of the experiment, 42
+        propose(experiment, [], Options())  # {"seed": 42}, that of the experiment
     """
     done = len(trials)
     if done >= options.count:
         return None
-    return dataclasses.replace(base, seed=(base.seed + done) % _SEEDS)
+    return {"seed": (base.seed + done) % _SEEDS}
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from tfnlp.cli import arguments, keywords
+from tfnlp.cli import arguments, keywords, settings
 from tfnlp.extensions import Explanation
 from tfnlp.options import Parser
 from tfnlp.runs.experiment_yaml import to_values, write_yaml
@@ -62,7 +62,7 @@ def test_every_flag_of_train_is_a_keyword():
     )
     parser = Parser(add_help=False)
     arguments.add_options(parser, begun)
-    known = keywords.destinations(parser)
+    known = settings.destinations(parser)
     for action in parser._actions:
         flag = action.option_strings[0].removeprefix("--").replace("-", "_")
         assert known[flag] == action.dest
@@ -131,7 +131,7 @@ def test_columns_without_names_are_those_of_the_task_as_it_is_set():
 
 
 def test_every_name_of_another_library_is_an_option_here():
-    known = keywords.destinations(_parser())
+    known = settings.destinations(_parser())
     assert set(keywords._ELSEWHERE.values()) <= known.keys()
     assert not keywords._ELSEWHERE.keys() & known.keys()
 

@@ -1,0 +1,86 @@
+"""An experiment with other settings: the flags of a command line put in place of what it gave."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import UserError
+from tfnlp.cli import arguments
+from tfnlp.cli.arguments import CHOSEN, Begun
+from tfnlp.config import Experiment
+from tfnlp.options import Parser, meant
+
+# Whatever a trial has of these is the study's to say.
+_RESERVED = ("config", "export", "name", "saved_models", "tensorboard_logs")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a command line or a call gave, from which experiments with other settings are made.
+
+    Attributes:
+        begun: the experiment's beginning.
+        flags: value by destination.
+
+    Example::
+
+        Given(begun, flags).vary({"learning_rate": 3e-5, "peft": "bitfit"}).peft.name  # "bitfit"
+    """
+
+    begun: Begun
+    flags: Mapping[str, Any]
+
+    def experiment(self) -> Experiment:
+        """Return the experiment that was asked for."""
+        return arguments.finish(self.begun, self.flags)
+
+    def vary(self, settings: Mapping[str, Any]) -> Experiment:
+        """Return the experiment with these settings in place of those that were given.
+
+        Args:
+            settings: by the flag's words with ``_``, a value of its type; None is its default. An
+                option of an entry bears the entry's name, as its flag does.
+
+        Raises:
+            UserError: there is no such setting, or the value cannot be used.
+        """
+        names = vars(self.begun.given) | {k: v for k, v in settings.items() if k in CHOSEN}
+        if isinstance(names["augment"], str):
+            names["augment"] = [names["augment"]]
+        begun = arguments.begin(argparse.Namespace(**names), self.begun.place)
+        parser = Parser(add_help=False)
+        arguments.add_options(parser, begun)
+        keys = destinations(parser)
+        flags = dict(self.flags)
+        for name, value in settings.items():
+            if name in _RESERVED:
+                raise UserError(f"{name!r} cannot be varied: each trial has its own")
+            if name not in keys:
+                near = meant(f"--{name}", [f"--{key.replace('_', '-')}" for key in keys])
+                hint = f"; did you mean {near[2:].replace('-', '_')!r}?" if near else ""
+                raise UserError(f"there is no setting {name!r} to vary{hint}")
+            if value is None:
+                flags.pop(keys[name], None)
+            else:
+                flags[keys[name]] = value
+        return arguments.finish(begun, {k: v for k, v in flags.items() if k not in CHOSEN})
+
+
+def destinations(parser: Parser) -> dict[str, str]:
+    """Return by keyword where its value arrives: that of each flag, and options that are dicts.
+
+    Example::
+
+        destinations(parser)["learning_rate"]  # "optimizer.learning_rate"
+    """
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        flag = next((name for name in action.option_strings if name.startswith("--")), "")
+        if flag:
+            found[flag[2:].replace("-", "_")] = action.dest
+    for dest in list(found.values()):  # --column NAME=HEADER, several times, is columns={...}
+        found.setdefault(dest.rpartition(".")[2], dest)
+    return found
