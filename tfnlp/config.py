@@ -253,6 +253,12 @@ class Training:
         "many as make 100 updates if that is more [epochs]",
         minimum=1,
     )
+    give_up: tuple[str, ...] = option(
+        (),
+        "stop after this epoch if no validation score so far is as good, such as 2=0.6",
+        metavar="EPOCH=SCORE",
+        minimum=3,
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
         "auto", "Keras dtype policy; auto: float32, with products in bfloat16 where the machine can"
     )

@@ -52,6 +52,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self, watch: Watch, patience: int, state: State, folder: Path, extra: Sequence[Any] = ()
     ) -> None:
         super().__init__(monitor=watch.monitor, mode=watch.mode, patience=patience)
+        self.least = watch.least
         self.state = state
         self.folder = folder
         self.extra = extra
@@ -70,6 +71,8 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         if self._is_equal(logs or {}):
             self.best_epoch, self.wait = epoch, 0
             self.model.stop_training = False
+        if epoch + 1 in self.least and not self._is_at_least(self.least[epoch + 1]):
+            self.model.stop_training = True
         if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.extra, self.state, self.folder)
             values = values_of([*self.model.variables, *self.extra])
@@ -77,6 +80,11 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
         self.state.best = None if self.best is None else float(self.best)
         self.state.stopped = self.model.stop_training
+
+    def _is_at_least(self, value: float) -> bool:
+        """Return whether the best epoch so far is as good as this."""
+        found = self.best
+        return found is not None and (found == value or bool(self.monitor_op(found, value)))
 
     def _is_equal(self, logs: dict) -> bool:
         """Return whether an epoch is as good as the best one, and its loss is lower.

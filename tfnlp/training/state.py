@@ -71,6 +71,7 @@ class Watch:
         monitor: a name among the epoch's logs, such as ``val_accuracy``.
         mode: whether more or less is better.
         score: called after each epoch for further logs, if the best epoch is chosen by one.
+        least: by the number of epochs done, the best value so far with which training goes on.
 
     Example:
         >>> Watch("val_accuracy", "max").score is None
@@ -80,3 +81,4 @@ class Watch:
     monitor: str
     mode: Literal["min", "max"]
     score: Callable[[], Mapping[str, float]] | None = None
+    least: Mapping[int, float] = field(default_factory=dict)

@@ -222,9 +222,10 @@ def _prepare(
     with scope():
         network.optimizer.build([*network.trainable_variables, *step.trainable])
     _make_metrics(model, held)
+    least = duration.least(model.experiment) if name == FIRST else {}
     if score is None:
-        return Watch(objective.monitor, objective.mode)
-    return Watch("score", "max", score)
+        return Watch(objective.monitor, objective.mode, least=least)
+    return Watch("score", "max", score, least)
 
 
 def _make_metrics(model: TrainedModel, data: Examples) -> None:
