@@ -41,11 +41,12 @@ def main(argv: list[str]) -> int:
         trials, report = studies.run(asked, resume=own["resume"], tell=console.line)
     console.tables(report)
     console.line(f"report: {asked.folder / 'report.html'}")
-    best = studies.best(trials)
+    best = studies.best(asked, trials)
     if best is None:
         console.warn("no trial has ended; each says why in its .err file")
         return 1
-    console.line(f"best: {best.run}")
+    minutes = sum(trial.seconds for trial in trials) / 60
+    console.line(f"best of {len(trials)} trials in {minutes:.0f} min: {best.run}")
     console.line(f"    {commands.command('tfnlp.export', best.run)}")
     return 0
 

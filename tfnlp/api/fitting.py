@@ -177,16 +177,13 @@ class StudyResult:
         folder: where best.yaml, trials.csv and report.html are.
         trials: what was trained, in order.
         report: what the study makes of them.
+        best: the trial to take, as the study says; None if none has ended.
     """
 
     folder: Path
     trials: tuple[Trial, ...] = field(repr=False)  # pages of options
     report: Report
-
-    @property
-    def best(self) -> Trial | None:
-        """The best trial by the first metric of its validation rows; None if none has ended."""
-        return studies.best(self.trials)
+    best: Trial | None = field(repr=False)
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
@@ -221,4 +218,4 @@ def run_study(
         asked = studies.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
         with signals.caught(f"; {_TO_RESUME}"):
             trials, report = studies.run(asked, resume=resume, tell=console.line)
-    return StudyResult(asked.folder, tuple(trials), report)
+    return StudyResult(asked.folder, tuple(trials), report, studies.best(asked, trials))

@@ -236,6 +236,7 @@ def _finish(
         report.figures.update(added.figures)
         report.warnings.extend(added.warnings)
     metrics: dict[str, Any] = {
+        "monitor": model.task.objective(model.context).monitor,
         "validation_untrained": before,
         "validation": after.metrics,
         "test": report.metrics if splits.test else None,

@@ -25,6 +25,7 @@ class Trial:
         metrics: split -> name -> value, as in the run's metrics.json; None before its end.
         history: each epoch's metrics so far, as in the run's history.json.
         run: its folder; None before its start.
+        seconds: how long it took, all in all.
         error: why it failed, in a line.
     """
 
@@ -35,6 +36,7 @@ class Trial:
     history: Sequence[Mapping[str, float]] = ()
     run: Path | None = None
     error: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,15 @@ class Study:
             what the base has, None at the end; the same for the same arguments, so that a killed
             study ends as one that was not.
         report: (trials, options) -> Report.
+        possible: options -> settings that must be possible, as each end of a range: they are looked
+            at before the first trial.
+        best: (trials, options) -> which trial is the one to take; if None, the best by the first
+            metric of its validation rows.
     """
 
     summary: str
     options: type
     propose: Callable[[Experiment, Sequence[Trial], Any], Settings | None]
     report: Callable[[Sequence[Trial], Any], Report]
+    possible: Callable[[Any], Sequence[Settings]] = lambda options: ()
+    best: Callable[[Sequence[Trial], Any], int | None] | None = None

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,8 @@ def run(
         [trial.state for trial in trials]  # ["complete", "complete", "failed"]
     """
     folder = asked.folder
+    for settings in asked.study.possible(asked.options):
+        asked.vary(settings)
     _begin(asked, resume)
     trials: list[Trial] = []
     with _locked(folder) as lock:
@@ -112,16 +115,19 @@ def run(
     return trials, report
 
 
-def best(trials: Sequence[Trial]) -> Trial | None:
-    """Return the best trial by the first metric of its validation rows.
+def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
+    """Return the trial to take: as the study says, or by the first metric of validation rows.
 
     Example::
 
-        best(trials).run  # tensorboard_logs/luck-2/20261125-170635
+        best(asked, trials).run  # tensorboard_logs/luck-2/20261125-170635
     """
     from tfnlp.evaluation import runs
 
-    place = runs.best([trial.metrics for trial in trials])
+    if asked.study.best:
+        place = asked.study.best(trials, asked.options)
+    else:
+        place = runs.best([trial.metrics for trial in trials])
     return None if place is None else trials[place]
 
 
@@ -168,8 +174,8 @@ def _trial(asked: Asked, number: int, proposed: Settings) -> Trial:
     file = asked.folder / "trials" / f"{number}.yaml"
     kept = file.with_suffix(".json")
     if file.exists():
-        holds = {"settings": dict}
-        return Trial(_read(file), read_json(kept, holds, remedy=_DAMAGED)["settings"])
+        held = read_json(kept, {"settings": dict}, remedy=_DAMAGED)
+        return Trial(_read(file), held["settings"], seconds=held.get("seconds", 0.0))
     name = f"{asked.base.name}-{number}"
     export = dataclasses.replace(asked.base.export, export=False)
     experiment = dataclasses.replace(asked.vary(proposed), name=name, export=export)
@@ -203,6 +209,7 @@ def _trained(trial: Trial, folder: Path, number: int, lock: IO[str]) -> Trial:
     """Train a trial to its end in a process of its own."""
     parts = [folder / "trials" / f"{number}.{suffix}" for suffix in ("yaml", "out", "err")]
     command = [*TRAIN, "--config", str(parts[0]), "--resume"]
+    began = time.monotonic()
     with parts[1].open("ab") as out, parts[2].open("wb") as err:
         process = subprocess.Popen(
             command,
@@ -220,6 +227,11 @@ def _trained(trial: Trial, folder: Path, number: int, lock: IO[str]) -> Trial:
             process.send_signal(signal.SIGTERM)
             process.wait()
             raise
+        finally:
+            spent = round(trial.seconds + time.monotonic() - began, 1)
+            trial = dataclasses.replace(trial, seconds=spent)
+            kept = {"settings": dict(trial.settings), "seconds": spent}
+            write_json(folder / "trials" / f"{number}.json", kept)
     error = _last_line(parts[2])
     if code < 0 or code > 128:
         raise UserError(
@@ -243,7 +255,7 @@ def _write(asked: Asked, trials: Sequence[Trial], report: Report) -> None:
     from tfnlp.evaluation import html
 
     folder = asked.folder
-    found = best(trials)
+    found = best(asked, trials)
     if found:
         write_yaml(found.experiment, folder / "best.yaml")
     with replacing(folder / "trials.csv") as file:
@@ -253,6 +265,7 @@ def _write(asked: Asked, trials: Sequence[Trial], report: Report) -> None:
         "study": f"{asked.name}: {asked.study.summary}",
         "task": asked.base.task,
         "trials": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
+        "minutes": f"{sum(trial.seconds for trial in trials) / 60:.1f}",
         "best": str(found.run) if found else "none",
     }
     with replacing(folder / "report.html") as file:
@@ -270,6 +283,7 @@ def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         for split in ("validation", "test"):
             held = (trial.metrics or {}).get(split) or {}
             row |= {f"{split}.{name}": value for name, value in held.items()}
+        row["seconds"] = trial.seconds
         found.append(row)
     names = dict.fromkeys(name for row in found for name in row)
     return [{name: row.get(name) for name in names} for row in found]

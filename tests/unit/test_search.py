@@ -1,0 +1,267 @@
+"""The study search: what may be varied, what is tried next, what is given up, and who wins."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from tfnlp import study
+from tfnlp.cli import arguments
+from tfnlp.cli.settings import Given
+from tfnlp.extensions import Trial
+from tfnlp.options import Parser
+from tfnlp.report import png
+from tfnlp.runs import studies
+from tfnlp.studies import search
+from tfnlp.studies._search import judging
+from tfnlp.studies._search.space import corners, count, every, space
+
+CONTRACT = Path(__file__).parents[1] / "contract"
+GIVEN = Given(*arguments.read(["--dataset", "trec", "--name", "toy"], Parser())[:2])
+BASE = GIVEN.experiment()
+
+
+def trained(settings, scores, test=0.5, monitor="val_accuracy"):
+    """Return a trial whose epochs had these scores, until it was given up."""
+    history = [{monitor: score} for score in scores]
+    better = min if monitor == "val_loss" else max
+    name = monitor.removeprefix("val_")
+    metrics = {name: better(scores)}
+    held = {"validation": metrics, "test": {name: test}, "monitor": monitor}
+    return Trial(BASE, settings, "complete", held, history, Path("run"), seconds=60.0)
+
+
+def simulated(options, score, most=1000):
+    """Return the trials of a search whose scores a function gives by settings and epoch."""
+    trials = []
+    while (proposed := search.propose(BASE, trials, options)) is not None and len(trials) < most:
+        assert proposed == search.propose(BASE, trials, options)
+        scores = []
+        for epoch in range(8):
+            scores.append(score(proposed, epoch))
+            if judging.gave_up(trained(proposed, scores)):
+                break
+        trials.append(trained(proposed, scores, test=max(scores)))
+    return trials
+
+
+# What may be varied
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("learning_rate", "it must be NAME=VALUES"),
+        ("learning_rate=", "it must be NAME=VALUES"),
+        ("=3", "it must be NAME=VALUES"),
+        ("epochs=8..2", "the range is empty"),
+        ("epochs=2..2", "the range is empty"),
+        ("learning_rate=0..1:log", "must begin above 0"),
+        ("learning_rate=1..2:lin", "'lin' is no scale"),
+        ("learning_rate=a..b", "ends of a range must be numbers"),
+        ("learning_rate=1..inf", "ends of a range must be numbers"),
+        ("learning_rate=nan..1", "ends of a range must be numbers"),
+        ("batch_size=16,,32", "a value to vary is empty"),
+        ("batch_size=16,16", "names a value twice"),
+        ("lerning_rate=1e-5..1e-3", "no setting 'lerning_rate' to vary; did you mean 'learning_"),
+        ("name=a,b", "'name' cannot be varied"),
+        ("batch_size=0..64", "batch_size: 0 is too small"),
+        ("schedule=linear,qubic", "'qubic'"),
+        ("epochs=1.5,2", "epochs: 1.5 is not a whole number"),
+        ("peft=none,lorra", "there is no peft"),
+    ],
+)
+def test_what_cannot_be_varied_is_said_before_the_first_trial(
+    text, sentence, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="(?s)" + sentence.replace("(", r"\(")):
+        study.main(["search", "--name", "toy", "--vary", text])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_setting_is_named_once():
+    with pytest.raises(UserError, match="names 'epochs' twice"):
+        space(["epochs=1,2", "epochs=3..4"])
+
+
+def test_an_entrys_option_is_varied_where_the_entry_is():
+    both = space(["aeda_ratio=0.1,0.2", "augment=none,aeda"])
+    assert every(both) == [
+        {"augment": "none"},
+        {"augment": "aeda", "aeda_ratio": 0.1},
+        {"augment": "aeda", "aeda_ratio": 0.2},
+    ]
+    assert {"aeda_ratio": 0.2, "augment": "aeda"} in corners(both)
+    assert GIVEN.vary(corners(both)[-1]).augment[0].options.ratio == 0.2
+    options = search.Options(vary=("aeda_ratio=0.1,0.2", "augment=none,aeda"), finalists=0)
+    trials = simulated(options, lambda settings, epoch: 0.5)
+    assert len(trials) == 4  # there are no others
+    assert count(space(["seed=1..100000"])) == math.inf
+
+
+# What is tried
+
+
+def test_the_first_trial_is_the_experiment_as_it_is_and_the_best_is_found():
+    options = search.Options(vary=("learning_rate=1e-5..1e-2:log",), trials=25, finalists=1)
+
+    def score(settings, epoch):
+        return 0.9 - 0.1 * abs(math.log10(settings.get("learning_rate", 1e-5)) + 3)
+
+    trials = simulated(options, score)
+    assert trials[0].settings == {}
+    tried = [trial.settings.get("learning_rate") for trial in trials[:25]]
+    assert len(set(tried)) == 25
+    won = trials[search.best(trials, options)]
+    assert 4e-4 < won.settings["learning_rate"] < 2.5e-3
+    assert won.settings["seed"] == BASE.seed + 1
+
+
+def test_a_search_of_random_trials_is_another_one():
+    vary = ("learning_rate=1e-5..1e-2:log",)
+    chosen = [
+        simulated(search.Options(vary=vary, trials=12, sampler=name), lambda s, e: 0.5, 13)
+        for name in ("tpe", "random")
+    ]
+    assert [t.settings for t in chosen[0]] != [t.settings for t in chosen[1]]
+
+
+def test_minutes_end_the_search():
+    options = search.Options(vary=("warmup=0.0..0.3",), minutes=3.0, finalists=0)
+    assert len(simulated(options, lambda settings, epoch: 0.5)) == 3  # of a minute each
+
+
+def test_a_failed_trial_is_none_to_learn_from_and_not_tried_again():
+    options = search.Options(vary=("batch_size=16,32,64",), trials=9, finalists=2)
+    trials = [trained({}, [0.5])]
+    while (proposed := search.propose(BASE, trials, options)) is not None:
+        if proposed.get("batch_size") == 64 and "seed" not in proposed:
+            trials.append(Trial(BASE, proposed, "failed", error="out of memory"))
+        else:
+            trials.append(trained(proposed, [0.5]))
+    tried = [trial.settings.get("batch_size") for trial in trials if "seed" not in trial.settings]
+    assert sorted(tried[1:]) == [16, 32, 64]
+    assert {t.settings.get("batch_size") for t in trials[4:]} == {None, 16, 32}
+    failed = next(place for place, trial in enumerate(trials, 1) if trial.state == "failed")
+    assert f"trial {failed} failed: out of memory" in search.report(trials, options).warnings
+
+
+# What is given up
+
+
+def test_a_trial_must_reach_what_half_of_those_before_did():
+    scores = [[0.1 * n, 0.2, 0.1 * n, 0.1 * n, 0.1 * n] for n in (1, 2, 3, 4)]
+    trials = [trained({}, each) for each in scores]
+    assert search._least(trials[:3]) == ()
+    # The best so far: after 1 epoch .1 to .4, after 2 .2, .2, .3, .4, after 4 the same.
+    assert search._least(trials) == ("1=0.25", "2=0.25", "4=0.25")
+    ended = trained({"give_up": ("1=0.25",)}, [0.2])
+    assert judging.gave_up(ended)
+    assert judging.best_until(ended, 2) is None
+    early = trained({"give_up": ("1=0.25",)}, [0.3])  # early stopping
+    assert not judging.gave_up(early)
+    assert judging.best_until(early, 4) == 0.3
+
+
+def test_of_a_loss_less_is_better():
+    trials = [trained({}, [n, n / 2, n], monitor="val_loss") for n in (1.0, 2.0, 3.0, 4.0)]
+    assert search._least(trials) == ("1=2.5", "2=1.25")
+    assert judging.gave_up(trained({"give_up": ("1=2.5",)}, [2.6], monitor="val_loss"))
+    assert not judging.gave_up(trained({"give_up": ("1=2.5",)}, [2.5], monitor="val_loss"))
+
+
+def test_most_hopeless_trials_are_given_up():
+    options = search.Options(vary=("learning_rate=1e-5..1e-2:log",), trials=20, finalists=0)
+
+    def score(settings, epoch):
+        lost = abs(math.log10(settings.get("learning_rate", 1e-3)) + 3)
+        return 0.9 - 0.1 * lost - 0.3 * 0.5**epoch
+
+    lost = [judging.gave_up(trial) for trial in simulated(options, score)]
+    assert 3 <= sum(lost) <= 14
+    kept = search.Options(**{**vars(options), "prune": False})
+    assert not any("give_up" in trial.settings for trial in simulated(kept, score))
+
+
+# Who wins
+
+
+@pytest.mark.parametrize(
+    ("gains", "told"),
+    [
+        ((0.10, 0.11, 0.12), "batch_size 16: better than the settings that were given"),
+        ((0.10, -0.20, 0.12), "the settings that were given are as good as batch_size 16"),
+        ((-0.10, -0.11, -0.12), "batch_size 16: worse than the settings that were given"),
+    ],
+)
+def test_the_winner_is_judged_beside_the_settings_as_they_were(gains, told):
+    options = search.Options(vary=("batch_size=16,64",), trials=3, finalists=1)
+    found = [
+        trained({}, [0.5]),
+        trained({"batch_size": 64}, [0.4]),
+        trained({"batch_size": 16}, [0.9]),
+    ]
+    for place, gain in enumerate(gains):
+        for own, score, test in (({}, 0.5, 0.6), ({"batch_size": 16}, 0.7, 0.6 + gain)):
+            proposed = search.propose(BASE, found, options)
+            assert proposed == {**own, "seed": BASE.seed + 1 + place}
+            found.append(trained(proposed, [score + 0.01 * place], test))
+    assert search.propose(BASE, found, options) is None
+    report = search.report(found, options)
+    assert told in report.tables[0].title
+    assert report.tables[0].rows[1][3] == f"{sum(gains) / 3:.4f}"
+    assert search.best(found, options) == 8  # of the winner's, the best on validation rows
+    for draw in report.figures.values():
+        assert png(draw())[:4] == b"\x89PNG"
+
+
+def test_where_none_is_better_the_settings_are_kept():
+    options = search.Options(vary=("batch_size=16,64",), trials=3, finalists=1)
+    found = [trained({}, [0.5]), trained({"batch_size": 64}, [0.6])]
+    found.append(trained({"batch_size": 16}, [0.4]))
+    while (proposed := search.propose(BASE, found, options)) is not None:
+        found.append(trained(proposed, [0.3 if "batch_size" in proposed else 0.5]))
+    assert "keep these" in search.report(found, options).tables[0].title
+    assert "batch_size" not in found[search.best(found, options)].settings
+
+
+# On disk
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder in which trials are trained by the fake."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(CONTRACT.parents[1]))
+    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(CONTRACT / "fake_train.py")))
+    (tmp_path / "orders").write_text("")
+    return tmp_path
+
+
+def rows(name):
+    """Return a study's table without what differs by the clock."""
+    with Path("studies", name, "trials.csv").open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in ("run", "seconds")} for row in found]
+
+
+def test_a_killed_search_ends_as_an_unbroken_one(here):
+    line = ["search", "--seed", "0", "--vary", "seed=0..5000", "--trials", "5"]
+    line += ["--search-finalists", "1", "--search-seeds", "2"]
+    assert study.main([*line, "--name", "whole"]) == 0
+    whole = rows("whole")
+    killed = {int(whole[1]["seed"]): "die", int(whole[6]["seed"]): "die"}
+    Path("orders").write_text("".join(f"{seed}: {what}\n" for seed, what in killed.items()))
+    for number in (2, 7):
+        with pytest.raises(UserError, match=f"trial {number} was killed by SIGKILL"):
+            study.main([*line, "--name", "cut", "--resume"])
+        Path("orders").write_text(f"{whole[6]['seed']}: die\n" if number == 2 else "")
+    assert study.main([*line, "--name", "cut", "--resume"]) == 0
+    assert rows("cut") == whole
+    assert len(whole) == 9

@@ -1,0 +1,139 @@
+"""Pictures of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from tfnlp.evaluation import runs
+from tfnlp.evaluation.plots import Picture
+from tfnlp.studies._search.space import Dimension
+
+_LOST, _RUN, _BEST = "0.65", "tab:blue", "tab:orange"
+
+
+def progress(
+    minutes: Sequence[float], values: Sequence[float], lost: Sequence[bool], metric: str
+) -> Figure:
+    """Draw each trial's score when it ended, and the best so far.
+
+    Args:
+        minutes: when each of N trials ended.
+        values: their scores.
+        lost: which were given up.
+        metric: what the score is.
+    """
+    figure = Picture(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    gone = np.array(lost, bool)
+    x, y = np.array(minutes), np.array(values)
+    axes.scatter(x[~gone], y[~gone], color=_RUN, label="trial")
+    if gone.any():
+        axes.scatter(x[gone], y[gone], color=_LOST, marker="x", label="given up")
+    so_far = np.minimum if runs.less_is_better(metric) else np.maximum
+    axes.step(x, so_far.accumulate(y), where="post", color=_BEST, label="best so far")
+    axes.set(xlabel="minutes", ylabel=f"{metric} (validation)")
+    axes.legend()
+    return figure
+
+
+def slices(
+    dimensions: Sequence[Dimension],
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[float],
+    lost: Sequence[bool],
+    metric: str,
+) -> Figure:
+    """Draw the score against each setting."""
+    columns = min(len(dimensions), 3)
+    lines = -(-len(dimensions) // columns)
+    figure = Picture(figsize=(3.6 * columns, 3 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True).flat
+    for each, axes in zip(dimensions, grid, strict=False):
+        there = [place for place, row in enumerate(rows) if each.name in row]
+        x = [_place(each, rows[place][each.name]) for place in there]
+        colors = [_LOST if lost[place] else _RUN for place in there]
+        axes.scatter(x, [values[place] for place in there], c=colors)
+        axes.set_xlabel(each.name)
+        _scale(each, axes.xaxis, axes.set_xscale)
+        axes.label_outer()
+    for axes in list(grid)[len(dimensions) :]:
+        axes.set_visible(False)
+    figure.supylabel(f"{metric} (validation)")
+    return figure
+
+
+def parallel(
+    dimensions: Sequence[Dimension],
+    rows: Sequence[Mapping[str, Any]],
+    values: Sequence[float],
+    metric: str,
+) -> Figure:
+    """Draw each trial as a line through its settings, coloured by its score."""
+    import matplotlib as mpl
+
+    figure = Picture(figsize=(2 + 1.8 * len(dimensions), 4), layout="constrained")
+    axes = figure.subplots()
+    norm = mpl.colors.Normalize(min(values), max(values) + 1e-12)
+    better = -1 if runs.less_is_better(metric) else 1
+    for place in np.argsort(np.array(values) * better):  # the best on top
+        row = rows[place]
+        x = [i for i, each in enumerate(dimensions) if each.name in row]
+        y = [_share(each, row[each.name]) for each in dimensions if each.name in row]
+        axes.plot(x, y, color=mpl.colormaps["viridis"](norm(values[place])), marker="o", lw=1.5)
+    for i, each in enumerate(dimensions):
+        for end in each.ends:
+            axes.annotate(
+                f"{end}",
+                (i, _share(each, end)),
+                (6, 0),
+                textcoords="offset points",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
+        axes.axvline(i, color="0.85", zorder=0)
+    axes.set_xticks(range(len(dimensions)), [each.name for each in dimensions])
+    axes.set(yticks=[], ylim=(-0.08, 1.08), xlim=(-0.2, len(dimensions) - 0.4))
+    figure.colorbar(mpl.cm.ScalarMappable(norm, "viridis"), ax=axes, label=f"{metric} (validation)")
+    return figure
+
+
+def gains(drawn: Mapping[str, tuple[Sequence[float], float, float]], quantity: str) -> Figure:
+    """Draw the finalists' gains: each seed's, their mean, and its interval."""
+    figure = Picture(figsize=(7, 1.2 + 0.6 * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    for place, (each, low, high) in enumerate(drawn.values()):
+        axes.plot([low, high], [place, place], color=_RUN, lw=2)
+        axes.scatter(each, [place] * len(each), color=_LOST, zorder=2)
+        axes.scatter([np.mean(each)], [place], color=_BEST, zorder=3)
+    axes.axvline(0, color="0.4", lw=1)
+    axes.set_yticks(range(len(drawn)), list(drawn))
+    axes.set(xlabel=quantity, ylim=(-0.6, len(drawn) - 0.4))
+    return figure
+
+
+def _place(each: Dimension, value: Any) -> float:
+    """Return where a value stands on an axis."""
+    return float(each.values.index(value)) if each.values else float(value)
+
+
+def _share(each: Dimension, value: Any) -> float:
+    """Return where a value stands between the ends, 0 to 1."""
+    if each.values:
+        return each.values.index(value) / max(len(each.values) - 1, 1)
+    low, high, given = each.low, each.high, float(value)
+    if each.log:
+        low, high, given = np.log(low), np.log(high), np.log(given)
+    return float((given - low) / (high - low))
+
+
+def _scale(each: Dimension, axis: Any, set_scale: Any) -> None:
+    """Name listed values at their places; give a range its scale."""
+    if each.values:
+        axis.set_ticks(range(len(each.values)), [str(value) for value in each.values])
+    elif each.log:
+        set_scale("log")
+        axis.set_major_formatter("{x:g}")  # as powers of ten they would be formulas, which are off
+        axis.set_minor_formatter("")
