@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import write_text
-from pipelines.columns import IN_MEMORY, Column, value_of
+from pipelines.columns import CHATS, IN_MEMORY, Column, value_of
 from pipelines.errors import UserError, reason
 from pipelines.registry.packages import cache_root
 from pipelines.rows import Record, find_columns
@@ -112,6 +112,16 @@ def keep(data: Any, columns: Sequence[Column]) -> Path:
     return file
 
 
+def is_kept(file: str | None) -> bool:
+    """Return whether a file is one of `keep`'s.
+
+    Example:
+        >>> is_kept("reviews.csv")
+        False
+    """
+    return file is not None and Path(file).parent == _folder()
+
+
 def named(text: str) -> str:
     """Return a message with the files of `keep` called what they are for the user.
 
@@ -147,8 +157,12 @@ def _raw_rows(data: Any, columns: Sequence[Column]) -> Iterator[Mapping[str, Any
         return
     items = iter(data)
     first = next(items, _NOTHING)
-    conversations = len(columns) == 1 and columns[0].kind == "turns"
-    if isinstance(first, list) and not conversations:
+    turns = any(column.kind == "turns" for column in columns)
+    alone = turns and len(columns) == 1
+    whole = isinstance(first, list) and bool(first) and isinstance(first[0], Mapping)
+    if turns and whole and not alone:  # conversations that hold the answers, too
+        yield from ({CHATS[0]: item} for item in itertools.chain([first], items))
+    elif isinstance(first, list) and not alone:
         yield from _of_columns(_named([first, *items], names))
     elif first is not _NOTHING:
         both = itertools.chain([first], items)
@@ -212,7 +226,8 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # of NumPy
         value = value.tolist()
     if isinstance(value, float):
-        return None if math.isnan(value) else value
+        # JSON has no infinity; as text it is refused by its name, if its column is read at all.
+        return None if math.isnan(value) else str(value) if math.isinf(value) else value
     if isinstance(value, str):
         if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ValueError(f"it holds half a character: {ascii(value)[:60]}")
@@ -223,6 +238,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=str)
     raise ValueError(f"it holds {_shown(value)}, which is neither text, number nor list")
 
 

@@ -341,7 +341,8 @@ def find_columns(
     missing = lacking.name
     told = flag.format(name=missing, option=missing.replace("_", "-"))
     remedy = foreign.missing_column(lacking, header, told)
-    if not any(found.values()) and not names and source != IN_MEMORY:
+    unnamed = source != IN_MEMORY and not source.removesuffix(".gz").endswith(".jsonl")
+    if not any(found.values()) and not names and unnamed:
         usual = ",".join(column.name for column in columns[: len(header)])
         remedy += f", or name the columns on the first line if that is data: {usual}"
     listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")

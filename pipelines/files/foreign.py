@@ -10,6 +10,17 @@ from pipelines.cells import shown
 from pipelines.columns import Column
 from pipelines.files.delimited import delimiter_in
 
+# What columns of two texts are called.
+_PAIRS = (
+    {"text_a", "text_b"},
+    {"text1", "text2"},
+    {"sentence1", "sentence2"},
+    {"sentence_a", "sentence_b"},
+    {"question1", "question2"},
+    {"premise", "hypothesis"},
+    {"question", "sentence"},
+)
+
 
 def missing_column(column: Column, header: Sequence[str], flag: str) -> str:
     """Return the remedy for a file without a column, by what it has instead.
@@ -34,6 +45,9 @@ def missing_column(column: Column, header: Sequence[str], flag: str) -> str:
         )
     if column.kind == "spans" and "label" in header:
         return f"use {flag} label"
+    here = {name.casefold() for name in header}
+    if column.name == "text" and any(pair <= here for pair in _PAIRS):
+        return f"give --pair if each row has two texts, else {flag}"
     if column.kind == "labels" and len(header) > 2:
         return (
             f"use {flag}; a column of 0 and 1 for each label must become one column with the "

@@ -81,6 +81,10 @@ def test_a_run_answers_as_its_saved_model_does(model, saved, tmp_path):
         model.evaluate([("red apple",)])
     with pytest.raises(tfnlp.UserError, match="nothing to check the model on"):
         model.audit(None)
+    with pytest.raises(
+        tfnlp.UserError, match=r"takes no 'max_tokens' \(settings and signatures are"
+    ):
+        model.predict(TEXTS, max_tokens=3)
     with pytest.raises(tfnlp.UserError, match=r"has no setting 'temperature'"):
         served.predict(TEXTS, temperature=0.5)
     with pytest.raises(tfnlp.UserError, match=r"does not write its answer token by token"):

@@ -95,7 +95,12 @@ class Model:
         return Report(metrics, [results(values)], intervals=intervals)
 
     def predict(
-        self, data: Any, *, columns: Mapping[str, str] | None = None, batch_size: int = 32
+        self,
+        data: Any,
+        *,
+        columns: Mapping[str, str] | None = None,
+        batch_size: int = 32,
+        **settings: Any,
     ) -> list[dict[str, Any]]:
         """Return an answer for each row, the same as the exported SavedModel gives.
 
@@ -104,15 +109,21 @@ class Model:
                 frames among them); or a `pathlib.Path` of a file of rows.
             columns: by the model's input, the data's name for it, where it has another.
             batch_size: rows the model is asked at a time [rows].
+            **settings: none; a model that writes takes its settings when it is exported.
 
         Raises:
-            UserError: a row cannot be used.
+            UserError: a row cannot be used, or settings are given.
 
         Example::
 
             model.predict(["Who wrote Hamlet?"])  # [{"label": "HUM", "score": 0.98, ...}]
             model.predict(frame, columns={"text": "review"})
         """
+        if settings:
+            raise UserError(
+                f"predict() of a trained model takes no {next(iter(settings))!r} (settings and "
+                "signatures are the SavedModel's: tfnlp.open(model.export()).predict(...))"
+            )
         with plain_errors():
             return served.predict(self.subject.served, data, columns, batch_size)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipelines import atomic
+from pipelines import atomic, memory
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
 from pipelines.locks import held
@@ -123,6 +123,11 @@ def last_run(experiment: Experiment) -> Path | None:
     # An older version's file lacks the options that came later.
     before = read_kept(run / "experiment.yaml", "restore it, or start again without --resume")
     changed = changes(before, _with_length(experiment, before))
+    files = [f"data.{split}" for split in ("train", "validation", "test")]
+    if changed and set(changed) <= set(files) and _in_memory(before) and _in_memory(experiment):
+        raise UserError(
+            f"{run} was begun with other rows (give the same ones to resume it, or another name)"
+        )
     if changed:
         raise UserError(
             f"{run} was started with other settings ({', '.join(changed)}); resume it with "
@@ -169,6 +174,11 @@ def _with_length(experiment: Experiment, before: Experiment) -> Experiment:
         own, epochs=own.epochs or other.epochs, patience=own.patience or other.patience
     )
     return dataclasses.replace(experiment, training=training)
+
+
+def _in_memory(experiment: Experiment) -> bool:
+    """Return whether rows to train on were given as values, not as a file."""
+    return memory.is_kept(experiment.data.train)
 
 
 def changes(before: Experiment, now: Experiment) -> list[str]:

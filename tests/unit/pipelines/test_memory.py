@@ -60,6 +60,18 @@ def test_conversations_are_rows():
     assert list(memory.rows({"turns": said}, [column])) == list(memory.rows(said, [column]))
 
 
+def test_conversations_with_their_answers_are_rows():
+    columns = [Column("history", "turns", "turns"), Column("response", "text", "", of="history")]
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    assert list(memory.rows([turns, turns], columns)) == [{"messages": turns}] * 2
+
+
+def test_a_set_of_labels_is_a_list():
+    labels = Column("labels", "labels", "labels")
+    (record,) = memory.records([{"text": "a", "labels": {"y", "x"}}], [TEXT, labels])
+    assert record.values["labels"] == ["x", "y"]
+
+
 @pytest.mark.parametrize("texts", [["a", "b"], np.array(["a", "b"]), pandas.Series(["a", "b"])])
 def test_texts_alone_are_the_first_column(texts):
     assert [r.values for r in memory.records(texts, [TEXT])] == [{"text": "a"}, {"text": "b"}]
@@ -73,7 +85,10 @@ def test_whole_numbers_beside_a_missing_one_stay_whole():
     assert [type(label) for label in labels] == [int, type(None), int]
     assert [row["n"] for row in memory.rows(frame.dropna(), BOTH)] == [0.5, 2.0]
     endless = pandas.DataFrame({"text": ["a"], "label": [float("inf")]})
-    assert next(memory.rows(endless, BOTH))["label"] == float("inf")
+    assert next(memory.rows(endless, BOTH))["label"] == "inf"  # which JSON has no number for
+    number = Column("label", "number", "a number")
+    with pytest.raises(UserError, match="row 1 of the data: 'label' is not a finite number: 'inf'"):
+        list(memory.records(endless, [TEXT, number]))
 
 
 def test_missing_and_foreign_values_are_as_in_a_file():

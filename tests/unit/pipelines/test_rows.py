@@ -198,6 +198,15 @@ def test_a_missing_column_is_named_with_its_remedy(tmp_path, monkeypatch):
     )
 
 
+def test_two_texts_in_a_row_are_recognised(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(Path("nli.jsonl"), '{"Premise": "a", "hypothesis": "b", "gold": "c"}\n')
+    assert error(Path("nli.jsonl")) == (
+        "nli.jsonl has no column 'text'; it has: Premise, hypothesis, gold (give --pair if each "
+        "row has two texts, else --text-column)"
+    )
+
+
 def test_a_file_without_header_is_recognised(tmp_path):
     path = write(tmp_path / "a.csv", "What is this ?,HUM\nWho,NUM\n")
     message = error(path)

@@ -35,3 +35,14 @@ def test_another_length_is_another_setting(tmp_path):
     folders.new_run(experiment(tmp_path, "--epochs", "4"))
     with pytest.raises(UserError, match=r"other settings \(training.epochs\)"):
         folders.last_run(experiment(tmp_path, "--epochs", "5"))
+
+
+def test_other_rows_in_memory_are_no_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFNLP_CACHE", str(tmp_path))
+    line = ["--name", "mine", "--train"]
+    begun = experiment(tmp_path, *line, str(tmp_path / "rows" / "0123456789abcdef.jsonl"))
+    folders.new_run(begun)
+    with pytest.raises(UserError, match="was begun with other rows"):
+        folders.last_run(
+            experiment(tmp_path, *line, str(tmp_path / "rows" / "fedcba9876543210.jsonl"))
+        )
