@@ -184,32 +184,35 @@ def test_runs_of_others_are_not_taken(here):
         seeds()
 
 
-def start(here, count=2):
-    """Start the command in a process of its own, and wait until its trial waits."""
+def start(*more, count=2):
+    """Start the command in a process of its own."""
     code = (
         f"import sys; from tfnlp.runs import studies; from tfnlp import study\n"
         f"from tfnlp.runtime import exit_status\n"
         f"studies.TRAIN = {studies.TRAIN!r}\n"
         f"sys.exit(exit_status.run(study.main))"
     )
-    line = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", str(count)]
-    process = subprocess.Popen(
+    line = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", str(count), *more]
+    return subprocess.Popen(
         [sys.executable, "-c", code, *line],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def wait_for(happened, process):
     end = time.monotonic() + 120
-    while not (here / "waiting").exists():
+    while not happened():
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    return process
 
 
 def test_ctrl_c_ends_the_trial_in_good_order(here):
     (here / "orders").write_text("1: wait")
-    process = start(here)
+    process = start()
+    wait_for((here / "waiting").exists, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -224,37 +227,47 @@ def test_ctrl_c_ends_the_trial_in_good_order(here):
 
 def test_a_killed_study_does_not_train_a_run_twice_at_once(here):
     (here / "orders").write_text("1: wait")
-    process = start(here)
+    process = start()
+    wait_for((here / "waiting").exists, process)
     process.kill()
     process.communicate()
     (here / "orders").write_text("")
-    with pytest.raises(UserError, match="still runs"):
-        seeds("--resume", count=2)
-    _end_orphan(here)
-    assert seeds("--resume", count=2) == 0
+    again = start("--resume")
+    time.sleep(5)
+    assert calls(here) == [0, 1]  # its trial's process is still there
+    _end_trial(here)
+    assert again.wait(120) == 0, again.communicate()
+    again.communicate()
     assert calls(here) == [0, 1, 1]
 
 
-def _end_orphan(here):
-    """End the trial's process, which is known by its working folder."""
+def test_two_processes_run_one_study(here):
+    (here / "orders").write_text("1: wait")
+    first = start(count=4)
+    wait_for((here / "waiting").exists, first)
+    (here / "orders").write_text("")
+    second = start("--resume", count=4)
+    wait_for(lambda: calls(here) == [0, 1, 2, 3], second)  # without the trial that first has
+    _end_trial(here)
+    _, errors = first.communicate(timeout=60)
+    assert b"trial 2 was killed by SIGTERM" in errors
+    assert second.wait(120) == 0, second.communicate()
+    second.communicate()
+    assert calls(here) == [0, 1, 2, 3, 1]
+    rows = list(csv.DictReader((here / "studies/toy/trials.csv").open(encoding="utf-8")))
+    assert [float(row["test.accuracy"]) for row in rows] == ACCURACY[:4]
+
+
+def _end_trial(here):
+    """End trial 2, which waits and is known by its command and working folder."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             same = (entry / "cwd").resolve() == here.resolve()
+            command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if same and int(entry.name) != os.getpid():
+        if same and b"trials/2.yaml" in command:
             os.kill(int(entry.name), signal.SIGTERM)
-    end = time.monotonic() + 30
-    while time.monotonic() < end and _lock_held(here):
-        time.sleep(0.05)
-
-
-def _lock_held(here):
-    try:
-        with studies._locked(here / "studies" / "toy"):
-            return False
-    except UserError:
-        return True
 
 
 @pytest.mark.slow

@@ -47,8 +47,9 @@ class Study:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the study's name.
         propose: (base experiment, trials so far, options) -> what the next trial has in place of
-            what the base has, None at the end; the same for the same arguments, so that a killed
-            study ends as one that was not.
+            what the base has; None at the end, or until a trial has ended that other processes are
+            running. It is the same for the same arguments, so that a killed study of one process
+            ends as one that was not.
         report: (trials, options) -> Report.
         possible: options -> settings that must be possible, as each end of a range: they are looked
             at before the first trial.

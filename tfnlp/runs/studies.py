@@ -3,8 +3,9 @@
 In ``studies/NAME`` lie ``study.yaml`` (what was asked for), ``trials/K.yaml`` (the experiment of
 trial K, written before it starts), ``trials/K.json`` (the settings that were proposed, and the
 seconds that it took), ``trials/K.out`` and ``K.err`` (what its process printed),
-``trials/K.failed`` (why it failed), and the results: best.yaml, trials.csv and report.html. The
-runs are where runs always are. All that a resumed study knows it reads from there.
+``trials/K.failed`` (why it failed), ``trials/K.lock`` (held while it runs), and the results:
+best.yaml, trials.csv and report.html. The runs are where runs always are. All that a resumed study
+knows it reads from there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +39,7 @@ from tfnlp.runtime.commands import quoted
 STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
 _DAMAGED = "restore it, or start another study with --name"
+_WAIT = 2.0  # until other processes' trials are looked at again [s]
 _RESUMED = "run the same command with --resume to continue"
 
 
@@ -74,18 +77,21 @@ def run(
 ) -> tuple[list[Trial], Report]:
     """Run the trials that have not ended, and write the results after each.
 
+    Several processes may run one study: each takes a trial that no other one has. What a study
+    proposes then depends on which ended first.
+
     Args:
         asked: the study.
-        resume: whether it may have begun before.
+        resume: whether it may have begun before, or runs in another process too.
         tell: is called with a sentence about each trial.
 
     Returns:
         The trials, and what the study makes of them.
 
     Raises:
-        UserError: there is a study of this name that is not to be resumed, or another one; it runs
-            already; the first trial cannot use its rows or options, and nothing is left of the
-            study; or a trial's process was killed.
+        UserError: there is a study of this name that is not to be resumed, or another one; the
+            first trial cannot use its rows or options, and nothing is left of the study; or a
+            trial's process was killed.
         KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
 
     Example::
@@ -97,22 +103,63 @@ def run(
     for settings in asked.study.possible(asked.options):
         asked.vary(settings)
     _begin(asked, resume)
-    trials: list[Trial] = []
-    with _locked(folder) as lock:
-        while (proposed := asked.study.propose(asked.base, trials, asked.options)) is not None:
-            number = len(trials) + 1
-            trial = _known(_trial(asked, number, proposed), folder, number)
-            if trial.state == "running":
-                tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
-                trial = _trained(trial, folder, number, lock)
-            if number == 1 and trial.state == "failed" and trial.run is None:
-                shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
-                raise UserError(f"the first trial could not begin: {trial.error}")
-            trials.append(trial)
-            tell(f"trial {number}: {trial.state}{f' ({trial.error})' if trial.error else ''}")
-            report = asked.study.report(trials, asked.options)
-            _write(asked, trials, report)
-    return trials, report
+    while True:
+        with _locked(folder / "lock"):
+            trials = _trials(folder)
+            taken = _taken(asked, trials)
+        if taken is None:
+            if all(trial.state != "running" for trial in trials):
+                break
+            time.sleep(_WAIT)  # for the other processes' trials
+            continue
+        number, lock = taken
+        with lock:
+            tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
+            trial = _trained(_begun(folder, number), folder, number, lock)
+        if number == 1 and trial.state == "failed" and trial.run is None:
+            shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
+            raise UserError(f"the first trial could not begin: {trial.error}")
+        tell(f"trial {number}: {trial.state}{f' ({trial.error})' if trial.error else ''}")
+        with _locked(folder / "lock"):
+            _write(asked, _trials(folder))
+    return trials, _write(asked, trials)
+
+
+def _trials(folder: Path) -> list[Trial]:
+    """Return the trials that have begun."""
+    numbers = takewhile(lambda n: (folder / "trials" / f"{n}.yaml").exists(), count(1))
+    return [_begun(folder, number) for number in numbers]
+
+
+def _taken(asked: Asked, trials: Sequence[Trial]) -> tuple[int, IO[str]] | None:
+    """Take a trial that no process has, or begin the next; None if there is none now.
+
+    Returns:
+        Its number, and its lock, which the trial's process holds too: it may outlive this one.
+    """
+    folder = asked.folder
+    for number, trial in enumerate(trials, 1):
+        if trial.state == "running" and (lock := _lock(folder, number)):
+            return number, lock
+    proposed = asked.study.propose(asked.base, trials, asked.options)
+    if proposed is None:
+        return None
+    number = len(trials) + 1
+    _begin_trial(asked, number, proposed)
+    lock = _lock(folder, number)
+    assert lock  # nobody knew of it
+    return number, lock
+
+
+def _lock(folder: Path, number: int) -> IO[str] | None:
+    """Take a trial's lock; None if a process has it."""
+    lock = (folder / "trials" / f"{number}.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
 
 
 def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
@@ -157,34 +204,32 @@ def _begin(asked: Asked, resume: bool) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[IO[str]]:
-    """Hold a study's lock, which the trial's process holds too: it may outlive this one."""
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"a process of the study {folder} still runs (wait for its end)"
-            ) from error
-        yield lock
+def _locked(file: Path) -> Iterator[None]:
+    """Let one process at a time look at a study's trials, and begin the next."""
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _trial(asked: Asked, number: int, proposed: Settings) -> Trial:
-    """Return a trial as it was begun, or begin it: its experiment is kept before its run starts."""
+def _begin_trial(asked: Asked, number: int, proposed: Settings) -> None:
+    """Keep a trial's settings and experiment before its run starts."""
     file = asked.folder / "trials" / f"{number}.yaml"
-    kept = file.with_suffix(".json")
-    if file.exists():
-        held = read_json(kept, {"settings": dict}, remedy=_DAMAGED)
-        return Trial(_read(file), held["settings"], seconds=held.get("seconds", 0.0))
     name = f"{asked.base.name}-{number}"
     export = dataclasses.replace(asked.base.export, export=False)
     experiment = dataclasses.replace(asked.vary(proposed), name=name, export=export)
     place = Path(export.tensorboard_logs) / name
     if place.exists():
         raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
-    write_json(kept, {"settings": dict(proposed)})
+    write_json(file.with_suffix(".json"), {"settings": dict(proposed)})
     write_yaml(experiment, file)
-    return Trial(experiment, proposed)
+
+
+def _begun(folder: Path, number: int) -> Trial:
+    """Return a trial as it was begun, with what has become of it."""
+    file = folder / "trials" / f"{number}.yaml"
+    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=_DAMAGED)
+    trial = Trial(_read(file), held["settings"], seconds=held.get("seconds", 0.0))
+    return _known(trial, folder, number)
 
 
 def _known(trial: Trial, folder: Path, number: int) -> Trial:
@@ -250,11 +295,12 @@ def _last_line(path: Path) -> str:
     return next((line for line in reversed(lines) if line), "").removeprefix("error: ")
 
 
-def _write(asked: Asked, trials: Sequence[Trial], report: Report) -> None:
-    """Write best.yaml, trials.csv and report.html."""
+def _write(asked: Asked, trials: Sequence[Trial]) -> Report:
+    """Write best.yaml, trials.csv and report.html; returns the report."""
     from tfnlp.evaluation import html
 
     folder = asked.folder
+    report = asked.study.report(trials, asked.options)
     found = best(asked, trials)
     if found:
         write_yaml(found.experiment, folder / "best.yaml")
@@ -270,6 +316,7 @@ def _write(asked: Asked, trials: Sequence[Trial], report: Report) -> None:
     }
     with replacing(folder / "report.html") as file:
         file.write(html.page(f"Study {asked.base.name}", about, {"Results": report}))
+    return report
 
 
 def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:

@@ -105,6 +105,8 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
         chosen = _chosen(base, trials, options)
         give_up = _least(trials) if options.prune else ()
         return {**chosen, **({GIVE_UP: give_up} if give_up else {})}
+    if any(trial.state == "running" for trial in trials[:searched]):
+        return None
     for place, (settings, seed) in enumerate(_finals(base, trials[:searched], options)):
         if searched + place == len(trials):
             return {**settings, "seed": seed}
@@ -162,8 +164,8 @@ def told(trials: Sequence[Trial], dimensions: Sequence[Dimension], sampler: Any 
     """Return a study of Optuna's that knows the trials."""
     optuna = _optuna()
     states = optuna.trial.TrialState
-    ended = [trial for trial in trials if trial.metrics]
-    less = bool(ended) and runs.less_is_better(runs.headline(ended[0].metrics or {}))
+    judged = next((trial.metrics for trial in trials if trial.metrics), None)
+    less = judged is not None and runs.less_is_better(runs.headline(judged))
     study = optuna.create_study(
         direction="minimize" if less else "maximize", sampler=sampler, storage=None
     )
@@ -171,12 +173,13 @@ def told(trials: Sequence[Trial], dimensions: Sequence[Dimension], sampler: Any 
     for trial in trials:
         own = params(trial.settings, dimensions)
         value = judging.score(trial)
+        ended = states.FAIL if value is None else states.COMPLETE
         study.add_trial(
             optuna.trial.create_trial(
                 params=dict(own),
                 distributions={name: held[name].distribution() for name in own},
                 value=value,
-                state=states.FAIL if value is None else states.COMPLETE,
+                state=states.RUNNING if trial.state == "running" else ended,
             )
         )
     return study
