@@ -9,7 +9,7 @@ from tfnlp.cli import arguments, console, entries
 from tfnlp.cli.settings import Given
 from tfnlp.extensions import Study
 from tfnlp.options import Parser
-from tfnlp.runs import studies
+from tfnlp.runs import studies, study_files
 from tfnlp.runtime import commands, exit_status, signals
 
 
@@ -28,6 +28,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--resume", action="store_true", help="resume the study of this name, if there is one"
     )
+    parser.add_argument(
+        "--show", action="store_true", help="print what a study has found so far; train nothing"
+    )
     name = argv[0] if argv and not argv[0].startswith("-") else None
     found = entries.add(parser, Study, [name] if name else [])
     begun, flags, own = arguments.read(argv, parser)
@@ -36,12 +39,16 @@ def main(argv: list[str]) -> int:
     (entry,) = found
     given = Given(begun, flags)
     options = entries.options(entry, own)
-    asked = studies.Asked(entry.name, entry.record, options, given.experiment(), given.vary)
+    asked = study_files.Asked(entry.name, entry.record, options, given.experiment(), given.vary)
     with signals.caught("; run the same command with --resume to continue"):
-        trials, report = studies.run(asked, resume=own["resume"], tell=console.line)
+        trials, report = (
+            studies.shown(asked)
+            if own["show"]
+            else studies.run(asked, resume=own["resume"], tell=console.line)
+        )
     console.tables(report)
     console.line(f"report: {asked.folder / 'report.html'}")
-    best = studies.best(asked, trials)
+    best = study_files.best(asked, trials)
     if best is None:
         console.warn("no trial has ended; each says why in its .err file")
         return 1

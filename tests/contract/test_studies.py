@@ -128,7 +128,10 @@ def seeds(*more, count=3):
 
 def test_a_study_and_its_files(here, capsys):
     assert seeds() == 0
-    assert "python -m tfnlp.export tensorboard_logs/toy-2/" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "python -m tfnlp.export tensorboard_logs/toy-2/" in out
+    assert "trial 3: complete, accuracy 0.9100 in" in out
+    assert out.count("the best so far 0.9200") == 2
     folder = here / "studies" / "toy"
     best = read_yaml(folder / "best.yaml")
     assert (best["name"], best["seed"], best["export"]["export"]) == ("toy-2", 1, False)
@@ -142,6 +145,20 @@ def test_a_study_and_its_files(here, capsys):
     assert calls(here) == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"other settings \(training.epochs\)"):
         seeds("--resume", "--epochs", "9")
+
+
+def test_what_there_is_so_far_is_shown(here, capsys):
+    with pytest.raises(UserError, match="no study in studies/toy with trials to show"):
+        seeds("--show")
+    (here / "orders").write_text("1: die")
+    with pytest.raises(UserError, match="killed"):
+        seeds()
+    assert "trial 1: complete, accuracy 0.9000 in" in capsys.readouterr().out
+    assert seeds("--show") == 0
+    shown = capsys.readouterr().out
+    assert "running" in shown
+    assert "best of 2 trials" in shown
+    assert calls(here) == [0, 1]
 
 
 def test_what_no_trial_can_use_ends_the_study(here):

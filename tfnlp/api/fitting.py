@@ -15,7 +15,7 @@ from tfnlp.api.model import Model, plain_errors
 from tfnlp.cli import console, keywords
 from tfnlp.extensions import Study, Trial
 from tfnlp.report import Report
-from tfnlp.runs import studies
+from tfnlp.runs import studies, study_files
 from tfnlp.runtime import signals
 from tfnlp.runtime.signals import Interrupted
 from tfnlp.runtime.startup import quiet_start, several_graphs
@@ -215,7 +215,7 @@ def run_study(
     with plain_errors(), signals.restored():
         entry, own = keywords.plugged(Study, study, "run_study(): study")
         given = keywords.read({**options, "train": train}, "run_study()")
-        asked = studies.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
+        asked = study_files.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
         with signals.caught(f"; {_TO_RESUME}"):
             trials, report = studies.run(asked, resume=resume, tell=console.line)
-    return StudyResult(asked.folder, tuple(trials), report, studies.best(asked, trials))
+    return StudyResult(asked.folder, tuple(trials), report, study_files.best(asked, trials))

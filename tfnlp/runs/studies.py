@@ -18,58 +18,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pipelines.atomic import replacing
 from pipelines.errors import UserError
-from pipelines.files.writers import csv_writer, write_json
+from pipelines.files.writers import write_json
 from pipelines.json_files import read_json
 from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report
 from tfnlp.runs import folders
-from tfnlp.runs.experiment_yaml import read_kept, to_values, write_yaml
+from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.study_files import Asked, best, write
 from tfnlp.runtime.commands import quoted
 
-STUDIES = Path("studies")
 TRAIN = (sys.executable, "-m", "tfnlp.train")
 _DAMAGED = "restore it, or start another study with --name"
 _WAIT = 2.0  # until other processes' trials are looked at again [s]
 _RESUMED = "run the same command with --resume to continue"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A study that was asked for.
-
-    Attributes:
-        name: the entry's.
-        study: the entry.
-        options: an instance of its options.
-        base: the experiment that it varies.
-        vary: settings -> the experiment with them in place of those that were given.
-
-    Example::
-
-        asked = Asked("seeds", seeds.STUDY, seeds.Options(), given.experiment(), given.vary)
-        asked.folder  # studies/NAME
-    """
-
-    name: str
-    study: Study
-    options: Any
-    base: Experiment
-    vary: Callable[[Settings], Experiment]
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        return STUDIES / self.base.name
 
 
 def run(
@@ -119,10 +89,42 @@ def run(
         if number == 1 and trial.state == "failed" and trial.run is None:
             shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
             raise UserError(f"the first trial could not begin: {trial.error}")
-        tell(f"trial {number}: {trial.state}{f' ({trial.error})' if trial.error else ''}")
         with _locked(folder / "lock"):
-            _write(asked, _trials(folder))
-    return trials, _write(asked, trials)
+            trials = _trials(folder)
+            write(asked, trials)
+        tell(f"trial {number}: {_told(asked, trial, trials)}")
+    return trials, write(asked, trials)
+
+
+def shown(asked: Asked) -> tuple[list[Trial], Report]:
+    """Return the trials of a study, which may be running, and what it makes of them so far.
+
+    Raises:
+        UserError: there is none of this name, or none has begun.
+
+    Example::
+
+        trials, report = shown(asked)
+    """
+    trials = _trials(asked.folder)
+    if not trials:
+        raise UserError(f"there is no study in {asked.folder} with trials to show (give --name)")
+    return trials, asked.study.report(trials, asked.options)
+
+
+def _told(asked: Asked, trial: Trial, trials: Sequence[Trial]) -> str:
+    """Return what has become of a trial, for a line."""
+    from tfnlp.evaluation import runs
+
+    if not trial.metrics:
+        return f"{trial.state}{f' ({trial.error})' if trial.error else ''}"
+    found = best(asked, trials)
+    name = runs.headline(trial.metrics)
+    metrics = [made.metrics["validation"][name] for made in (trial, found) if made and made.metrics]
+    scores = [f"{value:.4f}" if value is not None else "none" for value in metrics]
+    return (
+        f"{trial.state}, {name} {scores[0]} in {trial.seconds:.0f} s; the best so far {scores[-1]}"
+    )
 
 
 def _trials(folder: Path) -> list[Trial]:
@@ -160,22 +162,6 @@ def _lock(folder: Path, number: int) -> IO[str] | None:
         lock.close()
         return None
     return lock
-
-
-def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial to take: as the study says, or by the first metric of validation rows.
-
-    Example::
-
-        best(asked, trials).run  # tensorboard_logs/luck-2/20261125-170635
-    """
-    from tfnlp.evaluation import runs
-
-    if asked.study.best:
-        place = asked.study.best(trials, asked.options)
-    else:
-        place = runs.best([trial.metrics for trial in trials])
-    return None if place is None else trials[place]
 
 
 def _begin(asked: Asked, resume: bool) -> None:
@@ -293,63 +279,6 @@ def _last_line(path: Path) -> str:
     """Return the last line of what a process printed that is not blank, without its ``error:``."""
     lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
     return next((line for line in reversed(lines) if line), "").removeprefix("error: ")
-
-
-def _write(asked: Asked, trials: Sequence[Trial]) -> Report:
-    """Write best.yaml, trials.csv and report.html; returns the report."""
-    from tfnlp.evaluation import html
-
-    folder = asked.folder
-    report = asked.study.report(trials, asked.options)
-    found = best(asked, trials)
-    if found:
-        write_yaml(found.experiment, folder / "best.yaml")
-    with replacing(folder / "trials.csv") as file:
-        csv_writer(file)(_rows(asked, trials))
-    states = [trial.state for trial in trials]
-    about = {
-        "study": f"{asked.name}: {asked.study.summary}",
-        "task": asked.base.task,
-        "trials": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
-        "minutes": f"{sum(trial.seconds for trial in trials) / 60:.1f}",
-        "best": str(found.run) if found else "none",
-    }
-    with replacing(folder / "report.html") as file:
-        file.write(html.page(f"Study {asked.base.name}", about, {"Results": report}))
-    return report
-
-
-def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
-    options = [_flat(to_values(trial.experiment)) for trial in trials]
-    varied = [n for n in options[0] if n not in ("name", "export.export") and _differ(options, n)]
-    found = []
-    for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
-        row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}
-        row |= {name: values.get(name) for name in varied} | {"error": trial.error}
-        for split in ("validation", "test"):
-            held = (trial.metrics or {}).get(split) or {}
-            row |= {f"{split}.{name}": value for name, value in held.items()}
-        row["seconds"] = trial.seconds
-        found.append(row)
-    names = dict.fromkeys(name for row in found for name in row)
-    return [{name: row.get(name) for name in names} for row in found]
-
-
-def _differ(options: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Return whether trials differ in an option."""
-    return any(values.get(name) != options[0].get(name) for values in options)
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested values by their dotted names."""
-    found: dict[str, Any] = {}
-    for section, held in values.items():
-        if isinstance(held, dict):
-            found |= {f"{section}.{name}": value for name, value in held.items()}
-        else:
-            found[section] = held
-    return found
 
 
 def _read(file: Path) -> Experiment:

@@ -1,0 +1,119 @@
+"""What a study leaves: best.yaml, trials.csv and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.atomic import replacing
+from pipelines.files.writers import csv_writer
+from tfnlp.config import Experiment
+from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.report import Report
+from tfnlp.runs.experiment_yaml import to_values, write_yaml
+
+STUDIES = Path("studies")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study that was asked for.
+
+    Attributes:
+        name: the entry's.
+        study: the entry.
+        options: an instance of its options.
+        base: the experiment that it varies.
+        vary: settings -> the experiment with them in place of those that were given.
+
+    Example::
+
+        asked = Asked("seeds", seeds.STUDY, seeds.Options(), given.experiment(), given.vary)
+        asked.folder  # studies/NAME
+    """
+
+    name: str
+    study: Study
+    options: Any
+    base: Experiment
+    vary: Callable[[Settings], Experiment]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return STUDIES / self.base.name
+
+
+def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
+    """Return the trial to take: as the study says, or by the first metric of validation rows.
+
+    Example::
+
+        best(asked, trials).run  # tensorboard_logs/luck-2/20261125-170635
+    """
+    from tfnlp.evaluation import runs
+
+    if asked.study.best:
+        place = asked.study.best(trials, asked.options)
+    else:
+        place = runs.best([trial.metrics for trial in trials])
+    return None if place is None else trials[place]
+
+
+def write(asked: Asked, trials: Sequence[Trial]) -> Report:
+    """Write best.yaml, trials.csv and report.html; returns the report."""
+    from tfnlp.evaluation import html
+
+    folder = asked.folder
+    report = asked.study.report(trials, asked.options)
+    found = best(asked, trials)
+    if found:
+        write_yaml(found.experiment, folder / "best.yaml")
+    with replacing(folder / "trials.csv") as file:
+        csv_writer(file)(_rows(asked, trials))
+    states = [trial.state for trial in trials]
+    about = {
+        "study": f"{asked.name}: {asked.study.summary}",
+        "task": asked.base.task,
+        "trials": ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states)),
+        "minutes": f"{sum(trial.seconds for trial in trials) / 60:.1f}",
+        "best": str(found.run) if found else "none",
+    }
+    with replacing(folder / "report.html") as file:
+        file.write(html.page(f"Study {asked.base.name}", about, {"Results": report}))
+    return report
+
+
+def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
+    options = [_flat(to_values(trial.experiment)) for trial in trials]
+    varied = [n for n in options[0] if n not in ("name", "export.export") and _differ(options, n)]
+    found = []
+    for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
+        row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}
+        row |= {name: values.get(name) for name in varied} | {"error": trial.error}
+        for split in ("validation", "test"):
+            held = (trial.metrics or {}).get(split) or {}
+            row |= {f"{split}.{name}": value for name, value in held.items()}
+        row["seconds"] = trial.seconds
+        found.append(row)
+    names = dict.fromkeys(name for row in found for name in row)
+    return [{name: row.get(name) for name in names} for row in found]
+
+
+def _differ(options: Sequence[Mapping[str, Any]], name: str) -> bool:
+    """Return whether trials differ in an option."""
+    return any(values.get(name) != options[0].get(name) for values in options)
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values by their dotted names."""
+    found: dict[str, Any] = {}
+    for section, held in values.items():
+        if isinstance(held, dict):
+            found |= {f"{section}.{name}": value for name, value in held.items()}
+        else:
+            found[section] = held
+    return found
