@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import UserError
 from tfnlp.cli import arguments
-from tfnlp.cli.arguments import CHOSEN, Begun
+from tfnlp.cli.arguments import CHOSEN, NONE, Begun
 from tfnlp.config import Experiment
 from tfnlp.options import Parser, meant
+from tfnlp.runs.experiment_yaml import ENTRIES
 
 # Whatever a trial has of these is the study's to say.
 _RESERVED = ("config", "export", "name", "saved_models", "tensorboard_logs")
@@ -41,13 +43,16 @@ class Given:
         """Return the experiment with these settings in place of those that were given.
 
         Args:
-            settings: by the flag's words with ``_``, a value of its type; None is its default. An
-                option of an entry bears the entry's name, as its flag does.
+            settings: by the flag's words with ``_``, a value of its type; None is its default,
+                not what ``--config`` says. An option of an entry bears the entry's name, as its
+                flag does.
 
         Raises:
             UserError: there is no such setting, or the value cannot be used.
         """
-        names = vars(self.begun.given) | {k: v for k, v in settings.items() if k in CHOSEN}
+        chosen = {k: v for k, v in settings.items() if k in CHOSEN}
+        no_entry = {k: NONE for k, v in chosen.items() if v is None and k in ENTRIES}
+        names = vars(self.begun.given) | chosen | no_entry
         if isinstance(names["augment"], str):
             names["augment"] = [names["augment"]]
         begun = arguments.begin(argparse.Namespace(**names), self.begun.place)
@@ -64,9 +69,27 @@ class Given:
                 raise UserError(f"there is no setting {name!r} to vary{hint}")
             if value is None:
                 flags.pop(keys[name], None)
+                begun = dataclasses.replace(begun, file=_without(begun.file, keys[name]))
             else:
                 flags[keys[name]] = value
         return arguments.finish(begun, {k: v for k, v in flags.items() if k not in CHOSEN})
+
+
+def _without(file: Mapping[str, Any], destination: str) -> Mapping[str, Any]:
+    """Return a file's values without that of a destination, such as ``peft:lora.rank``."""
+    place, _, name = destination.rpartition(".")
+    if not place:
+        return {key: value for key, value in file.items() if key != name}
+    section, _, entry = place.partition(":")
+    held = file.get(section)
+    if isinstance(held, Mapping):
+        return {**file, section: {k: v for k, v in held.items() if k != name}}
+    if isinstance(held, list):  # of augmenters
+        kept = [
+            {k: v for k, v in one.items() if one.get("name") != entry or k != name} for one in held
+        ]
+        return {**file, section: kept}
+    return file
 
 
 def destinations(parser: Parser) -> dict[str, str]:

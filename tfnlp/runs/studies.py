@@ -60,8 +60,8 @@ def run(
 
     Raises:
         UserError: there is a study of this name that is not to be resumed, or another one; the
-            first trial cannot use its rows or options, and nothing is left of the study; or a
-            trial's process was killed.
+            study cannot use its options, or the first trial its rows or options, and nothing is
+            left of the study; or a trial's process was killed.
         KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
 
     Example::
@@ -143,14 +143,20 @@ def _taken(asked: Asked, trials: Sequence[Trial]) -> tuple[int, IO[str]] | None:
     for number, trial in enumerate(trials, 1):
         if trial.state == "running" and (lock := _lock(folder, number)):
             return number, lock
-    proposed = asked.study.propose(asked.base, trials, asked.options)
-    if proposed is None:
-        return None
     number = len(trials) + 1
-    _begin_trial(asked, number, proposed)
-    lock = _lock(folder, number)
-    assert lock  # nobody knew of it
-    return number, lock
+    while (proposed := asked.study.propose(asked.base, trials, asked.options)) is not None:
+        _begin_trial(asked, number, proposed)
+        if not _failure(folder, number).exists():
+            lock = _lock(folder, number)
+            assert lock  # nobody knew of it
+            return number, lock
+        trials, number = [*trials, _begun(folder, number)], number + 1
+    return None
+
+
+def _failure(folder: Path, number: int) -> Path:
+    """Return the file that says why a trial failed."""
+    return folder / "trials" / f"{number}.failed"
 
 
 def _lock(folder: Path, number: int) -> IO[str] | None:
@@ -173,13 +179,15 @@ def _begin(asked: Asked, resume: bool) -> None:
     if file.exists() and not resume:
         raise UserError(f"{folder} holds a study already (resume it with --resume, or give --name)")
     if not file.exists():
+        first = asked.study.propose(asked.base, [], asked.options)
+        asked.vary(first or {})  # what cannot be used is said before there is a folder
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         write_yaml(asked.base, folder / "base.yaml")
         with replacing(file) as out:
             out.write(f"{asked.name}\n")
         return
     before = file.read_text("utf-8").strip()
-    if before != asked.name:
+    if before.replace("-", "_") != asked.name.replace("-", "_"):
         raise UserError(f"{folder} is a study by {before}, not by {asked.name} (give --name)")
     changed = folders.changes(_read(folder / "base.yaml"), asked.base)
     if changed:
@@ -198,11 +206,19 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _begin_trial(asked: Asked, number: int, proposed: Settings) -> None:
-    """Keep a trial's settings and experiment before its run starts."""
+    """Keep a trial's settings and experiment before its run starts.
+
+    Settings that contradict one another, or the base, make a failed one.
+    """
     file = asked.folder / "trials" / f"{number}.yaml"
     name = f"{asked.base.name}-{number}"
     export = dataclasses.replace(asked.base.export, export=False)
-    experiment = dataclasses.replace(asked.vary(proposed), name=name, export=export)
+    experiment = asked.base
+    try:
+        experiment = asked.vary(proposed)
+    except UserError as error:
+        _fail(asked.folder, number, str(error))
+    experiment = dataclasses.replace(experiment, name=name, export=export)
     place = Path(export.tensorboard_logs) / name
     if place.exists():
         raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
@@ -227,7 +243,7 @@ def _known(trial: Trial, folder: Path, number: int) -> Trial:
     story = run / "history.json" if run else None
     if story and story.exists():
         trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))
-    failed = folder / "trials" / f"{number}.failed"
+    failed = _failure(folder, number)
     if metrics:
         return dataclasses.replace(trial, state="complete", metrics=metrics, run=run)
     if failed.exists():
@@ -270,9 +286,14 @@ def _trained(trial: Trial, folder: Path, number: int, lock: IO[str]) -> Trial:
             f" ({_RESUMED})"
         )
     if code:
-        with replacing(folder / "trials" / f"{number}.failed") as file:
-            file.write(f"{error or f'exit status {code}'}\n")
+        _fail(folder, number, error or f"exit status {code}")
     return _known(trial, folder, number)
+
+
+def _fail(folder: Path, number: int, error: str) -> None:
+    """Keep why a trial failed, so that it is not repeated."""
+    with replacing(_failure(folder, number)) as file:
+        file.write(f"{error}\n")
 
 
 def _last_line(path: Path) -> str:
