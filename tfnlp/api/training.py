@@ -243,6 +243,7 @@ def _finish(
         "intervals": report.intervals,
         "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
+        "rows": _counts(splits),
         "example": _example(model, judged),
         "saved_model": None,
     }
@@ -266,6 +267,12 @@ def _finish(
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
     terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
+
+
+def _counts(splits: Splits) -> dict[str, int]:
+    """Return how many rows there are in each split."""
+    named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return {name: len(rows) if rows else 0 for name, rows in named.items()}
 
 
 def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, run_id: str) -> Path:
