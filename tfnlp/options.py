@@ -9,7 +9,8 @@ its key in YAML and, with hyphens, its flag::
 
     --batch-size 64                training: {batch_size: 64}
 
-An option that is a list, ``tuple[str, ...]``, is a flag given several times and a list in YAML::
+An option that is a list, ``tuple[str, ...]``, is a flag given several times and a list in YAML;
+of ``tuple[int, ...]`` the flag also takes several at once, ``--sizes 100,200``::
 
     stop: tuple[str, ...] = option((), "texts that end an answer")
 
@@ -26,7 +27,6 @@ import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING
 from typing import Any, Literal, NoReturn
 
 from pipelines.errors import UserError
@@ -92,10 +92,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
-        """Parse all of ``argv``, flags before, between or after what has no flag.
-
-        An unknown flag is an error with a suggestion.
-        """
+        """Parse all of ``argv``, flags before, between or after the rest; say what was meant."""
         completion.answer(self)
         values, unknown = self.parse_known_intermixed_args(argv)
         if unknown:
@@ -137,8 +134,7 @@ def add_flags(
 
     Where a task has defaults of its own, they are shown in place of the section's. A prefix such
     as ``gan-`` makes ``--gan-steps`` of ``steps``. A flag that is not given leaves nothing in the
-    namespace, so that a file's value can stand.
-    Values arrive under ``<name>.<field>``.
+    namespace, so that a file's value can stand. Values arrive under ``<name>.<field>``.
 
     Example::
 
@@ -185,7 +181,7 @@ def _add_to(
         if kind is dict:
             group.add_argument(flag, action=_Pair, **settings)
         elif kind is tuple:
-            group.add_argument(flag, action="append", type=_reader(str, str, field), **settings)
+            group.add_argument(flag, **_list_of(hints[field.name], field), **settings)
         else:
             read = _reader(kind, hints[field.name], field)
             group.add_argument(flag, type=read, choices=choices, **settings)
@@ -195,9 +191,8 @@ def _metavar(kind: type, choices: tuple[str, ...] | None) -> str:
     """Return what help puts after a flag: its choices, or the type of its value."""
     if choices:
         return "{" + ",".join(choices) + "}"
-    if kind is dict:
-        return "NAME=VALUE"
-    return "STR" if kind is tuple else kind.__name__.upper()
+    names: dict[type, str] = {dict: "NAME=VALUE", tuple: "STR"}
+    return names.get(kind, kind.__name__.upper())
 
 
 def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], Any]:
@@ -205,14 +200,22 @@ def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], 
 
     def read(text: str) -> Any:
         try:
-            return _check(kind(text), hint, field) if kind is not str else _check(text, hint, field)
+            return _check(kind(text), hint, field)
         except _FaultError as fault:
             raise argparse.ArgumentTypeError(str(fault)) from None
         except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_NAMES[kind]}") from None
 
     return read
+
+
+def _list_of(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
+    """Return how argparse reads a list: texts, which may hold commas, one by one."""
+    item = typing.get_args(hint)[0]
+    read = _reader(item, item, field)
+    if item is str:
+        return {"action": "append", "type": read}
+    return {"action": "extend", "type": lambda text: [read(part) for part in text.split(",")]}
 
 
 class _Pair(argparse.Action):
@@ -320,9 +323,9 @@ def default_of(field: dataclasses.Field) -> Any:
         >>> default_of(dataclasses.fields(Section)[0])
         32
     """
-    if field.default is not MISSING:
+    if field.default is not dataclasses.MISSING:
         return field.default
-    return field.default_factory() if field.default_factory is not MISSING else None
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
 
 
 def _shown(value: Any) -> str:
@@ -349,14 +352,12 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
     """Return the value in its field's type, or raise _FaultError."""
     if value is None and type(None) in typing.get_args(hint):
         return None
-    kind: Any
-    kind, choices = _kind(hint)
+    kind, choices = typing.cast("tuple[Any, Any]", _kind(hint))
     if kind is tuple:
-        return _checked_list(value, field)
+        return _checked_list(value, typing.get_args(hint)[0], field)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 2**1000 else math.inf
-    if kind is float and isinstance(value, str):
-        # YAML reads 1e-4 (without a point) as a string.
+    if kind is float and isinstance(value, str):  # as YAML reads 1e-4, without a point
         with contextlib.suppress(ValueError):
             value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
@@ -378,16 +379,17 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
     return value
 
 
-def _checked_list(value: Any, field: dataclasses.Field) -> tuple[str, ...]:
-    """Return a list of texts; YAML may have one text in its place, or nothing."""
+def _checked_list(value: Any, item: type, field: dataclasses.Field) -> tuple[Any, ...]:
+    """Return a list of texts or numbers; YAML may have one of them in its place, or nothing."""
     if value is None:
         return ()
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, (list, tuple)):
-        raise _FaultError(f"{value!r} is not a list of texts (put each in quotes)")
-    return tuple(_check(text, str, field) for text in texts)
+    several = [value] if isinstance(value, item) else value
+    if not isinstance(several, (list, tuple)):
+        raise _FaultError(f"{value!r} is not a list of {_ITEMS[item]}")
+    return tuple(_check(one, item, field) for one in several)
 
 
+_ITEMS = {str: "texts (put each in quotes)", int: "whole numbers"}
 _NAMES = {
     int: "a whole number",
     float: "a number",

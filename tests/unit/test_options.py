@@ -29,6 +29,7 @@ class Section:
     separator: str = option("|", "what separates", minimum=1)
     columns: dict[str, str] = option({}, "headers", flag="--column")
     words: tuple[str, ...] = option((), "words", flag="--word", metavar="WORD", minimum=1)
+    sizes: tuple[int, ...] = option((), "sizes", minimum=1)
 
 
 def parsed(*argv: str) -> dict:
@@ -203,6 +204,9 @@ def test_a_pair_needs_an_equals_sign(capsys):
         ({"words": {"a": "b"}}, "words: {'a': 'b'} is not a list of texts"),
         ({"words": ["a", 3]}, "words: 3 is not a text"),
         ({"words": [""]}, "words: it must not be empty"),
+        ({"sizes": "1,2"}, "sizes: '1,2' is not a list of whole numbers"),
+        ({"sizes": [1, 0]}, "sizes: 0 is too small"),
+        ({"sizes": ["1"]}, "sizes: '1' is not a whole number"),
         ({"columns": {"text": 3}}, "columns: {'text': 3} is not a mapping from names to names"),
     ],
 )
@@ -227,6 +231,17 @@ def test_help_shows_each_option_once_with_its_default():
     assert "--fast, --no-fast whether to hurry (default: yes)" in shown
     assert "--column NAME=VALUE headers" in shown
     assert "--word WORD words" in shown
+
+
+def test_numbers_may_be_given_at_once_and_again(capsys):
+    parser = Parser()
+    add_flags(parser, "section", Section, "options")
+    given = parser.parse(["--sizes", "1,2", "--word", "a,b", "--sizes", "3"])
+    assert vars(given) == {"section.sizes": [1, 2, 3], "section.words": ["a,b"]}
+    assert make(Section, {"sizes": [1, 2]}, "here").sizes == (1, 2)
+    with pytest.raises(SystemExit):
+        parser.parse(["--sizes", "1,few"])
+    assert "--sizes: 'few' is not a whole number" in capsys.readouterr().err
 
 
 def test_two_options_of_one_flag_are_a_mistake():
