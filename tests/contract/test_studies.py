@@ -33,12 +33,14 @@ ACCURACY = [0.9, 0.92, 0.91, 0.95, 0.8]  # as fake_train.py has them
 
 
 def given(*line):
-    return Given(*arguments.read(["--dataset", "trec", "--name", "toy", *line], Parser())[:2])
+    usual = ["--dataset", "trec", "--name", "toy", "--learning-rate", "3e-5"]
+    return Given(*arguments.read([*usual, *line], Parser())[:2])
 
 
 def ended(accuracy, settings):
     held = {"accuracy": accuracy, "loss": 1 - accuracy}
-    metrics = {"validation": held, "test": held}
+    rows = {"train": settings.get("limit", 400), "validation": 40, "test": 100}
+    metrics = {"validation": held, "test": held, "rows": rows}
     history = [{"val_accuracy": accuracy - 0.1}, {"val_accuracy": accuracy}]
     return Trial(given().vary(settings), settings, "complete", metrics, history, Path("run"))
 
@@ -193,6 +195,47 @@ def test_a_killed_trial_is_resumed_in_its_run(here):
     assert seeds("--resume") == 0
     assert calls(here) == [0, 1, 1, 2]
     assert len(list((here / "tensorboard_logs" / "toy-2").iterdir())) == 1
+
+
+def test_what_cannot_be_proposed_leaves_nothing(here):
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        study.main(["grid", "--name", "toy", "--vary", "epoch=1,2"])
+    with pytest.raises(UserError, match="two_texts"):
+        study.main(["grid", "--name", "toy", "--vary", "two_texts_column=a,b"])
+    assert not (here / "studies").exists()
+
+
+def test_settings_that_contradict_one_another_are_a_failed_trial(here, capsys):
+    line = ["grid", "--name", "toy", "--vary", "strategy=supervised,gan", "--seed", "0"]
+    assert study.main(line) == 0
+    assert "trial 2: failed (--strategy gan" in capsys.readouterr().out
+    assert calls(here) == [0]
+
+
+def test_a_table_is_resumed_cell_by_cell(here):
+    table = here / "table.yaml"
+    table.write_text(
+        "data: {one: {dataset: trec}, two: {dataset: trec, limit: 9}}\n"
+        "plain:\nlow: {learning_rate: 1e-6}\n"
+    )
+    line = ["grid", "--name", "toy", "--settings", "table.yaml", "--seed", "1"]
+    (here / "orders").write_text("1: die")
+    with pytest.raises(UserError, match="trial 1 was killed"):
+        study.main(line)
+    (here / "orders").write_text("")
+    assert study.main([*line, "--resume"]) == 0
+    assert calls(here) == [1] * 5
+    # A row between those that are there: only its cells are trained.
+    table.write_text(table.read_text().replace("low:", "high: {learning_rate: 1e-2}\nlow:"))
+    assert study.main([*line, "--resume"]) == 0
+    assert calls(here) == [1] * 7
+    text = (here / "studies/toy/report.html").read_text("utf-8")
+    first = text.partition("Cells")[0]
+    assert re.findall(r"<tr><td>(\w+)</td>", first.partition("Scores")[2]) == [
+        "plain",
+        "high",
+        "low",
+    ]
 
 
 def test_runs_of_others_are_not_taken(here):

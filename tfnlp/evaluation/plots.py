@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, ticker
 from matplotlib.figure import Figure
 
 from tfnlp.report import png
@@ -227,6 +227,81 @@ def plane(
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     if curves:
         axes.legend()
+    return figure
+
+
+def intervals(
+    quantity: str,
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[tuple[float, float, float] | None]],
+    line: float | None = None,
+) -> Figure:
+    """Draw a dot and its interval for each name, from the top down, in panels side by side.
+
+    Args:
+        quantity: what is measured.
+        names: N names.
+        panels: title -> N times (value, lower end, upper end), or None where there is no value.
+            An end that is NaN is not drawn.
+        line: a value to compare with, such as 0 of differences.
+
+    Example::
+
+        ends = {"trec": [(0.91, 0.90, 0.92), None]}
+        intervals("accuracy", ["lora", "bitfit"], ends).savefig("intervals.png")
+    """
+    size = (3.0 + 3.2 * max(len(panels), 1), 1.4 + 0.3 * len(names))
+    figure = Picture(figsize=size, layout="constrained")
+    several = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
+    for axes, (title, points) in zip(several, panels.items(), strict=False):
+        if line is not None:
+            axes.axvline(line, color="grey", linestyle=":")
+        there = [(y, *point) for y, point in enumerate(points) if point]
+        y, x, low, high = zip(*there, strict=True) if there else ((), (), (), ())
+        axes.hlines(y, low, high, linewidth=2)
+        axes.plot(x, y, "o")
+        axes.set(xlabel=quantity, title=shown([title])[0])
+        axes.grid(axis="x", color="0.9")
+        axes.margins(x=0.1)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+    several[0].set_yticks(range(len(names)), shown(names))
+    several[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
+    return figure
+
+
+def learning_curve(
+    quantity: str,
+    points: Sequence[tuple[float, float]],
+    curve: Sequence[tuple[float, float, float, float]],
+) -> Figure:
+    """Draw scores against rows, on a logarithmic axis, and the fitted curve with its band.
+
+    Args:
+        quantity: what is measured.
+        points: rows and score of each run.
+        curve: rows, value, lower end and upper end at each place; empty if none was fitted.
+
+    Example::
+
+        learning_curve("accuracy", [(100, 0.8), (200, 0.85)], []).savefig("curve.png")
+    """
+    figure = Picture(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    if curve:
+        x, y, low, high = zip(*curve, strict=True)
+        axes.fill_between(x, low, high, alpha=0.2, label="95% interval")
+        axes.plot(x, y, label="fitted")
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.scatter(x, y, color="black", s=16, zorder=3, label="runs")
+        axes.legend()
+    axes.set_xscale("log", base=2)
+    sizes = sorted({rows for rows, _ in points})
+    axes.set_xticks([*sizes, 2 * sizes[-1]] if sizes and len(sizes) < 10 else axes.get_xticks())
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda rows, _: f"{rows:,.0f}"))
+    axes.grid(color="0.9")
+    axes.set(xlabel="training rows", ylabel=quantity)
     return figure
 
 
