@@ -48,6 +48,10 @@ class Report:
         figures: name -> picture, drawn when called.
         warnings: sentences the user should read, such as labels never seen in training.
         intervals: metric -> lower and upper end of its 95% confidence interval, where known.
+        resampled: metric -> its values on rows drawn again, from which the intervals follow; of as
+            many rows the same rows are drawn, so that two models' values can be paired.
+        right: of N rows, whether all of the answer is right; nothing where answers are not right
+            or wrong.
 
     Example::
 
@@ -59,6 +63,8 @@ class Report:
     figures: dict[str, Callable[[], Figure]] = field(default_factory=dict, repr=False)
     warnings: list[str] = field(default_factory=list)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    resampled: dict[str, list[float]] = field(default_factory=dict)
+    right: list[bool] = field(default_factory=list)
 
     def to_frame(self, table: str | None = None) -> pandas.DataFrame:
         """Return the metrics, or one of the tables, as a pandas DataFrame.

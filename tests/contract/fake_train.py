@@ -46,6 +46,10 @@ if order == "fail":
     sys.exit("error: the disk is full")
 accuracy = [0.9, 0.92, 0.91, 0.95, 0.8][made.seed % 5]
 held = {"accuracy": accuracy, "loss": 1 - accuracy}
+judged = {"rows": 20, "sha256": "a", "numbers": list(range(1, 21))}
+right = "1" * round(20 * accuracy) + "0" * round(20 - 20 * accuracy)
+drawn = {"accuracy": [accuracy - 0.05, accuracy, accuracy + 0.05]}
+write_json(run / "judged.json", {**judged, "right": right, "resampled": drawn})
 rows = {"train": made.data.limit or 400, "validation": 40, "test": 100}
 test = {**held, "ece": None}
 write_json(run / "metrics.json", {"validation": held, "test": test, "rows": rows})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -17,6 +18,7 @@ import pytest
 import yaml
 from scipy import stats
 
+import tfnlp
 from pipelines.errors import UserError
 from tfnlp import extensions, study
 from tfnlp.cli import arguments
@@ -29,6 +31,8 @@ from tfnlp.runs.experiment_yaml import read_yaml, to_values
 
 HERE = Path(__file__).parent
 NAMES = extensions.names(Study)
+# What a study cannot do without.
+NEEDED = {"compare": {"against": ("learning_rate=3e-4",)}}
 ACCURACY = [0.9, 0.92, 0.91, 0.95, 0.8]  # as fake_train.py has them
 
 
@@ -55,7 +59,7 @@ class TestEach:
 
     def test_it_proposes_the_same_again_and_comes_to_an_end(self, name):
         entry, base = extensions.load(Study, name), given().experiment()
-        options, trials = entry.options(), []
+        options, trials = entry.options(**NEEDED.get(name, {})), []
         while (proposed := entry.propose(base, trials, options)) is not None:
             assert proposed == entry.propose(base, trials, options)
             trials.append(ended(ACCURACY[len(trials) % 5], proposed))
@@ -161,6 +165,49 @@ def test_what_there_is_so_far_is_shown(here, capsys):
     assert "running" in shown
     assert "best of 2 trials" in shown
     assert calls(here) == [0, 1]
+
+
+def test_settings_compared(here, capsys):
+    line = ["compare", "--name", "toy", "--seed", "0", "--compare-seeds", "1"]
+    assert study.main([*line, "--against", "seed=3"]) == 0  # 0.95 in place of 0.9
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "these two models do not differ beyond chance on these rows" in out
+    assert "McNemar's p 1.0000" in out
+    assert calls(here) == [3, 0]
+    shown = (here / "studies/toy/report.html").read_text("utf-8")
+    assert 'alt="differences"' in shown
+    with pytest.raises(UserError, match="not made with --against seed=4"):
+        study.main([*line, "--against", "seed=4", "--resume"])
+
+
+@pytest.mark.parametrize("against", ["learning_rat=1", "epochs=0", "peft=bitfat"])
+def test_a_setting_that_cannot_be_used_leaves_nothing_behind(here, against):
+    with pytest.raises(UserError):
+        study.main(["compare", "--name", "toy", "--against", against])
+    assert not (here / "studies").exists()
+
+
+def test_settings_compared_from_python(here):
+    asked = {"name": "compare", "against": ["learning_rate=3e-4"], "seeds": 1}
+    result = tfnlp.run_study(asked, dataset="trec", name="toy", seed=0, verbose=False)
+    assert [trial.settings for trial in result.trials] == [
+        {"learning_rate": 3e-4, "seed": 0},
+        {"seed": 0},
+    ]
+    assert "do not differ" in result.report.tables[0].rows[0][0]
+
+
+def test_a_run_keeps_how_its_model_did_on_each_row(run):
+    judged = json.loads((run / "judged.json").read_text("utf-8"))
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    held = metrics["test"] or metrics["validation"]
+    assert judged["rows"] == len(judged["right"]) == len(judged["numbers"])
+    assert judged["right"].count("1") / judged["rows"] == pytest.approx(held["accuracy"])
+    drawn = judged["resampled"]["accuracy"]
+    if 0 < held["accuracy"] < 1:
+        ends = np.quantile(drawn, [0.025, 0.975])
+        assert metrics["intervals"]["accuracy"] == pytest.approx(ends)
+    assert len(drawn) == 200
 
 
 def test_what_no_trial_can_use_ends_the_study(here):

@@ -31,7 +31,7 @@ from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.report import Report
-from tfnlp.runs import data_digest, folders, storage, tensorboard
+from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard
 from tfnlp.runtime import threads
 from tfnlp.runtime.commands import command
 from tfnlp.task import Task
@@ -247,6 +247,7 @@ def _finish(
         "example": _example(model, judged),
         "saved_model": None,
     }
+    judged_rows.write(run, model, judged, report)
     if linear:
         report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
     report.warnings.extend(trainer.hints)

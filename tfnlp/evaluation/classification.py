@@ -76,7 +76,7 @@ def single_label(labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, 
     }
     warnings = unseen_warnings("label", labels, names)
     warnings += unjudged_warnings("label", labels, names) + bound_warnings(temperature)
-    return Report(values, [table], figures, warnings)
+    return Report(values, [table], figures, warnings, right=right.tolist())
 
 
 def relations(
@@ -142,6 +142,7 @@ def multi_label(
     every = [*names, *unseen]
     truth = np.array([[name in row for name in every] for row in labels])
     answers = np.pad(given.astype(bool), [(0, 0), (0, len(unseen))])
+    right = (truth == answers).all(-1)
     half = np.pad(scores >= 0.5, [(0, 0), (0, len(unseen))])
     each = metrics.precision_recall_fscore_support(
         _tailed(truth), _tailed(answers), zero_division=0.0
@@ -154,7 +155,7 @@ def multi_label(
         "micro_f1": _micro_f1(truth, answers),
         "micro_f1_at_half": _micro_f1(truth, half),
         "macro_f1": float(f1[support > 0].mean()) if support.any() else 0.0,
-        "exact_match": float((truth == answers).all(-1).mean()),
+        "exact_match": float(right.mean()),
         "ece": expected_calibration_error(scores.ravel(), known),
         "ece_uncalibrated": expected_calibration_error(before.ravel(), known),
     }
@@ -183,7 +184,7 @@ def multi_label(
             f"the tuned thresholds are worse here than 0.5: micro-F1 {values['micro_f1']:.3f} "
             f"against {values['micro_f1_at_half']:.3f} (--thresholds half)"
         )
-    return Report(values, [table], figures, warnings)
+    return Report(values, [table], figures, warnings, right=right.tolist())
 
 
 def _tailed(table: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ Dimensions: N rows or runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,42 +97,65 @@ def judged(
         some = {name: np.asarray(column)[places] for name, column in answers.items()}
         return task.report(context, rows.take(places.tolist()), some).metrics
 
-    report.intervals.update(of_metrics(measure, report.metrics, len(rows)))
+    report.resampled.update(resampled(measure, report.metrics, len(rows)))
+    report.intervals.update(of_metrics(report.resampled, report.metrics, len(rows)))
     return report
 
 
-def of_metrics(
-    measure: Callable[[np.ndarray], Mapping[str, float]], values: Mapping[str, float], rows: int
-) -> dict[str, tuple[float, float]]:
-    """Return the percentile interval of each metric by drawing rows again, with replacement.
-
-    Where every row was right, so that all draws say 1, the lower end is that of Clopper and Pearson
-    (1934): of 38 rows all right the share of right answers is above 0.907. So is the upper end
-    where no row was.
+def resampled(
+    measure: Callable[[np.ndarray], Mapping[str, float]], names: Iterable[str], rows: int
+) -> dict[str, list[float]]:
+    """Return metrics of rows drawn again, with replacement: D draws, the same for as many rows.
 
     Args:
         measure: the places of N rows, int (N,) -> metrics.
-        values: the metrics of all N rows.
+        names: the metrics.
         rows: N.
+
+    Returns:
+        Metric -> D values, NaN where a draw has none; no metric of fewer than two rows.
 
     Example:
         >>> right = np.array([1, 1, 1, 0])
         >>> share = lambda places: {"accuracy": float(right[places].mean())}
-        >>> of_metrics(share, share(np.arange(4)), 4)
-        {'accuracy': (0.25, 1.0)}
-
-    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", section 13.3.
+        >>> resampled(share, ["accuracy"], 4)["accuracy"][:3]
+        [0.75, 1.0, 1.0]
     """
     if rows < 2:
         return {}
     random = np.random.default_rng(0)
     count = min(_RESAMPLES, max(40, _ROWS // rows))
     drawn = [measure(random.integers(0, rows, rows)) for _ in range(count)]
+    return {name: [float(metrics.get(name, math.nan)) for metrics in drawn] for name in names}
+
+
+def of_metrics(
+    drawn: Mapping[str, Sequence[float]], values: Mapping[str, float], rows: int
+) -> dict[str, tuple[float, float]]:
+    """Return the percentile interval of each metric from its values on rows drawn again.
+
+    Where every row was right, so that all draws say 1, the lower end is that of Clopper and Pearson
+    (1934): of 38 rows all right the share of right answers is above 0.907. So is the upper end
+    where no row was.
+
+    Args:
+        drawn: as of `resampled`.
+        values: the metrics of all N rows.
+        rows: N.
+
+    Example:
+        >>> right = np.array([1, 1, 1, 0])
+        >>> share = lambda places: {"accuracy": float(right[places].mean())}
+        >>> of_metrics(resampled(share, ["accuracy"], 4), share(np.arange(4)), 4)
+        {'accuracy': (0.25, 1.0)}
+
+    Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", section 13.3.
+    """
     tail = (1 - LEVEL) / 2
     sure = tail ** (1 / rows)
     found = {}
-    for name, value in values.items():
-        each = np.array([metrics.get(name, math.nan) for metrics in drawn], float)
+    for name, several in drawn.items():
+        each, value = np.array(several, float), values[name]
         each = each[np.isfinite(each)]
         if not math.isfinite(value) or not len(each):
             continue

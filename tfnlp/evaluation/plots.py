@@ -130,6 +130,27 @@ def scatter(truth: np.ndarray, values: np.ndarray) -> Figure:
     return figure
 
 
+def differences(quantity: str, drawn: Mapping[str, tuple[float, float, float]]) -> Figure:
+    """Draw differences with their intervals: name -> (difference, lower end, upper end).
+
+    Example::
+
+        differences("accuracy, new less old", {"seed 42": (0.01, -0.01, 0.03)}).savefig("seeds.png")
+    """
+    figure = Picture(figsize=(6.5, 1.3 + 0.35 * len(drawn)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0.0, color="grey", linestyle=":")
+    for place, (value, low, high) in enumerate(drawn.values()):
+        colour = "tab:orange" if low > 0 or high < 0 else "tab:blue"
+        axes.plot([low, high], [place, place], color=colour)
+        axes.plot([value], [place], "o", color=colour)
+    axes.set_yticks(range(len(drawn)), shown(list(drawn)))
+    axes.set_ylim(len(drawn) - 0.4, -0.6)
+    axes.set_xlabel(quantity)
+    axes.set_title("95% intervals; orange leaves out zero", fontsize=9)
+    return figure
+
+
 def histograms(quantity: str, groups: Mapping[str, np.ndarray], bins: int = 50) -> Figure:
     """Draw how values are spread, name -> (N,), each group's bars adding up to one.
 

@@ -69,4 +69,5 @@ def ordinal(grades: Sequence[float], answers: np.ndarray, known: Sequence[float]
         [(name, *map(int, row)) for name, row in zip(names, counts, strict=True)],
     )
     figures = {"confusion_matrix": lambda: plots.confusion_matrix(counts, names)}
-    return Report(values, [table], figures, unseen_warnings("grade", grades, known))
+    right = (truth == answered).tolist()
+    return Report(values, [table], figures, unseen_warnings("grade", grades, known), right=right)

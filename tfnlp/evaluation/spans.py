@@ -109,7 +109,9 @@ def report(
     wanted = [label for spans in gold for _, _, label in spans]
     warnings = unjudged_warnings("type", wanted, names)
     warnings += _unseen(gold, names) + _unreachable(gold, words)
-    return Report(values, [table, *([errors] if errors.rows else [])], figures, warnings)
+    whole = [set(a) == set(b) for a, b in zip(gold, found, strict=True)]
+    tables = [table, *([errors] if errors.rows else [])]
+    return Report(values, tables, figures, warnings, right=whole)
 
 
 def _tags_of(places: Sequence[tuple[int, int]], spans: Sequence[Span]) -> list[str]:

@@ -191,7 +191,8 @@ def report(
         "reliability": lambda: plots.reliability({"answers": scores}, exact > 0),
     }
     tables = [by_word, by_length, _errors(questions, gold, answers, scores, overlap)]
-    return Report({name: float(value) for name, value in values.items()}, tables, figures)
+    metrics = {name: float(value) for name, value in values.items()}
+    return Report(metrics, tables, figures, right=(exact > 0).tolist())
 
 
 def _each(

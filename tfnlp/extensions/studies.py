@@ -27,6 +27,8 @@ class Trial:
         run: its folder; None before its start.
         seconds: how long it took, all in all.
         error: why it failed, in a line.
+        judged: how its model did on each row, as in the run's judged.json; None before its end,
+            and of a run that an earlier version trained.
     """
 
     experiment: Experiment
@@ -37,6 +39,7 @@ class Trial:
     run: Path | None = None
     error: str = ""
     seconds: float = 0.0
+    judged: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

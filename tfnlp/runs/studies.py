@@ -31,7 +31,7 @@ from pipelines.json_files import read_json
 from tfnlp.config import Experiment
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report
-from tfnlp.runs import folders
+from tfnlp.runs import folders, judged_rows
 from tfnlp.runs.experiment_yaml import read_kept, write_yaml
 from tfnlp.runs.study_files import Asked, best, write
 from tfnlp.runtime.commands import quoted
@@ -244,8 +244,11 @@ def _known(trial: Trial, folder: Path, number: int) -> Trial:
     if story and story.exists():
         trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))
     failed = _failure(folder, number)
-    if metrics:
-        return dataclasses.replace(trial, state="complete", metrics=metrics, run=run)
+    if run and metrics:
+        kept = run / judged_rows.FILE
+        judged = read_json(kept, judged_rows.HOLDS, remedy=again) if kept.exists() else None
+        done = {"state": "complete", "metrics": metrics, "judged": judged}
+        return dataclasses.replace(trial, run=run, **done)
     if failed.exists():
         error = failed.read_text("utf-8").strip()
         return dataclasses.replace(trial, state="failed", run=run, error=error)

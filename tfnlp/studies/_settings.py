@@ -39,15 +39,20 @@ def parse(text: str) -> tuple[str, list[Any]]:
     parts = [part.strip() for part in listed.split(",")]
     if not name.strip() or not all(parts):
         raise UserError(f"--vary {text}: it must be NAME=VALUE,VALUE (such as epochs=2,4)")
-    values = [_value(part) for part in parts]
-    for place, value in enumerate(values):
-        if value in values[:place]:
+    values = [value(part) for part in parts]
+    for place, one in enumerate(values):
+        if one in values[:place]:
             raise UserError(f"--vary {text}: {parts[place]} is there twice (leave one out)")
     return name.strip().replace("-", "_"), values
 
 
-def _value(text: str) -> Any:
-    """Return what a text stands for."""
+def value(text: str) -> Any:
+    """Return what a text stands for.
+
+    Example:
+        >>> [value(text) for text in ("3", "1e-5", "true", "none", "minilm-l6-en")]
+        [3, 1e-05, True, None, 'minilm-l6-en']
+    """
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     for kind in (int, float):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from tfnlp.extensions import Settings
-from tfnlp.studies._settings import named, parse, value
+from tfnlp.studies._settings import parse, value
 
 _COUNTED = 1000  # settings of which it matters whether all have been tried
 ENTRIES = ("backbone", "strategy", "peft", "augment")  # chosen first: others may depend on them
@@ -86,13 +86,15 @@ def dimension(text: str) -> Dimension:
         >>> dimension("learning_rate=1e-5..1e-3:log").log
         True
     """
-    name, given = named(text, "--vary")
+    name, _, given = text.partition("=")
     if ".." not in given:
-        return Dimension(name, tuple(parse(text)[1]))
-    span, colon, scale = given.partition(":")
+        name, values = parse(text)
+        return Dimension(name, tuple(values))
+    name = name.strip().replace("-", "_")
+    span, colon, scale = given.strip().partition(":")
     if colon and scale != "log":
         raise UserError(f"--vary {text}: {scale!r} is no scale; after the colon may stand log")
-    low, high = (value(part) for part in span.split("..", 1))
+    low, high = (value(part.strip()) for part in span.split("..", 1))
     if not all(isinstance(end, int | float) and math.isfinite(end) for end in (low, high)):
         raise UserError(f"--vary {text}: the ends of a range must be numbers, such as 1e-5..1e-3")
     if not low < high:
