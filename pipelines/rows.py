@@ -320,9 +320,8 @@ def find_columns(
         >>> find_columns(["id", "Review"], [column], {}, "reviews.csv")
         {'text': 'Review'}
     """
-    found: dict[str, str | None] = {
-        column.name: _match(header, names.get(column.name, column.name)) for column in columns
-    }
+    given = ((column.name, names.get(column.name, column.name)) for column in columns)
+    found = {name: _match(header, told) for name, told in given}
     for column in columns:
         for alias in (*column.aliases, *(CHATS if column.kind == "turns" else ())):
             if found[column.name] is None and column.name not in names:
@@ -341,8 +340,8 @@ def find_columns(
     missing = lacking.name
     told = flag.format(name=missing, option=missing.replace("_", "-"))
     remedy = foreign.missing_column(lacking, header, told)
-    unnamed = source != IN_MEMORY and not source.removesuffix(".gz").endswith(".jsonl")
-    if not any(found.values()) and not names and unnamed:
+    unnamed = not names and source != IN_MEMORY and ".jsonl" not in Path(source).suffixes
+    if unnamed and not any(found.values()):
         usual = ",".join(column.name for column in columns[: len(header)])
         remedy += f", or name the columns on the first line if that is data: {usual}"
     listed = ", ".join(name[:60] for name in header[:20]) + (", …" if len(header) > 20 else "")

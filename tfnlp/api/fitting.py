@@ -191,7 +191,7 @@ class StudyResult:
 
 
 def run_study(
-    study: Plug, train: Any = None, *, resume: bool = False, **options: Any
+    study: Plug, train: Any = None, *, resume: bool = False, verbose: bool = True, **options: Any
 ) -> StudyResult:
     """Train several runs, each in a process of its own, and compare them.
 
@@ -201,6 +201,7 @@ def run_study(
         study: which, as ``available("studies")`` lists it, or a dict of its ``name`` and options.
         train: the rows, as of `fit`.
         resume: resume the study of this name, if there is one.
+        verbose: print a line about each trial.
         **options: those of `fit`.
 
     Raises:
@@ -217,5 +218,6 @@ def run_study(
         given = keywords.read({**options, "train": train}, "run_study()")
         asked = study_files.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
         with signals.caught(f"; {_TO_RESUME}"):
-            trials, report = studies.run(asked, resume=resume, tell=console.line)
+            tell = console.line if verbose else lambda text: None
+            trials, report = studies.run(asked, resume=resume, tell=tell)
     return StudyResult(asked.folder, tuple(trials), report, study_files.best(asked, trials))

@@ -105,11 +105,11 @@ def settings_differ(sides: Sides) -> Difference | None:
     both = sides.ended
     if min(map(len, both)) < ENOUGH:
         return None
-    values = ([run.value for run in side] for side in both)
+    first, second = ([run.value for run in side] for side in both)
     known = {len(run.drawn) for side in both for run in side}
     draws = known.pop() if len(known) == 1 else 0
-    drawn = (np.array([run.drawn[:draws] for run in side], float) for side in both)
-    return comparing.settings(*values, *drawn)
+    ours, theirs = (np.array([run.drawn[:draws] for run in side], float) for side in both)
+    return comparing.settings(first, second, ours, theirs)
 
 
 def models_differ(

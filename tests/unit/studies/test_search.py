@@ -21,7 +21,7 @@ from tfnlp.studies import search
 from tfnlp.studies._search import judging
 from tfnlp.studies._search.space import corners, count, every, space
 
-CONTRACT = Path(__file__).parents[1] / "contract"
+CONTRACT = Path(__file__).parents[2] / "contract"
 GIVEN = Given(*arguments.read(["--dataset", "trec", "--name", "toy"], Parser())[:2])
 BASE = GIVEN.experiment()
 
