@@ -32,3 +32,16 @@ def test_what_a_card_says_to_type_works(run, monkeypatch):
     kept = [weight.numpy() for weight in storage.load(Path()).network.weights]
     for weight, other in zip(names["network"].weights, kept, strict=True):
         np.testing.assert_array_equal(weight, other)
+
+
+def test_a_run_keeps_how_its_model_did_on_each_row(run):
+    judged = json.loads((run / "judged.json").read_text("utf-8"))
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    held = metrics["test"] or metrics["validation"]
+    assert judged["rows"] == len(judged["right"]) == len(judged["numbers"])
+    assert judged["right"].count("1") / judged["rows"] == pytest.approx(held["accuracy"])
+    drawn = judged["resampled"]["accuracy"]
+    if 0 < held["accuracy"] < 1:
+        ends = np.quantile(drawn, [0.025, 0.975])
+        assert metrics["intervals"]["accuracy"] == pytest.approx(ends)
+    assert len(drawn) == 200

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.files.writers import write_json
 from pipelines.rows import Rows
 from tfnlp.report import Report
-from tfnlp.runs import data_digest
-from tfnlp.training.model import TrainedModel
+
+if TYPE_CHECKING:
+    from tfnlp.training.model import TrainedModel
 
 FILE = "judged.json"  # in a run's folder
 HOLDS: Mapping[str, Any] = {
@@ -40,6 +41,8 @@ def write(run: Path, model: TrainedModel, rows: Rows, report: Report) -> None:
 
         write(run, model, splits.test, report)
     """
+    from tfnlp.runs import data_digest  # studies read the file, and start without TensorFlow
+
     names = [column.name for column in model.task.target_columns(model.experiment.options)]
     targets = {name: rows.columns[name] for name in names if name in rows.columns}
     right = "".join("01"[value] for value in report.right)
