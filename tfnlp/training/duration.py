@@ -2,7 +2,7 @@
 
 On few rows a few epochs are too few updates: 200 rows in batches of 32 give 28 in four epochs, of
 which the first tenth is warm-up. So there is a floor in updates, and early stopping waits for some
-updates too, not only for epochs. docs/results.md has what 400 updates do on six data sets.
+updates too, not only for epochs. docs/results.md has what 400 updates do on nine data sets.
 """
 
 from __future__ import annotations
