@@ -161,7 +161,7 @@ def plugged(record: type, given: Any, what: str) -> tuple[Plugged, Any]:
     """
     name, options = entry(given, what)
     found = Plugged(record.__name__.lower(), name, extensions.load(record, name))
-    return found, make(found.record.options, options, f"{what} {name}")
+    return found, make(found.record.options, plain(options), f"{what} {name}")
 
 
 def unknown(name: str, known: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.errors import UserError
 from tfnlp.cli import arguments, keywords, settings
-from tfnlp.extensions import Explanation
+from tfnlp.extensions import Explanation, Study
 from tfnlp.options import Parser
 from tfnlp.runs.experiment_yaml import to_values, write_yaml
 
@@ -149,3 +149,12 @@ def test_an_entry_with_its_options():
     assert (found.name, options.most) == ("occlusion", 3)
     with pytest.raises(UserError, match="by occlusion has no option 'mst'; did you mean 'most'"):
         keywords.plugged(Explanation, {"name": "occlusion", "mst": 3}, "by")
+
+
+def test_options_of_an_entry_may_be_paths_and_lists():
+    _, grid = keywords.plugged(Study, {"name": "grid", "settings": Path("t.yaml")}, "here")
+    assert grid.settings == "t.yaml"
+    _, grid = keywords.plugged(Study, {"name": "grid", "vary": ["epochs=1,2"]}, "here")
+    assert grid.vary == ("epochs=1,2",)
+    _, curve = keywords.plugged(Study, {"name": "learning_curve", "sizes": [100, 200]}, "here")
+    assert curve.sizes == (100, 200)
