@@ -194,6 +194,9 @@ def test_settings_compared_from_python(here):
         {"seed": 0},
     ]
     assert "do not differ" in result.report.tables[0].rows[0][0]
+    frame = result.to_frame()
+    assert frame["optimizer.learning_rate"].tolist() == [3e-4, 1e-4]
+    assert frame["test.accuracy"].tolist() == ACCURACY[:1] * 2
 
 
 def test_what_no_trial_can_use_ends_the_study(here):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from tfnlp.api.model import Model, plain_errors
@@ -19,6 +19,9 @@ from tfnlp.runs import studies, study_files
 from tfnlp.runtime import signals
 from tfnlp.runtime.signals import Interrupted
 from tfnlp.runtime.startup import quiet_start, several_graphs
+
+if TYPE_CHECKING:
+    import pandas
 
 Plug = str | Mapping[str, Any]  # an entry's name, or a dict of its name and options
 
@@ -184,6 +187,22 @@ class StudyResult:
     trials: tuple[Trial, ...] = field(repr=False)  # pages of options
     report: Report
     best: Trial | None = field(repr=False)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the trials as a pandas DataFrame: what each changed, its metrics and its time.
+
+        Raises:
+            UserError: pandas is not installed.
+
+        Example::
+
+            result.to_frame().sort_values("test.accuracy")
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UserError("to_frame needs pandas (pip install pandas)") from error
+        return pandas.read_csv(self.folder / "trials.csv")
 
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""

@@ -76,7 +76,7 @@ def run(
     while True:
         with _locked(folder / "lock"):
             trials = _trials(folder)
-            taken = _taken(asked, trials)
+            taken = _taken(asked, trials, tell)
         if taken is None:
             if all(trial.state != "running" for trial in trials):
                 break
@@ -133,7 +133,9 @@ def _trials(folder: Path) -> list[Trial]:
     return [_begun(folder, number) for number in numbers]
 
 
-def _taken(asked: Asked, trials: Sequence[Trial]) -> tuple[int, IO[str]] | None:
+def _taken(
+    asked: Asked, trials: Sequence[Trial], tell: Callable[[str], None]
+) -> tuple[int, IO[str]] | None:
     """Take a trial that no process has, or begin the next; None if there is none now.
 
     Returns:
@@ -150,7 +152,9 @@ def _taken(asked: Asked, trials: Sequence[Trial]) -> tuple[int, IO[str]] | None:
             lock = _lock(folder, number)
             assert lock  # nobody knew of it
             return number, lock
-        trials, number = [*trials, _begun(folder, number)], number + 1
+        failed = _begun(folder, number)
+        tell(f"trial {number}: {_told(asked, failed, trials)}")
+        trials, number = [*trials, failed], number + 1
     return None
 
 
