@@ -159,7 +159,7 @@ def test_entries_of_each_kind_are_offered(offered):
     assert set(extensions.PACKAGES.values()) < set(completion._FOLDERS.values())
     assert offered("python -m tfnlp.explain trec --by oc") == ["occlusion"]
     assert offered("python -m tfnlp.audit trec --check c") == ["calibration"]
-    assert offered("python -m tfnlp.study se") == offered("python -m tfnlp study se") == ["seeds"]
+    assert offered("python -m tfnlp.study see") == offered("python -m tfnlp study see") == ["seeds"]
     assert offered("python -m tfnlp.applications k") == ["knowledge_graph"]
 
 

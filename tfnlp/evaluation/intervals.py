@@ -119,7 +119,7 @@ def resampled(
         >>> right = np.array([1, 1, 1, 0])
         >>> share = lambda places: {"accuracy": float(right[places].mean())}
         >>> resampled(share, ["accuracy"], 4)["accuracy"][:3]
-        [0.75, 1.0, 1.0]
+        [0.75, 1.0, 0.5]
     """
     if rows < 2:
         return {}

@@ -76,7 +76,7 @@ class Options:
     finalists: int = option(
         2, "settings that are trained again with other seeds; 0 is none", minimum=0
     )
-    seeds: int = option(3, "seeds of each finalist and of the settings as they were", minimum=2)
+    seeds: int = option(3, "seeds of each finalist and of the settings as they were", minimum=3)
 
 
 def possible(options: Options) -> Sequence[Settings]:

@@ -6,12 +6,15 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfnlp.evaluation import runs
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report, Table, four_places
 from tfnlp.studies._search.space import Dimension, params
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _FEWEST = 15  # trials that have ended, below which importances mean nothing
 _RESAMPLES = 100
@@ -170,7 +173,7 @@ def _trials(
 
 def _judge(final: Sequence[Trial], found: Report) -> None:
     """Add what the finals say: the winner beside the settings as they were, on the same seeds."""
-    from tfnlp.evaluation import intervals
+    from tfnlp.evaluation import comparing
     from tfnlp.studies._search import pictures
 
     groups = _groups(final)
@@ -185,7 +188,9 @@ def _judge(final: Sequence[Trial], found: Report) -> None:
     for name, held in groups.items():
         own, plain = (_values(each, split, metric) for each in (held, base))
         gains = [a - b for a, b in zip(own, plain, strict=True)]
-        low, high = intervals.t_interval(gains)
+        before, after = (_resampled(each, metric, groups) for each in (base, held))
+        gain_of = comparing.settings(plain, own, before, after)
+        low, high = gain_of.low, gain_of.high
         validation = statistics.mean(_values(held, "validation", metric))
         mark = "best on validation rows" if name == winner else ""
         gain = (
@@ -207,6 +212,21 @@ def _judge(final: Sequence[Trial], found: Report) -> None:
             "the validation rows that chose the settings also judge them, which flatters them "
             "(give --test)"
         )
+
+
+def _resampled(held: Sequence[Trial], metric: str, groups: Mapping[str, list[Trial]]) -> np.ndarray:
+    """Return a metric of runs on rows drawn again, (runs, draws); no draws if one run has none."""
+    import numpy as np
+
+    def draws(trial: Trial) -> Sequence[float | None]:
+        drawn: Sequence[float | None] = ((trial.judged or {}).get("resampled") or {}).get(
+            metric, ()
+        )
+        return drawn
+
+    lengths = {len(draws(trial)) for several in groups.values() for trial in several}
+    count = lengths.pop() if len(lengths) == 1 else 0
+    return np.array([draws(trial)[:count] for trial in held], float).reshape(len(held), count)
 
 
 def _values(held: Sequence[Trial], split: str, metric: str) -> list[float]:
