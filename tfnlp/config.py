@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines import discover
+from pipelines.errors import UserError
 from pipelines.files.layout import Layout
 from tfnlp.needs import Need
 from tfnlp.options import option
@@ -257,7 +259,6 @@ class Training:
         (),
         "stop after this epoch if no validation score so far is as good, such as 2=0.6",
         metavar="EPOCH=SCORE",
-        minimum=3,
     )
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = option(
         "auto", "Keras dtype policy; auto: float32, with products in bfloat16 where the machine can"
@@ -279,6 +280,35 @@ class Training:
         "fit the probabilities (temperature scaling), the thresholds of multi_label and when "
         "extractive_qa gives no answer to the validation rows after training",
     )
+
+    def least(self) -> dict[int, float]:
+        """Return by epoch the validation score without which training stops after it.
+
+        Raises:
+            UserError: ``give_up`` does not hold epochs and scores, or one that changes nothing.
+
+        Example:
+            >>> Training(give_up=("2=0.6",)).least()
+            {2: 0.6}
+        """
+        found: dict[int, float] = {}
+        for text in self.give_up:
+            epoch, _, score = text.partition("=")
+            try:
+                after, value = int(epoch), float(score)
+            except ValueError:
+                after, value = 0, math.nan
+            if after < 1 or not math.isfinite(value):
+                raise UserError(f"--give-up {text}: it must be EPOCH=SCORE, such as 2=0.6")
+            if after in found:
+                raise UserError(f"--give-up says two scores for epoch {after} (leave one out)")
+            if self.epochs and after >= self.epochs:
+                raise UserError(
+                    f"--give-up {text} has no effect with --epochs {self.epochs} (name an epoch "
+                    "before the last)"
+                )
+            found[after] = value
+        return found
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from pipelines.errors import UserError
 from pipelines.rows import Column
 from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Experiment
-from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.extensions import ENTRIES, SUPERVISED, Augmenter, Peft, Strategy
 from tfnlp.options import Parser, add_flags, plain, unknown_key
-from tfnlp.runs.experiment_yaml import ENTRIES, check_sections, from_values, read_yaml, task_name
+from tfnlp.runs.experiment_yaml import check_sections, from_values, read_yaml, task_name
 from tfnlp.task import Task
 
 DEFAULT_TASK = "classification"

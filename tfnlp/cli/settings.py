@@ -12,8 +12,8 @@ from pipelines.errors import UserError
 from tfnlp.cli import arguments
 from tfnlp.cli.arguments import CHOSEN, NONE, Begun
 from tfnlp.config import Experiment
+from tfnlp.extensions import ENTRIES
 from tfnlp.options import Parser, meant
-from tfnlp.runs.experiment_yaml import ENTRIES
 
 # Whatever a trial has of these is the study's to say.
 _RESERVED = ("config", "export", "name", "saved_models", "tensorboard_logs")

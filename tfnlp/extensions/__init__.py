@@ -50,6 +50,11 @@ PACKAGES: Mapping[type, str] = {
 }
 
 
+# The sections of an experiment that hold entries.
+ENTRIES: Mapping[str, type] = {"strategy": Strategy, "peft": Peft, "augment": Augmenter}
+SEEDS = 2**31  # as many as there are
+
+
 def names(record: type) -> list[str]:
     """List the entries of a kind, such as `Strategy`, by name."""
     return discover.names(PACKAGES[record])

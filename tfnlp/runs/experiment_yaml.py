@@ -17,13 +17,10 @@ from pipelines.json_files import damaged
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Data, Entry, Experiment
-from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.extensions import ENTRIES, SEEDS, SUPERVISED, Augmenter, Peft, Strategy
 from tfnlp.generation.options import WritingOptions
 from tfnlp.inference.settings import stop_strings
 from tfnlp.options import make, plain, unknown_key
-
-# The sections of what is plugged in.
-ENTRIES: Mapping[str, type] = {"strategy": Strategy, "peft": Peft, "augment": Augmenter}
 
 
 def from_values(values: Mapping[str, Any], options: type, place: str) -> Experiment:
@@ -47,7 +44,7 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
     name = task_name(values, place)
     task = {key: value for key, value in values["task"].items() if key != "name"}
     seed = values.get("seed", 42)
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < SEEDS:
         raise UserError(f"{place}: seed is {seed!r}; it must be a whole number from 0 to 2^31 - 1")
     sections = {
         section: make(kind, values.get(section) or {}, f"{section} in {place}")
@@ -75,6 +72,7 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
 
 def _check_fits(experiment: Experiment) -> None:
     """Raise UserError if the layout is not for these files, or what is plugged in for this task."""
+    experiment.training.least()
     data = experiment.data
     if (layout := data.layout()) != USUAL:  # else a file's kind is its reader's concern
         files = filter(None, (data.train, data.validation, data.test))

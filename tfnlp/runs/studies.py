@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count, takewhile
 from pathlib import Path
 from typing import IO
@@ -168,9 +168,11 @@ def _lock(folder: Path, number: int) -> IO[str] | None:
     lock = (folder / "trials" / f"{number}.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.close()
         return None
+    except OSError:  # a file system without locks keeps nobody out
+        pass
     return lock
 
 
@@ -205,7 +207,8 @@ def _begin(asked: Asked, resume: bool) -> None:
 def _locked(file: Path) -> Iterator[None]:
     """Let one process at a time look at a study's trials, and begin the next."""
     with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(OSError):  # as in `_lock`
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import between, four_places
 
-SEEDS = 2**31  # as many seeds as there are
-
 
 def headline(trials: Sequence[Trial]) -> tuple[str, str]:
     """Return the split and the metric by which trials are compared.

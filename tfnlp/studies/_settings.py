@@ -12,11 +12,9 @@ from typing import Any
 from pipelines.errors import UserError
 from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Entry, Experiment
-from tfnlp.extensions import SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.extensions import ENTRIES, SUPERVISED
 from tfnlp.options import default_of, flag_of, make
 
-# Sections of experiment.yaml that hold entries, and what is in them.
-ENTRIES: Mapping[str, type] = {"strategy": Strategy, "peft": Peft, "augment": Augmenter}
 _NONE = "none"  # no entry
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, _NONE: None}
 

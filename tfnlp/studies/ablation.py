@@ -19,7 +19,7 @@ from tfnlp.options import option
 from tfnlp.report import Report, Table
 from tfnlp.studies import _scores, _settings
 
-_SECTIONS = ("task", "backbone", "optimizer", "training", *_settings.ENTRIES)
+_SECTIONS = ("task", "backbone", "optimizer", "training", *extensions.ENTRIES)
 # These change how fast it goes, or what is shown.
 _NO_EFFECT = ("deterministic", "distribute", "checkpoint_minutes", "baseline")
 
@@ -54,7 +54,7 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
         )
     for draw in range(options.seeds):
         for change in ({}, *changes):
-            settings = {**change, "seed": (base.seed + draw) % _scores.SEEDS}
+            settings = {**change, "seed": (base.seed + draw) % extensions.SEEDS}
             if not _scores.is_there(settings, trials):
                 return settings
     return None
@@ -78,7 +78,7 @@ def put_back(base: Experiment) -> list[Settings]:
         and word not in _NO_EFFECT
         and setting.of(base) != setting.default
     ]
-    for section in _settings.ENTRIES:
+    for section in extensions.ENTRIES:
         names = [name for kind, name in entries if kind == section and name != SUPERVISED]
         for name in names:
             others = [other for other in names if other != name]
@@ -91,7 +91,7 @@ def _brought(
     base: Experiment, section: str, name: str, there: dict[str, _settings.Setting]
 ) -> Iterator[str]:
     """Yield the settings that have the value that an entry gave them."""
-    record: Any = extensions.load(_settings.ENTRIES[section], name)
+    record: Any = extensions.load(extensions.ENTRIES[section], name)
     for of, values in getattr(record, "defaults", {}).items():
         for word, setting in there.items():
             given = setting.section == of and not setting.entry and setting.field in values
@@ -166,7 +166,7 @@ def _said(change: Settings, base: Trial | None, trial: Trial) -> str:
 def _value(experiment: Experiment, word: str) -> str | None:
     """Return a setting's value as it is said; None if the experiment has no such setting."""
     entries = _settings.named(experiment)
-    if word in _settings.ENTRIES:
+    if word in extensions.ENTRIES:
         return _settings.shown([name for section, name in entries if section == word])
     setting = _settings.settings_of(experiment.task, entries).get(word)
     return _settings.shown(setting.of(experiment)) if setting else None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table, four_places
 from tfnlp.studies import _settings, _sides
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from tfnlp.evaluation.comparing import Difference
 
-_SEEDS = 2**31  # more there are not
 _NUMBERS = 10  # of rows, in a table
 _AGAINST, _BASE = "against", "base"
 
@@ -89,7 +88,7 @@ def _other(base: Experiment, options: Options) -> dict[str, Any]:
         if name in found:
             raise UserError(f"--against gives {name} twice (leave one out)")
         found[name] = values[0]
-    seed = found.get("seed", _SEEDS)
+    seed = found.get("seed", SEEDS)
     if not isinstance(seed, int) or abs(seed - base.seed) < options.seeds:
         raise UserError(
             f"--against seed={seed}: it must be a whole number at least {options.seeds} away from "
@@ -101,8 +100,8 @@ def _other(base: Experiment, options: Options) -> dict[str, Any]:
 def _of(base: Experiment, place: int, other: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a trial by its place."""
     if place % 2:
-        return {"seed": (base.seed + place // 2) % _SEEDS}
-    return {**other, "seed": (other.get("seed", base.seed) + place // 2) % _SEEDS}
+        return {"seed": (base.seed + place // 2) % SEEDS}
+    return {**other, "seed": (other.get("seed", base.seed) + place // 2) % SEEDS}
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:

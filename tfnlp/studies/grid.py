@@ -12,7 +12,7 @@ import yaml
 
 from pipelines.errors import UserError
 from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table
 from tfnlp.studies import _scores, _settings
@@ -66,7 +66,7 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     else:
         rows, columns = _product(base, options.vary or _USUAL), {"": {}}
     for draw in range(options.seeds):
-        seed = {"seed": (base.seed + draw) % _scores.SEEDS}
+        seed = {"seed": (base.seed + draw) % SEEDS}
         for row, column in itertools.product(rows.values(), columns.values()):
             settings = {**_cell(row, column), **seed}
             if not _scores.is_there(settings, trials):

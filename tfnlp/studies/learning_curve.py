@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table, between, four_places
 from tfnlp.studies import _scores
@@ -75,7 +75,7 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
             return None  # it failed, and the report says what to do
     for draw in range(options.seeds):
         for size in sizes:
-            settings = {**size, "seed": (base.seed + draw) % _scores.SEEDS}
+            settings = {**size, "seed": (base.seed + draw) % SEEDS}
             if not _scores.is_there(settings, trials):
                 return settings
     return None

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from pipelines.errors import UserError
 from tfnlp.config import Experiment
 from tfnlp.evaluation import runs
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.studies._search import judging
@@ -103,7 +103,8 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     searched = search_length(trials, options)
     if searched is None:
         chosen = _chosen(base, trials, options)
-        give_up = _least(trials) if options.prune else ()
+        epochs = chosen.get("epochs", base.training.epochs)
+        give_up = _least(trials, epochs) if options.prune else ()
         return {**chosen, **({GIVE_UP: give_up} if give_up else {})}
     if any(trial.state == "running" for trial in trials[:searched]):
         return None
@@ -185,12 +186,17 @@ def told(trials: Sequence[Trial], dimensions: Sequence[Dimension], sampler: Any 
     return study
 
 
-def _least(trials: Sequence[Trial]) -> tuple[str, ...]:
-    """Return what a trial must reach after 1, 2, 4, ... epochs: what half of those before did."""
+def _least(trials: Sequence[Trial], epochs: int | None = None) -> tuple[str, ...]:
+    """Return what a trial must reach after 1, 2, 4, ... epochs: what half of those before did.
+
+    Args:
+        trials: those before.
+        epochs: of this one, if they are known.
+    """
     found: list[str] = []
     longest = max(len(trial.history) for trial in trials)
     rung = max(1, longest // _RUNGS)  # after the first of many epochs luck decides
-    while rung < longest:
+    while rung < min(longest, epochs or longest):
         reached = [best for t in trials if (best := judging.best_until(t, rung)) is not None]
         if len(reached) < _ENOUGH:
             break
@@ -209,7 +215,7 @@ def _finals(
     for number in range(1, options.seeds + 1):
         for settings in contenders:
             start = settings.get("seed", base.seed)
-            yield settings, (start + number) % 2**31
+            yield settings, (start + number) % SEEDS
 
 
 def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:

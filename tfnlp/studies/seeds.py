@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table, four_places
 
 _SPLITS = ("test", "validation")
-_SEEDS = 2**31  # more there are not
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     done = len(trials)
     if done >= options.count:
         return None
-    return {"seed": (base.seed + done) % _SEEDS}
+    return {"seed": (base.seed + done) % SEEDS}
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:

@@ -7,7 +7,6 @@ updates too, not only for epochs. docs/results.md has what 400 updates do on nin
 
 from __future__ import annotations
 
-from pipelines.errors import UserError
 from tfnlp.config import Experiment
 
 EPOCHS, UPDATES = 4, 400  # at least
@@ -40,28 +39,6 @@ def patience(experiment: Experiment, steps: int) -> int:
         patience(experiment, 7)  # 15
     """
     return experiment.training.patience or _floor(experiment, steps, PATIENCE, PATIENCE_UPDATES)
-
-
-def least(experiment: Experiment) -> dict[int, float]:
-    """Return by epoch the validation score without which training stops after it.
-
-    Raises:
-        UserError: ``give_up`` does not hold an epoch and a score.
-
-    Example::
-
-        least(experiment)  # {2: 0.6}
-    """
-    found = {}
-    for text in experiment.training.give_up:
-        epoch, _, score = text.partition("=")
-        try:
-            found[int(epoch)] = float(score)
-        except ValueError:
-            raise UserError(
-                f"--give-up is {text!r}; it must be an epoch and a score, such as 2=0.6"
-            ) from None
-    return found
 
 
 def _floor(experiment: Experiment, steps: int, least: int, updates: int) -> int:

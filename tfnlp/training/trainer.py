@@ -222,7 +222,7 @@ def _prepare(
     with scope():
         network.optimizer.build([*network.trainable_variables, *step.trainable])
     _make_metrics(model, held)
-    least = duration.least(model.experiment) if name == FIRST else {}
+    least = model.experiment.training.least() if name == FIRST else {}
     if score is None:
         return Watch(objective.monitor, objective.mode, least=least)
     return Watch("score", "max", score, least)

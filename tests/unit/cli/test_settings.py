@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines.errors import UserError
 from tfnlp.cli import arguments
 from tfnlp.cli.settings import Given
 from tfnlp.options import Parser
@@ -41,3 +42,19 @@ def test_none_takes_out_an_entry_of_the_file(given):
 def test_an_option_of_an_augmenter_is_put_back(given):
     assert given.experiment().augment[0].options.ratio == 0.5
     assert given.vary({"aeda_ratio": None}).augment[0].options.ratio == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("2",), "--give-up 2: it must be EPOCH=SCORE"),
+        (("0=0.5",), "--give-up 0=0.5: it must be EPOCH=SCORE"),
+        (("2=nan",), "--give-up 2=nan: it must be EPOCH=SCORE"),
+        (("2=0.5", "2=0.6"), "two scores for epoch 2"),
+        (("9=0.5",), "--give-up 9=0.5 has no effect with --epochs 9"),
+    ],
+)
+def test_what_is_never_given_up_for_is_refused(given, flags, sentence):
+    with pytest.raises(UserError, match=sentence):
+        given.vary({"give_up": flags})
+    assert given.vary({"give_up": ("8=0.5",)}).training.least() == {8: 0.5}

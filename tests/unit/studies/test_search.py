@@ -162,6 +162,7 @@ def test_a_trial_must_reach_what_half_of_those_before_did():
     assert search._least(trials[:3]) == ()
     # The best so far: after 1 epoch .1 to .4, after 2 .2, .2, .3, .4, after 4 the same.
     assert search._least(trials) == ("1=0.25", "2=0.25", "4=0.25")
+    assert search._least(trials, 2) == ("1=0.25",)  # after the last epoch there is nothing to spare
     ended = trained({"give_up": ("1=0.25",)}, [0.2])
     assert judging.gave_up(ended)
     assert judging.best_until(ended, 2) is None
@@ -220,6 +221,23 @@ def test_the_winner_is_judged_beside_the_settings_as_they_were(gains, told):
     assert search.best(found, options) == 8  # of the winner's, the best on validation rows
     for draw in report.figures.values():
         assert png(draw())[:4] == b"\x89PNG"
+
+
+def test_a_final_that_failed_is_told_and_the_others_are_judged():
+    options = search.Options(vary=("batch_size=16,64",), trials=3, finalists=1)
+    found = [trained({}, [0.5]), trained({"batch_size": 64}, [0.4])]
+    found.append(trained({"batch_size": 16}, [0.9]))
+    assert not any("verdict" in text for text in search.report(found, options).warnings)
+    while (proposed := search.propose(BASE, found, options)) is not None:
+        if proposed == {"seed": BASE.seed + 1}:
+            found.append(Trial(BASE, proposed, "failed", error="out of memory"))
+        else:
+            found.append(trained(proposed, [0.8 if "batch_size" in proposed else 0.5], 0.6))
+    report = search.report(found, options)
+    assert "trial 4 failed: out of memory" in report.warnings
+    assert [row[6] for row in report.tables[0].rows] == [2, 3]
+    early = search.report(found[:6], options)
+    assert any("too few runs of the finals have ended" in text for text in early.warnings)
 
 
 def test_few_rows_are_a_reason_for_doubt():

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfnlp.evaluation import runs
 from tfnlp.extensions import Settings, Trial
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FEWEST = 15  # trials that have ended, below which importances mean nothing
 _RESAMPLES = 100
+_RUNS = 2  # of each finalist, without which nothing can be said of how they vary
 
 
 def score(trial: Trial) -> float | None:
@@ -63,7 +64,7 @@ def gave_up(trial: Trial) -> bool:
 def best(trials: Sequence[Trial], searched: int | None) -> int | None:
     """Return which trial is the one to take: of the winner of the finals, else of the search."""
     final = trials[searched:] if searched else []
-    groups = _groups(final)
+    groups = {name: held for name, held in _groups(final).items() if len(held) >= _RUNS}
     if not groups:
         return runs.best([trial.metrics for trial in trials])
     _, won = _winner(groups)
@@ -83,8 +84,7 @@ def _groups(final: Sequence[Trial]) -> dict[str, list[Trial]]:
         found.setdefault(_key(trial.settings), [])
         if score(trial) is not None:
             found[_key(trial.settings)].append(trial)
-    most = max(map(len, found.values()), default=0)
-    return {name: held for name, held in found.items() if held and len(held) == most}
+    return {name: held for name, held in found.items() if held}
 
 
 def _winner(groups: Mapping[str, list[Trial]]) -> tuple[str, list[Trial]]:
@@ -173,40 +173,39 @@ def _trials(
 
 def _judge(final: Sequence[Trial], found: Report) -> None:
     """Add what the finals say: the winner beside the settings as they were, on the same seeds."""
-    from tfnlp.evaluation import comparing
-    from tfnlp.studies._search import pictures
+    from tfnlp.evaluation import comparing, plots
 
-    groups = _groups(final)
+    groups = {name: held for name, held in _groups(final).items() if len(held) >= _RUNS}
+    if final and ("" not in groups or len(groups) < 2):
+        found.warnings.append(
+            f"too few runs of the finals have ended for a verdict ({_RUNS} of each are needed)"
+        )
     if "" not in groups or len(groups) < 2:
         return
-    split = "test" if all((t.metrics or {}).get("test") for t in final if t.metrics) else ""
-    split = split or "validation"
     base = groups[""]
-    metric = runs.headline(base[0].metrics or {})
+    ended = [trial.metrics for held in groups.values() for trial in held if trial.metrics]
+    split = "test" if all(metrics.get("test") for metrics in ended) else "validation"
+    metric = runs.headline(ended[0])
     winner, _ = _winner(groups)
-    rows, drawn = [], {}
+    plain, before = _values(base, split, metric), _resampled(base, metric, groups)
+    rows, gains = [], {}
     for name, held in groups.items():
-        own, plain = (_values(each, split, metric) for each in (held, base))
-        gains = [a - b for a, b in zip(own, plain, strict=True)]
-        before, after = (_resampled(each, metric, groups) for each in (base, held))
-        gain_of = comparing.settings(plain, own, before, after)
-        low, high = gain_of.low, gain_of.high
+        own = _values(held, split, metric)
+        gain = comparing.settings(plain, own, before, _resampled(held, metric, groups))
         validation = statistics.mean(_values(held, "validation", metric))
+        cells = [four_places(value) for value in (validation, statistics.mean(own))]
+        ends = [four_places(v) if name else "" for v in (gain.value, gain.low, gain.high)]
         mark = "best on validation rows" if name == winner else ""
-        gain = (
-            ("", "", "")
-            if not name
-            else tuple(map(four_places, (statistics.mean(gains), low, high)))
-        )
-        cells = map(four_places, (validation, statistics.mean(own)))
-        rows.append((name or "the settings as they were", *cells, *gain, len(held), mark))
+        rows.append((name or "the settings as they were", *cells, *ends, len(held), mark))
         if name:
-            drawn[name] = (gains, low, high)
+            gains[name] = (gain.value, gain.low, gain.high)
     scores = (f"{metric} (validation)", f"{metric} ({split})")
     head = ("settings", *scores, "gain", "95% from", "to", "seeds", "")
-    title = f"The best, trained again with other seeds. {_sentence(winner, drawn, metric, split)}"
+    verdict = _sentence(winner, gains.get(winner), metric, split, len(base))
+    title = f"The best, trained again with other seeds. {verdict}"
     found.tables.insert(0, Table(title, head, rows))
-    found.figures["gains"] = partial(pictures.gains, drawn, f"gain in {metric} ({split})")
+    quantity = f"gain in {metric} ({split})"
+    found.figures["gains"] = partial(plots.differences, quantity, gains)
     if split == "validation":
         found.warnings.append(
             "the validation rows that chose the settings also judge them, which flatters them "
@@ -219,10 +218,8 @@ def _resampled(held: Sequence[Trial], metric: str, groups: Mapping[str, list[Tri
     import numpy as np
 
     def draws(trial: Trial) -> Sequence[float | None]:
-        drawn: Sequence[float | None] = ((trial.judged or {}).get("resampled") or {}).get(
-            metric, ()
-        )
-        return drawn
+        resampled: Mapping[str, Sequence[float | None]] = (trial.judged or {}).get("resampled", {})
+        return resampled.get(metric, ())
 
     lengths = {len(draws(trial)) for several in groups.values() for trial in several}
     count = lengths.pop() if len(lengths) == 1 else 0
@@ -230,28 +227,27 @@ def _resampled(held: Sequence[Trial], metric: str, groups: Mapping[str, list[Tri
 
 
 def _values(held: Sequence[Trial], split: str, metric: str) -> list[float]:
-    """Return a metric of several runs."""
-    found = []
-    for trial in held:
-        metrics: Any = (trial.metrics or {})[split]
-        found.append(float(metrics[metric]))
-    return found
+    """Return a metric of several runs; NaN where one has none."""
+    values = [((trial.metrics or {}).get(split) or {}).get(metric) for trial in held]
+    return [math.nan if value is None else float(value) for value in values]
 
 
-def _sentence(winner: str, drawn: Mapping[str, Any], metric: str, split: str) -> str:
+def _sentence(
+    winner: str, gain: tuple[float, float, float] | None, metric: str, split: str, seeds: int
+) -> str:
     """Return in words whether the search has found something better."""
-    if not winner:
+    if gain is None:
         return "None did better on validation rows than the settings that were given: keep these"
-    gains, low, high = drawn[winner]
-    mean = statistics.mean(gains)
-    told = f"{metric} {mean:+.4f} on {split} rows, 95% interval {low:+.4f} to {high:+.4f}"
-    worse = mean > 0 if runs.less_is_better(metric) else mean < 0
-    if low <= 0 <= high:
-        return (
-            f"As far as {len(gains)} seeds can tell, the settings that were given are as good as "
-            f"{winner}: {told}, which covers zero"
-        )
-    return f"{winner}: {'worse' if worse else 'better'} than the settings that were given: {told}"
+    value, low, high = gain
+    told = f"{metric} {value:+.4f} on {split} rows, 95% interval {low:+.4f} to {high:+.4f}"
+    if low > 0 or high < 0:
+        worse = value > 0 if runs.less_is_better(metric) else value < 0
+        than = "worse" if worse else "better"
+        return f"{winner}: {than} than the settings that were given: {told}"
+    return (
+        f"As far as {seeds} seeds can tell, the settings that were given are as good as {winner}: "
+        f"{told}, which covers zero"
+    )
 
 
 def _importances(

@@ -100,20 +100,6 @@ def parallel(
     return figure
 
 
-def gains(drawn: Mapping[str, tuple[Sequence[float], float, float]], quantity: str) -> Figure:
-    """Draw the finalists' gains: each seed's, their mean, and its interval."""
-    figure = Picture(figsize=(7, 1.2 + 0.6 * len(drawn)), layout="constrained")
-    axes = figure.subplots()
-    for place, (each, low, high) in enumerate(drawn.values()):
-        axes.plot([low, high], [place, place], color=_RUN, lw=2)
-        axes.scatter(each, [place] * len(each), color=_LOST, zorder=2)
-        axes.scatter([np.mean(each)], [place], color=_BEST, zorder=3)
-    axes.axvline(0, color="0.4", lw=1)
-    axes.set_yticks(range(len(drawn)), list(drawn))
-    axes.set(xlabel=quantity, ylim=(-0.6, len(drawn) - 0.4))
-    return figure
-
-
 def _place(each: Dimension, value: Any) -> float:
     """Return where a value stands on an axis."""
     return float(each.values.index(value)) if each.values else float(value)
