@@ -55,6 +55,8 @@ def main(argv: list[str]) -> int:
     minutes = sum(trial.seconds for trial in trials) / 60
     console.line(f"best of {len(trials)} trials in {minutes:.0f} min: {best.run}")
     console.line(f"    {commands.command('tfnlp.export', best.run)}")
+    config = commands.quoted(asked.folder / "best.yaml")
+    console.line(f"    {commands.command('tfnlp.train')} --config {config}")
     return 0
 
 

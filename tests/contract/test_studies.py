@@ -116,7 +116,7 @@ def here(tmp_path, monkeypatch):
     """An empty working folder in which trials are trained by the fake."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
-    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+    monkeypatch.setattr(studies, "TRAIN", ("tests.contract.fake_train",))
     orders = tmp_path / "orders"
     orders.write_text("")
     return tmp_path
@@ -139,7 +139,7 @@ def test_a_study_and_its_files(here, capsys):
     assert out.count("the best so far 0.9200") == 2
     folder = here / "studies" / "toy"
     best = read_yaml(folder / "best.yaml")
-    assert (best["name"], best["seed"], best["export"]["export"]) == ("toy-2", 1, False)
+    assert (best["name"], best["seed"], best["export"]["export"]) == ("toy-best", 1, True)
     rows = list(csv.DictReader((folder / "trials.csv").open(encoding="utf-8")))
     assert [row["seed"] for row in rows] == ["0", "1", "2"]
     assert [float(row["test.accuracy"]) for row in rows] == ACCURACY[:3]

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,10 +30,11 @@ from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report
 from tfnlp.runs import folders, judged_rows
 from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.fork_server import ForkServer
 from tfnlp.runs.study_files import Asked, best, write
 from tfnlp.runtime.commands import quoted
 
-TRAIN = (sys.executable, "-m", "tfnlp.train")
+TRAIN = ("tfnlp.train", "tfnlp.api.training")  # as `ForkServer` takes them
 _DAMAGED = "restore it, or start another study with --name"
 _WAIT = 2.0  # until other processes' trials are looked at again [s]
 _RESUMED = "run the same command with --resume to continue"
@@ -69,23 +67,30 @@ def run(
         trials, report = run(asked, resume=True)
         [trial.state for trial in trials]  # ["complete", "complete", "failed"]
     """
-    folder = asked.folder
     for settings in asked.study.possible(asked.options):
         asked.vary(settings)
     _begin(asked, resume)
+    with ForkServer(*TRAIN) as server:
+        trials = _run(asked, server, tell)
+    return trials, write(asked, trials)
+
+
+def _run(asked: Asked, server: ForkServer, tell: Callable[[str], None]) -> list[Trial]:
+    """Run the trials that have not ended; returns all."""
+    folder = asked.folder
     while True:
         with _locked(folder / "lock"):
             trials = _trials(folder)
             taken = _taken(asked, trials, tell)
         if taken is None:
             if all(trial.state != "running" for trial in trials):
-                break
+                return trials
             time.sleep(_WAIT)  # for the other processes' trials
             continue
         number, lock = taken
         with lock:
             tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
-            trial = _trained(_begun(folder, number), folder, number, lock)
+            trial = _trained(_begun(folder, number), folder, number, [lock], server)
         if number == 1 and trial.state == "failed" and trial.run is None:
             shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
             raise UserError(f"the first trial could not begin: {trial.error}")
@@ -93,7 +98,6 @@ def run(
             trials = _trials(folder)
             write(asked, trials)
         tell(f"trial {number}: {_told(asked, trial, trials)}")
-    return trials, write(asked, trials)
 
 
 def shown(asked: Asked) -> tuple[list[Trial], Report]:
@@ -220,12 +224,13 @@ def _begin_trial(asked: Asked, number: int, proposed: Settings) -> None:
     file = asked.folder / "trials" / f"{number}.yaml"
     name = f"{asked.base.name}-{number}"
     export = dataclasses.replace(asked.base.export, export=False)
+    logging = dataclasses.replace(asked.base.logging, projector=0)  # takes as long as an epoch
     experiment = asked.base
     try:
         experiment = asked.vary(proposed)
     except UserError as error:
         _fail(asked.folder, number, str(error))
-    experiment = dataclasses.replace(experiment, name=name, export=export)
+    experiment = dataclasses.replace(experiment, name=name, export=export, logging=logging)
     place = Path(export.tensorboard_logs) / name
     if place.exists():
         raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
@@ -262,28 +267,15 @@ def _known(trial: Trial, folder: Path, number: int) -> Trial:
     return dataclasses.replace(trial, run=run)
 
 
-def _trained(trial: Trial, folder: Path, number: int, lock: IO[str]) -> Trial:
-    """Train a trial to its end in a process of its own."""
+def _trained(
+    trial: Trial, folder: Path, number: int, held: Sequence[IO[str]], server: ForkServer
+) -> Trial:
+    """Train a trial to its end in a process of its own, which has a hold on its lock too."""
     parts = [folder / "trials" / f"{number}.{suffix}" for suffix in ("yaml", "out", "err")]
-    command = [*TRAIN, "--config", str(parts[0]), "--resume"]
     began = time.monotonic()
     with parts[1].open("ab") as out, parts[2].open("wb") as err:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            pass_fds=[lock.fileno()],
-            # Ctrl-C reaches this process alone, which hands it on once: a second one would kill.
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
         try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-            raise
+            code = server.run(["--config", str(parts[0]), "--resume"], [out, err, *held])
         finally:
             spent = round(trial.seconds + time.monotonic() - began, 1)
             trial = dataclasses.replace(trial, seconds=spent)

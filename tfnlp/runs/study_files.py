@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,8 @@ def write(asked: Asked, trials: Sequence[Trial]) -> Report:
     folder = asked.folder
     report = asked.study.report(trials, asked.options)
     found = best(asked, trials)
-    if found:
-        write_yaml(found.experiment, folder / "best.yaml")
+    if found:  # as it would be trained by hand: a model to keep, not one of many trials
+        write_yaml(_to_keep(found.experiment, asked.base), folder / "best.yaml")
     with replacing(folder / "trials.csv") as file:
         csv_writer(file)(_rows(asked, trials))
     states = [trial.state for trial in trials]
@@ -86,10 +87,22 @@ def write(asked: Asked, trials: Sequence[Trial]) -> Report:
     return report
 
 
+def _to_keep(experiment: Experiment, base: Experiment) -> Experiment:
+    """Return a trial's experiment without what it has as a trial."""
+    least = base.training.give_up
+    return dataclasses.replace(
+        experiment,
+        name=f"{base.name}-best",
+        export=base.export,
+        logging=base.logging,
+        training=dataclasses.replace(experiment.training, give_up=least),
+    )
+
+
 def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
     options = [_flat(to_values(trial.experiment)) for trial in trials]
-    varied = [n for n in options[0] if n not in ("name", "export.export") and _differ(options, n)]
+    varied = [n for n in options[0] if n not in ("name", "export.export", "logging.projector") and _differ(options, n)]
     found = []
     for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
         row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
-import sys
 from pathlib import Path
 
 import pytest
@@ -273,7 +272,7 @@ def here(tmp_path, monkeypatch):
     """An empty working folder in which trials are trained by the fake."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(CONTRACT.parents[1]))
-    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(CONTRACT / "fake_train.py")))
+    monkeypatch.setattr(studies, "TRAIN", ("tests.contract.fake_train",))
     (tmp_path / "orders").write_text("")
     return tmp_path
 
