@@ -16,6 +16,7 @@ from tfnlp.report import Report
 from tfnlp.runs.experiment_yaml import to_values, write_yaml
 
 STUDIES = Path("studies")
+_OF_TRIALS = ("name", "export.export", "logging.projector")  # which every trial has its own of
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _to_keep(experiment: Experiment, base: Experiment) -> Experiment:
 def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
     options = [_flat(to_values(trial.experiment)) for trial in trials]
-    varied = [n for n in options[0] if n not in ("name", "export.export", "logging.projector") and _differ(options, n)]
+    varied = [n for n in options[0] if n not in _OF_TRIALS and _differ(options, n)]
     found = []
     for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
         row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}
