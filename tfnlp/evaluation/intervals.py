@@ -136,7 +136,8 @@ def of_metrics(
 
     Where every row was right, so that all draws say 1, the lower end is that of Clopper and Pearson
     (1934): of 38 rows all right the share of right answers is above 0.907. So is the upper end
-    where no row was.
+    where no row was. A figure outside of its interval has none: rows that are drawn twice are pairs
+    of the same text to a figure over pairs, as uniformity is, and so move it to one side.
 
     Args:
         drawn: as of `resampled`.
@@ -162,5 +163,8 @@ def of_metrics(
         low, high = (float(end) for end in np.quantile(each, [tail, 1 - tail]))
         if low == high and value in (0.0, 1.0):
             low, high = (sure, 1.0) if value else (0.0, 1 - sure)
-        found[name] = (low, high)
+        if (
+            low - 1e-9 <= value <= high + 1e-9
+        ):  # a mean of the same numbers may be rounded otherwise
+            found[name] = (low, high)
     return found

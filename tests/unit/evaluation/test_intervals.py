@@ -44,3 +44,17 @@ def test_what_is_no_number_has_no_interval():
 def test_the_same_rows_give_the_same_interval():
     right = np.arange(50) % 3 > 0
     assert len({of_metrics(share(right), {"accuracy": 0.66}, 50)["accuracy"] for _ in "ab"}) == 1
+
+
+def test_a_figure_over_pairs_has_no_interval_that_leaves_it_out():
+    points = np.random.default_rng(0).normal(size=60)
+
+    def nearest(places):
+        apart = np.abs(points[places][:, None] - points[places]) + np.eye(len(places)) * 9
+        return {
+            "accuracy": float((points[places] > 0).mean()),
+            "nearest": float(apart.min(1).mean()),
+        }
+
+    found = of_metrics(nearest, nearest(np.arange(60)), 60)
+    assert set(found) == {"accuracy"}  # a row that is drawn twice is its own neighbour
