@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import keras_hub
@@ -26,6 +23,7 @@ from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import read_kept, write_yaml
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Context, Task
+from tfnlp.training import checkpoints
 from tfnlp.training.model import TrainedModel, rebuilt
 
 TRAINED = "peft.safetensors"  # in a run's folder "model"
@@ -107,16 +105,8 @@ def _write_trained(network: keras.Model, file: Path) -> None:
     if len({weight.path for weight in network.weights}) < len(network.weights):
         raise ValueError("two weights of the network have the same path; name its layers")
     frozen = [weight for weight in network.weights if weight.path not in trained]
-    about = {"dtype_policy": network.dtype_policy.name, "frozen": _checksum(frozen)}
+    about = {"dtype_policy": network.dtype_policy.name, "frozen": checkpoints.checksum(frozen)}
     save_file(trained, file, about)
-
-
-def _checksum(weights: Sequence[Any]) -> str:
-    """Return a checksum of weights' values, in their order."""
-    found = 0
-    for weight in weights:
-        found = zlib.crc32(weight.numpy().tobytes(), found)
-    return f"{found:08x}"
 
 
 def _ask_for_room(folder: Path, size: int) -> None:
@@ -204,7 +194,7 @@ def _completed(experiment: Experiment, task: Task, context: Context, run: Path) 
     shapes = {path: value.shape for path, value in trained.items()}
     found = {w.path: tuple(w.shape) for w in network.weights if w.path in trained}
     frozen = [w for w in network.weights if w.path not in trained]
-    if found != shapes or _checksum(frozen) != about["frozen"]:
+    if found != shapes or checkpoints.checksum(frozen) != about["frozen"]:
         raise UserError(
             f"the backbone {name!r} is not the one that {run} was trained on: its weights differ "
             "(put that one back, or train again)"

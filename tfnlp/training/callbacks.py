@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.errors import UserError
+from tfnlp.runtime import keras_patches
 from tfnlp.runtime.signals import Interrupted, Signals
 from tfnlp.training import checkpoints, distribution, optimizers
 from tfnlp.training.state import RESUME, Feed, State, Watch
@@ -75,8 +76,9 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             self.model.stop_training = True
         if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.extra, self.state, self.folder)
-            values = values_of([*self.model.variables, *self.extra])
-            checkpoints.write(self.folder / f"best-{epoch}", values, {"epoch": epoch})
+            about = {"epoch": epoch, "frozen": checkpoints.checksum(frozen(self.model))}
+            values = values_of([*saved(self.model, about), *self.extra])
+            checkpoints.write(self.folder / f"best-{epoch}", values, about)
         self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
         self.state.best = None if self.best is None else float(self.best)
         self.state.stopped = self.model.stop_training
@@ -182,15 +184,28 @@ class Saver(keras.callbacks.Callback):
         state = distribution.agree(strategy, checkpoints.read_state(found) if found else None)
         if state is None:
             return
-        distribution.broadcast(strategy, self._variables(model))
-        for name, value in state.items():
-            setattr(self.state, name, value)
+        distribution.broadcast(strategy, self._variables(model, state))
+        for field in fields(self.state):
+            setattr(self.state, field.name, state[field.name])
         # fit resets the metrics when an epoch begins; this one has begun already.
         self.metrics = _numbers(model.metrics_variables) if self.state.step else None
 
     def _restore(self, folder: Path, model: keras.Model) -> None:
-        """Set everything from a checkpoint; one of 0.1.0 has no count of accumulated rows."""
-        variables, optimizer = self._variables(model), optimizers.inner(model.optimizer)
+        """Set everything from a checkpoint.
+
+        One of 0.1.0 has the frozen weights too, and no count of accumulated rows.
+
+        Raises:
+            UserError: what is frozen is not what it was trained with.
+        """
+        state = checkpoints.read_state(folder)
+        if "frozen" in state and state["frozen"] != checkpoints.checksum(frozen(model)):
+            raise UserError(
+                f"the weights that are not trained differ from those of {folder}: the backbone is "
+                "another one than before (put that one back, or start again without --resume)"
+            )
+        variables = self._variables(model, state)
+        optimizer = optimizers.inner(model.optimizer)
         if optimizer.held is None or checkpoints.count(folder) == len(variables):
             checkpoints.restore(folder, variables)
             return
@@ -251,9 +266,9 @@ class Saver(keras.callbacks.Callback):
             for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
                 variable.assign(value)
 
-    def _variables(self, model: keras.Model) -> list[tf.Variable]:
-        """Return everything that decides how training continues."""
-        own = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    def _variables(self, model: keras.Model, state: Mapping[str, Any]) -> list[tf.Variable]:
+        """Return everything that decides how training continues and that a state comes with."""
+        own = [*saved(model, state), *model.optimizer.variables, *model.metrics_variables]
         return values_of([*own, *self.extra])
 
     def save(self) -> None:
@@ -264,9 +279,9 @@ class Saver(keras.callbacks.Callback):
         _check_finite(self.model, self.extra, self.state, self.folder)
         # An epoch has one more place than batches: before and after its validation.
         number = self.feed.before(self.state.epoch) + self.state.epoch + self.state.step
-        checkpoints.write(
-            self.folder / f"step-{number}", self._variables(self.model), asdict(self.state)
-        )
+        state = {**asdict(self.state), "frozen": checkpoints.checksum(frozen(self.model))}
+        variables = self._variables(self.model, state)
+        checkpoints.write(self.folder / f"step-{number}", variables, state)
         kept = checkpoints.listed(self.folder, "step-")[-2:]
         bests = {checkpoints.read_state(f)["best_epoch"] for f in kept}
         checkpoints.drop(self.folder, {f.name for f in kept} | {f"best-{b}" for b in bests})
@@ -288,6 +303,32 @@ def _kept(folder: Path) -> str:
     """Return a sentence on which checkpoint there is to go back to."""
     newest = checkpoints.newest(folder, "step-")
     return f"the last good checkpoint is {newest}" if newest else "no checkpoint was written yet"
+
+
+def frozen(model: keras.Model) -> list[keras.Variable]:
+    """Return the weights that could be trained and are not, which training leaves as they are.
+
+    Example::
+
+        frozen(network)  # with --peft bitfit the kernels of the backbone, among others
+    """
+    own = [v for layer in keras_patches.layers_of(model) for v in layer._trainable_variables]
+    return list({id(v): v for v in own if not v.trainable}.values())
+
+
+def saved(model: keras.Model, state: Mapping[str, Any]) -> list[keras.Variable]:
+    """Return the variables of a model that a checkpoint holds; up to 0.1.0 it held the frozen too.
+
+    Args:
+        model: the model.
+        state: the checkpoint's; ``frozen`` is a checksum of what it leaves out.
+
+    Example::
+
+        saved(network, {"epoch": 3, "frozen": "8f2a00c1"})
+    """
+    left = {id(v) for v in frozen(model)} if "frozen" in state else set()
+    return [v for v in model.variables if id(v) not in left]
 
 
 def values_of(variables: Sequence[Any]) -> list[tf.Variable]:

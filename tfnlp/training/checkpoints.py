@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.atomic import replacing_path
@@ -150,6 +152,19 @@ def drop(parent: Path, kept: set[str]) -> None:
     for folder in parent.iterdir():
         if folder.name.startswith(PREFIXES) and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def checksum(weights: Sequence[Any]) -> str:
+    """Return a checksum of the values of Keras's weights, in their order.
+
+    Example::
+
+        checksum(network.weights)  # "8f2a00c1"
+    """
+    found = 0
+    for weight in weights:
+        found = zlib.crc32(np.ascontiguousarray(weight.numpy()), found)
+    return f"{found:08x}"
 
 
 def _checkpoint(variables: Sequence[tf.Variable]) -> tf.train.Checkpoint:

@@ -25,7 +25,15 @@ from pipelines.errors import UserError
 from tfnlp.extensions import Step
 from tfnlp.runtime.signals import caught
 from tfnlp.training import checkpoints, distribution
-from tfnlp.training.callbacks import EarlyStopping, FiniteLoss, Leftover, Saver, Score, values_of
+from tfnlp.training.callbacks import (
+    EarlyStopping,
+    FiniteLoss,
+    Leftover,
+    Saver,
+    Score,
+    saved,
+    values_of,
+)
 from tfnlp.training.state import RESUME, Feed, State, Watch
 
 
@@ -150,10 +158,10 @@ def _validate(model: keras.Model, feed: Feed, epoch: int, callbacks: list) -> No
 def _take_best(model: keras.Model, state: State, folder: Path, extra: Sequence[Any]) -> None:
     """Give the model the weights of its best epoch."""
     strategy = model.distribute_strategy
-    values = values_of([*model.variables, *extra])
     best = folder / f"best-{state.best_epoch}"
     if distribution.chief(strategy):
         if not checkpoints.whole(best):
             raise UserError(f"the best weights in {best} are damaged; {RESUME} from before them")
-        checkpoints.restore(best, values)
-    distribution.broadcast(strategy, values)
+        held = saved(model, checkpoints.read_state(best))
+        checkpoints.restore(best, values_of([*held, *extra]))
+    distribution.broadcast(strategy, values_of([*model.variables, *extra]))

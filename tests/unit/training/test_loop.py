@@ -28,14 +28,21 @@ def float32():
     keras.config.set_dtype_policy("float32")
 
 
-def made(accumulate: int = 1, precision: str = "float32", dropout: float = 0.5, **settings):
-    """A compiled classifier of 3 labels and its objective."""
+def made(
+    accumulate: int = 1,
+    precision: str = "float32",
+    dropout: float = 0.5,
+    frozen: bool = False,
+    **settings,
+):
+    """A compiled classifier of 3 labels and its objective; its first layer may be frozen."""
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(7)
     inputs = keras.Input((4,))
     hidden = keras.layers.Dense(16, activation="relu")(inputs)
     hidden = keras.layers.Dropout(dropout)(keras.layers.LayerNormalization()(hidden))
     model = keras.Model(inputs, keras.layers.Dense(3, dtype="float32")(hidden))
+    model.layers[1].trainable = not frozen
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     metrics = [
         keras.metrics.CategoricalAccuracy(name="accuracy"),
@@ -351,12 +358,56 @@ def test_a_checkpoint_without_a_count_of_rows_is_resumed(tmp_path):
     newest = checkpoints.newest(tmp_path, "step-")
     state = checkpoints.read_state(newest)
     saver = callbacks.Saver(tmp_path, State(), feed(), 1.0, Signals(""))
-    old = [v for v in saver._variables(model) if v is not held.value]
+    old = [v for v in saver._variables(model, {}) if v is not held.value]
     sums = [v.numpy() for v in model.optimizer._accumulated_gradients]
     assert (state["step"], float(held)) == (1, 1)
-    checkpoints.write(newest, old, state)
+    checkpoints.write(newest, old, {k: v for k, v in state.items() if k != "frozen"})
     resumed, _ = made(2)
     saver.load(resumed)
     assert float(resumed.optimizer.held) == SIZE
     for a, b in zip(resumed.optimizer._accumulated_gradients, sums, strict=True):
         np.testing.assert_allclose(a, b * SIZE, rtol=1e-6)
+
+
+def shapes(folder) -> list[list[int]]:
+    return sorted(shape for _, shape in tf.train.list_variables(str(folder / "variables")))
+
+
+def test_checkpoints_leave_out_what_is_frozen(tmp_path):
+    model, objective = made(frozen=True)
+    with pytest.raises(Killed):
+        train(tmp_path, model, objective, by=[Kill(20)])
+    (best,) = checkpoints.listed(tmp_path, "best-")
+    for folder in (checkpoints.newest(tmp_path, "step-"), best):
+        assert [4, 16] not in shapes(folder)
+        assert [16, 3] in shapes(folder)
+    resumed, objective = made(frozen=True)
+    train(tmp_path, resumed, objective, resume=True)
+    unbroken, objective = made(frozen=True)
+    train(tmp_path / "unbroken", unbroken, objective)
+    for a, b in zip(values(resumed), values(unbroken), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_frozen_backbone_is_refused(tmp_path):
+    model, objective = made(frozen=True)
+    with pytest.raises(Killed):
+        train(tmp_path, model, objective, by=[Kill(20)])
+    other, objective = made(frozen=True)
+    other.layers[1].kernel.assign_add(np.full((4, 16), 1e-3))
+    with pytest.raises(UserError, match="the backbone is another one than before"):
+        train(tmp_path, other, objective, resume=True)
+
+
+def test_a_checkpoint_of_0_1_0_holds_the_frozen_too(tmp_path):
+    model, objective = made(frozen=True)
+    with pytest.raises(Killed):
+        train(tmp_path, model, objective, by=[Kill(20)])
+    (best,) = checkpoints.listed(tmp_path, "best-")
+    checkpoints.write(best, callbacks.values_of(model.variables), {"epoch": 0})
+    newest = checkpoints.newest(tmp_path, "step-")
+    state = {k: v for k, v in checkpoints.read_state(newest).items() if k != "frozen"}
+    saver = callbacks.Saver(tmp_path, State(), feed(), 1.0, Signals(""))
+    checkpoints.write(newest, saver._variables(model, state), state)
+    resumed, objective = made(frozen=True)
+    assert train(tmp_path, resumed, objective, resume=True).history
