@@ -86,14 +86,40 @@ def load_dataset(name: str, splits: Sequence[str] | None = None) -> dict[str, Ro
     return _splits(_built_in(module, name), name, splits)
 
 
+def split_sizes(name: str) -> dict[str, int]:
+    """Return how many rows each split of a data set has, usable or not, without reading them.
+
+    Args:
+        name: as `load_dataset` takes it. The first call fetches and prepares the data set; once
+            that is done, a built-in one is counted without TensorFlow.
+
+    Raises:
+        UserError: no such data set, or it cannot be fetched, prepared or written.
+
+    Example::
+
+        split_sizes("trec")  # {"train": 5452, "test": 500}
+    """
+    if name.startswith(_TFDS):
+        builder = _from_tfds(name)
+    else:
+        builder = _built_in(discover.load(_FOLDER, name, "data set"), name)
+    named = _named(builder)
+    return {split: builder.info.splits[named[split]].num_examples for split in named}
+
+
 def _splits(builder: Any, name: str, splits: Sequence[str] | None) -> dict[str, Rows]:
     """Read the splits that are asked for, by our names for them."""
-    names = {_SPLIT_NAMES.get(own, own): own for own in builder.info.splits}
     return {
         split: _rows(builder, own, f"{name}[{split}]")
-        for split, own in names.items()
+        for split, own in _named(builder).items()
         if split in (splits or _SPLITS)
     }
+
+
+def _named(builder: Any) -> dict[str, str]:
+    """Return a data set's own names of its splits by ours."""
+    return {_SPLIT_NAMES.get(own, own): own for own in builder.info.splits}
 
 
 def _place(module: ModuleType) -> Path:
@@ -164,11 +190,11 @@ def _reason(error: Exception) -> str:
 
 def _prepare(builder: Any, folder: Path, name: str) -> None:
     """Write a builder's data into the cache, unless they are there."""
+    if builder.info.splits and builder.data_path.exists():
+        return
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    if builder.info.splits and builder.data_path.exists():
-        return
     # TFDS renames its folder into place, but of two processes the second would fail.
     with locked(folder / "locks" / builder.info.full_name.replace("/", "--"), name):
         if builder.data_path.exists():  # the other process made it meanwhile

@@ -16,6 +16,7 @@ from pipelines.sources import load_dataset
 
 # Numbers of at most this many different values are divided like labels.
 GRADES = 100
+_SET_ASIDE = 2_026  # the seed that draws test rows, for runs of all seeds
 
 
 @dataclass(frozen=True)
@@ -150,26 +151,48 @@ def divide(
     train = read_rows["train"]
     if "validation" in read_rows:
         return train, read_rows["validation"]
-    if len(train) < 2:
+    few = min(200, len(train) // 5)
+    wanted = max(len(train) // 20, few, 1) if share is None else max(round(share * len(train)), 1)
+    return _parted(train, targets, wanted, seed, "validation")
+
+
+def set_aside(rows: Rows, targets: Sequence[Column], share: float) -> tuple[Rows, Rows]:
+    """Return the rows that are left to train and validate with, and test rows taken out of them.
+
+    They are drawn as `divide` draws rows for validation, but the same ones whatever the seed of a
+    run is: runs with other seeds can be judged on them.
+
+    Raises:
+        UserError: there are too few rows.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a", "b"] * 10}, list(range(1, 21)))
+        >>> left, test = set_aside(rows, [Column("label", "label", "a label")], 0.2)
+        >>> len(left), sorted(test.columns["label"])
+        (16, ['a', 'a', 'b', 'b'])
+    """
+    return _parted(rows, targets, max(round(share * len(rows)), 1), _SET_ASIDE, "test")
+
+
+def _parted(
+    rows: Rows, targets: Sequence[Column], wanted: int, seed: int, split: str
+) -> tuple[Rows, Rows]:
+    """Return the rows that are kept, and as many as are wanted for another split."""
+    remedy = f"(add rows, or give --{split})"
+    verb = "validate" if split == "validation" else split
+    if len(rows) < 2:
         raise UserError(
-            f"{train.source} has {len(train)} row, too few to train and validate with "
-            "(add rows, or give --validation)"
+            f"{rows.source} has {len(rows)} row, too few to train and {verb} with {remedy}"
         )
     chance = random.Random(seed)
-    marks = _marks(train, targets)
+    marks = _marks(rows, targets)
     left = Counter(mark for row in marks for mark in row)
-    groups: dict[Any, list[int]] = {}
-    for i, row in enumerate(marks):
-        # A row of several labels counts for its rarest.
-        groups.setdefault(min(row, key=lambda mark: (left[mark], mark), default=None), []).append(i)
-    # The places of each group spread over 0..1; the lowest share of all is validation.
+    # The places of each group spread over 0..1; the lowest share of all is held.
     ranked: list[tuple[float, int]] = []
-    for places in groups.values():
+    for places in _groups(marks):
         chance.shuffle(places)
         # A label's last row stays in train: it could not be learned otherwise.
         ranked += [((j + chance.random()) / len(places), i) for j, i in enumerate(places[1:])]
-    few = min(200, len(train) // 5)
-    wanted = max(len(train) // 20, few, 1) if share is None else max(round(share * len(train)), 1)
     held: set[int] = set()
     for _, i in sorted(ranked):
         if len(held) < wanted and all(left[mark] > 1 for mark in marks[i]):
@@ -177,11 +200,20 @@ def divide(
             left.subtract(marks[i])
     if not held:
         raise UserError(
-            f"{train.source} has one row for each label, so none can be kept for validation "
-            "(add rows, or give --validation)"
+            f"{rows.source} has one row for each label, so none can be kept for {split} {remedy}"
         )
-    kept = [i for i in range(len(train)) if i not in held]
-    return train.take(kept), train.take(sorted(held))
+    kept = [i for i in range(len(rows)) if i not in held]
+    return rows.take(kept), rows.take(sorted(held))
+
+
+def _groups(marks: Sequence[Sequence[tuple[str, Any]]]) -> list[list[int]]:
+    """Return the places of rows by their mark; one of several labels counts for its rarest."""
+    count = Counter(mark for row in marks for mark in row)
+    groups: dict[Any, list[int]] = {}
+    for i, row in enumerate(marks):
+        rarest = min(row, key=lambda mark: (count[mark], mark), default=None)
+        groups.setdefault(rarest, []).append(i)
+    return list(groups.values())
 
 
 def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]:

@@ -116,6 +116,17 @@ class Data(FileLayout):
             "has no effect, for there are rows for validation besides those of train",
         ),
     )
+    test_share: float = option(
+        0.0,
+        "share of train set aside for testing where there are no test rows, before --limit: the "
+        "same rows for every --seed; 0 is none",
+        minimum=0.0,
+        maximum=0.9,
+        needs=Need(
+            lambda known: known.sets_aside,
+            "has no effect, for there are test rows besides those of train",
+        ),
+    )
     augment_times: int = option(
         1,
         "texts that --augment makes of each training row, others each epoch",

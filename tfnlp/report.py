@@ -136,6 +136,7 @@ def results(metrics: Mapping[str, Any]) -> Table:
     Args:
         metrics: what is in a run's metrics.json. Intervals are those of the test rows, or of the
             validation rows where there are none; their column follows the one they belong to.
+            Test rows that were set aside from the training rows are said to be.
 
     Example:
         >>> results({"validation": {"f1": 0.5}, "intervals": {"f1": (0.4, 0.6)}}).header
@@ -145,6 +146,8 @@ def results(metrics: Mapping[str, Any]) -> Table:
     columns: dict[str, dict[str, str]] = {}
     for key, title in _SPLITS.items():
         values = metrics.get(key)
+        if key == "test" and metrics.get("set_aside"):
+            title = "trained (test, set aside from train)"
         if values:
             columns[title] = {name: four_places(value) for name, value in values.items()}
         if known and values and key == ("test" if metrics.get("test") else "validation"):

@@ -97,6 +97,7 @@ def named(request):
 def test_counts(named):
     name, data = named
     assert {split: len(rows) for split, rows in data.items()} == COUNTS[name]
+    assert sources.split_sizes(name) == COUNTS[name]
     assert not any(rows.bad for rows in data.values())
     assert all(rows.numbers == list(range(1, len(rows) + 1)) for rows in data.values())
 

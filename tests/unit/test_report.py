@@ -22,6 +22,12 @@ def test_the_interval_stands_beside_the_trained_model_it_belongs_to():
     ]
 
 
+def test_test_rows_that_were_set_aside_are_said_to_be():
+    metrics = {"validation": {"f1": 0.5}, "test": {"f1": 0.4}, "set_aside": 16}
+    assert report.results(metrics).header[-1] == "trained (test, set aside from train)"
+    assert report.results({**metrics, "set_aside": 0}).header[-1] == "trained (test)"
+
+
 def test_without_test_rows_the_interval_is_of_the_validation_rows():
     table = report.results({**METRICS, "test": None, "baseline": None})
     assert table.header[2:] == ("trained (validation)", "95% interval")

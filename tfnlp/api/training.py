@@ -101,6 +101,7 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
             model = prepare(experiment, splits.train)
         if begins:
             rows = {"train": splits.train, "validation": splits.validation}
+            rows |= {"test": splits.test} if splits.test else {}
             effects.check(effects.Known(experiment, rows, model))
         task.check(splits.validation, model.context.facts)
         trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
@@ -244,6 +245,7 @@ def _finish(
         "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
         "rows": _counts(splits),
+        "set_aside": len(splits.test) if splits.test and model.experiment.data.test_share else 0,
         "example": _example(model, judged),
         "saved_model": None,
     }

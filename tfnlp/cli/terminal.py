@@ -42,6 +42,8 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
     sizes = f"{len(splits.train)} rows to train, {len(splits.validation)} to validate"
     sizes += f", {len(splits.test)} to test" if splits.test else ", none to test"
     experiment = model.experiment
+    if experiment.data.test_share:
+        sizes += ", set aside from the training rows"
     if experiment.augment:
         names = ", ".join(entry.name for entry in experiment.augment)
         sizes += f"; {len(train.rows) - len(splits.train)} more each epoch by {names}"

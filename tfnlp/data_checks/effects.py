@@ -59,10 +59,19 @@ class Known:
     @property
     def divides(self) -> bool:
         """Whether train is divided to have rows for validation, as far as is known."""
-        if self.experiment.data.validation:
+        return self._taken_for("validation")
+
+    @property
+    def sets_aside(self) -> bool:
+        """Whether test rows would be taken out of train, as far as is known."""
+        return self._taken_for("test")
+
+    def _taken_for(self, split: str) -> bool:
+        """Return whether a split has no rows but those of train, as far as is known."""
+        if getattr(self.experiment.data, split):
             return False
-        sources = {split: rows.source for split, rows in (self.rows or {}).items()}
-        return sources.get("validation") == sources.get("train") or "validation" not in sources
+        sources = {name: rows.source for name, rows in (self.rows or {}).items()}
+        return sources.get(split) == sources.get("train") or split not in sources
 
     @property
     def from_scratch(self) -> bool:

@@ -157,17 +157,17 @@ def _divided(
     if experiment.data.validation and "validation" not in rows:  # it could not be read
         return rows
     taken = found.attempt(lambda: examples.divided(experiment, chosen, rows))
-    if taken is None or "validation" in rows:
-        return taken or rows
-    train, validation = taken["train"], taken["validation"]
+    if taken is None:
+        return rows
     inputs = [column.name for column in chosen.input_columns(experiment.options)]
-    both = duplicates(train, validation, inputs)
-    if both:
-        found.warn(
-            f"{train.source}: training would take {counted(validation.numbers)} of it for "
-            f"validation, and the text of {len(both)} of them also stays in train (leave out the "
-            "repeated rows, or give --validation)"
-        )
+    for split in sorted(taken.keys() - rows.keys()):
+        both = duplicates(taken["train"], taken[split], inputs)
+        if both:
+            found.warn(
+                f"{taken[split].source}: training would take {counted(taken[split].numbers)} of it "
+                f"for {split}, and the text of {len(both)} of them also stays in train (leave out "
+                f"the repeated rows, or give --{split})"
+            )
     return taken
 
 

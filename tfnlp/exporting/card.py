@@ -38,8 +38,9 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
 
     Args:
         model: trained and calibrated.
-        metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value, and
-            ``example``, a request: input -> text of the data; the task's sample if there is none.
+        metrics: ``validation_untrained``, ``validation`` and ``test``, each name -> value;
+            ``set_aside``, how many test rows are out of the training rows; and ``example``, a
+            request: input -> text of the data; the task's sample if there is none.
         tables: the evaluation's tables.
 
     Example::
@@ -61,7 +62,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         "",
         f"- task: `{experiment.task}`",
         f"- backbone: {_backbone(experiment.backbone.name)}",
-        f"- data: {source}",
+        f"- data: {source}{_set_aside(metrics)}",
         f"- reads {_room(model)}",
     ]
     if labels:
@@ -91,6 +92,12 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
         "it decides anything about people.",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _set_aside(metrics: Mapping[str, Any]) -> str:
+    """Return what is said of test rows that were taken out of the training rows, "" of others."""
+    count = metrics.get("set_aside")
+    return f"; {count} test rows were set aside from the training rows" if count else ""
 
 
 def saved_model(request: Mapping[str, str]) -> list[str]:

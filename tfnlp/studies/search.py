@@ -27,7 +27,17 @@ from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.studies._search import judging
-from tfnlp.studies._search.space import Dimension, applies, corners, count, every, params, space
+from tfnlp.studies._search.rows import has_test
+from tfnlp.studies._search.space import (
+    FIXED,
+    Dimension,
+    applies,
+    corners,
+    count,
+    every,
+    params,
+    space,
+)
 
 # What usually matters, by what the first improvement costs; tried where no --vary is given.
 USUAL = (
@@ -77,6 +87,13 @@ class Options:
         2, "settings that are trained again with other seeds; 0 is none", minimum=0
     )
     seeds: int = option(3, "seeds of each finalist and of the settings as they were", minimum=3)
+    set_aside: float = option(
+        0.2,
+        "share of the training rows that is set aside to judge the finalists where there are no "
+        "test rows; 0 is none",
+        minimum=0.0,
+        maximum=0.9,
+    )
 
 
 def possible(options: Options) -> Sequence[Settings]:
@@ -96,22 +113,36 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
 
     Example::
 
-        propose(experiment, [], Options())  # {}, the experiment as it is
+        propose(experiment, [], Options())  # {}, the experiment as it is, or {"test_share": 0.2}
     """
+    fixed = _fixed(base, trials, options)
     if not trials:
-        return {}
+        return fixed
     searched = search_length(trials, options)
     if searched is None:
         chosen = _chosen(base, trials, options)
         epochs = chosen.get("epochs", base.training.epochs)
         give_up = _least(trials, epochs) if options.prune else ()
-        return {**chosen, **({GIVE_UP: give_up} if give_up else {})}
+        return {**fixed, **chosen, **({GIVE_UP: give_up} if give_up else {})}
     if any(trial.state == "running" for trial in trials[:searched]):
         return None
     for place, (settings, seed) in enumerate(_finals(base, trials[:searched], options)):
         if searched + place == len(trials):
-            return {**settings, "seed": seed}
+            return {**fixed, **settings, "seed": seed}
     return None
+
+
+def _fixed(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings:
+    """Return what all trials have besides the settings that are varied: as the first one has it.
+
+    Raises:
+        UserError: there is no first one, and the base's data set cannot be used.
+    """
+    if trials:
+        return {name: trials[0].settings[name] for name in FIXED if name in trials[0].settings}
+    if not options.set_aside or base.data.test_share or has_test(base.data):
+        return {}
+    return {"test_share": options.set_aside}
 
 
 def search_length(trials: Sequence[Trial], options: Options) -> int | None:

@@ -61,6 +61,9 @@ def read(
 def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> dict[str, Rows]:
     """Return the rows that training takes: within the limits, validation out of train if need be.
 
+    Test rows that are taken out of train are taken first, or a run with another seed would train
+    on them.
+
     Args:
         experiment: says how many.
         task: says what the targets are, of which train keeps every one.
@@ -75,6 +78,8 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
     """
     data, targets = experiment.data, task.target_columns(experiment.options)
     rows = dict(found)
+    if data.test_share and "test" not in rows:
+        rows["train"], rows["test"] = splits.set_aside(rows["train"], targets, data.test_share)
     rows["train"] = splits.limited(rows["train"], targets, data.limit, experiment.seed)
     both = splits.divide(rows, targets, data.validation_share, experiment.seed)
     rows["train"], rows["validation"] = both

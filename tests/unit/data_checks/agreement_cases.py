@@ -296,6 +296,21 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
         ["--validation-share=0.2"],
         "there are rows for validation",
     ),
+    "a share of train beside rows for testing": (
+        "classification",
+        {"train": labelled(), "test": labelled(6, 50)},
+        ["--test-share=0.2"],
+        "there are test rows besides",
+    ),
+    "a share of train for testing": (
+        "classification", {"train": labelled()}, ["--test-share=0.2"], ""
+    ),
+    "no row that could be set aside": (
+        "classification",
+        {"train": labelled(5, values="abcde")},
+        ["--test-share=0.2"],
+        "can be kept for test",
+    ),
     "rates of layers that are not trained": (
         "classification",
         {"train": labelled()},

@@ -39,6 +39,11 @@ ALONE = [
     (["--label-separator=;"], "--label-separator ';' has no effect", "leave out"),
     (["--on-bad-row=quarantine", "--dataset=trec"], "--on-bad-row quarantine keeps", "skip, or"),
     (["--validation=b.csv", "--validation-share=0.2"], "--validation-share 0.2 has no effect", ""),
+    (
+        ["--test=b.csv", "--test-share=0.2"],
+        "--test-share 0.2 has no effect, for there are",
+        "leave",
+    ),
     (["--augment-times=2"], "--augment-times 2 has no effect without --augment", "augmenter, or"),
     (["--learning-rate=0"], "--learning-rate 0.0 trains nothing", "raise it, or leave out"),
     (["--schedule=cosine", "--warmup=1"], "--schedule cosine has no effect", "lower --warmup"),

@@ -185,6 +185,30 @@ def test_validate_counts_the_rows_that_train_takes(flags, place, unmeasured):
     assert data_rows.check(experiment).facts["rows"] == counts
 
 
+def test_rows_that_judge_are_never_trained_on(place):
+    """Whatever the seed, the share for validation and the limit are."""
+    written({"train": labelled(100)})
+    kept = []
+    for flags in ([], ["--seed=7"], ["--seed=8", "--limit=30"], ["--validation-share=0.4"]):
+        argv = ["--train=train.jsonl", "--test-share=0.2", *flags]
+        experiment, _ = arguments.parse(argv, Parser(prog="it"))
+        taken = examples.read_splits(experiment, task.load(experiment.task))
+        assert taken.test is not None
+        kept.append(taken.test.numbers)
+        seen = {*taken.train.numbers, *taken.validation.numbers}
+        assert not seen & set(taken.test.numbers)
+        assert len(seen) == (experiment.data.limit or 80)
+    assert len(kept[0]) == 20
+    assert kept == kept[:1] * 4
+
+
+def test_a_text_that_is_trained_on_and_set_aside_is_told_of(place, unmeasured, capsys):
+    written({"train": labelled(20) * 2})
+    argv = ["--train=train.jsonl", "--test-share=0.2", "--backbone=bert", "--max-length=32"]
+    assert validate.main(argv) == 0
+    assert "for test, and the text of" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "rows", "said"),
     [

@@ -47,3 +47,10 @@ def test_the_lines_are_those_of_what_a_run_keeps(kind, peft, loaded):
     lines = "\n".join(card._keras(model))
     assert (loaded or "") in lines
     assert bool(lines) == bool(loaded)
+
+
+def test_rows_that_were_set_aside_are_said_to_be():
+    assert card._set_aside({"set_aside": 16}) == (
+        "; 16 test rows were set aside from the training rows"
+    )
+    assert card._set_aside({"set_aside": 0}) == card._set_aside({}) == ""

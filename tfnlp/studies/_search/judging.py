@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tfnlp.evaluation import runs
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report, Table, four_places
-from tfnlp.studies._search.space import Dimension, params
+from tfnlp.studies._search.space import FIXED, Dimension, params
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,8 @@ def best(trials: Sequence[Trial], searched: int | None) -> int | None:
 
 def _key(settings: Settings) -> str:
     """Return what the runs of one finalist have in common."""
-    return ", ".join(f"{n} {v}" for n, v in settings.items() if n not in ("give_up", "seed"))
+    common = ("give_up", "seed", *FIXED)
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if name not in common)
 
 
 def _groups(final: Sequence[Trial]) -> dict[str, list[Trial]]:
@@ -201,7 +202,8 @@ def _judge(final: Sequence[Trial], found: Report) -> None:
             gains[name] = (gain.value, gain.low, gain.high)
     scores = (f"{metric} (validation)", f"{metric} ({split})")
     head = ("settings", *scores, "gain", "95% from", "to", "seeds", "")
-    verdict = _sentence(winner, gains.get(winner), metric, split, len(base))
+    judged = "test rows set aside from train" if ended[0].get("set_aside") else f"{split} rows"
+    verdict = _sentence(winner, gains.get(winner), metric, judged, len(base))
     title = f"The best, trained again with other seeds. {verdict}"
     found.tables.insert(0, Table(title, head, rows))
     quantity = f"gain in {metric} ({split})"
@@ -209,7 +211,7 @@ def _judge(final: Sequence[Trial], found: Report) -> None:
     if split == "validation":
         found.warnings.append(
             "the validation rows that chose the settings also judge them, which flatters them "
-            "(give --test)"
+            "(give --test, or --search-set-aside)"
         )
 
 
@@ -233,13 +235,13 @@ def _values(held: Sequence[Trial], split: str, metric: str) -> list[float]:
 
 
 def _sentence(
-    winner: str, gain: tuple[float, float, float] | None, metric: str, split: str, seeds: int
+    winner: str, gain: tuple[float, float, float] | None, metric: str, judged: str, seeds: int
 ) -> str:
     """Return in words whether the search has found something better."""
     if gain is None:
         return "None did better on validation rows than the settings that were given: keep these"
     value, low, high = gain
-    told = f"{metric} {value:+.4f} on {split} rows, 95% interval {low:+.4f} to {high:+.4f}"
+    told = f"{metric} {value:+.4f} on {judged}, 95% interval {low:+.4f} to {high:+.4f}"
     if low > 0 or high < 0:
         worse = value > 0 if runs.less_is_better(metric) else value < 0
         than = "worse" if worse else "better"
