@@ -16,7 +16,7 @@ from pipelines.sources import load_dataset
 
 # Numbers of at most this many different values are divided like labels.
 GRADES = 100
-_SET_ASIDE = 2_026  # the seed that draws test rows, for runs of all seeds
+FIXED_SEED = 2_026  # draws what is to be the same for runs of all seeds
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,49 @@ def set_aside(rows: Rows, targets: Sequence[Column], share: float) -> tuple[Rows
         >>> len(left), sorted(test.columns["label"])
         (16, ['a', 'a', 'b', 'b'])
     """
-    return _parted(rows, targets, max(round(share * len(rows)), 1), _SET_ASIDE, "test")
+    return _parted(rows, targets, max(round(share * len(rows)), 1), FIXED_SEED, "test")
+
+
+def fold(rows: Rows, targets: Sequence[Column], number: int, folds: int) -> tuple[Rows, Rows]:
+    """Return rows for training and for validation: all folds but one, and that one.
+
+    The folds are the same whatever the seed of a run is. They share out the rows evenly, those of
+    every label too; a row that alone has some label stays in train with every fold.
+
+    Args:
+        rows: to be divided.
+        targets: of which train keeps every one.
+        number: of the fold; the first is 1.
+        folds: how many there are.
+
+    Raises:
+        UserError: there are too few rows.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a", "b"] * 10}, list(range(1, 21)))
+        >>> train, validation = fold(rows, [Column("label", "label", "a label")], 1, 5)
+        >>> len(train), sorted(validation.columns["label"])
+        (16, ['a', 'a', 'b', 'b'])
+    """
+    chance = random.Random(FIXED_SEED)
+    marks = _marks(rows, targets)
+    order: list[int] = []
+    for places in _groups(marks):
+        chance.shuffle(places)
+        order += places
+    left = Counter(mark for row in marks for mark in row)
+    held: set[int] = set()
+    for i in order[number - 1 :: folds]:
+        if all(left[mark] > 1 for mark in marks[i]):
+            held.add(i)
+            left.subtract(marks[i])
+    if not held or len(held) == len(rows):
+        raise UserError(
+            f"{rows.source} has {len(rows)} row{'s' * (len(rows) != 1)} to train with, too few for "
+            f"{folds} folds (add rows, or ask for fewer folds)"
+        )
+    kept = [i for i in range(len(rows)) if i not in held]
+    return rows.take(kept), rows.take(sorted(held))
 
 
 def _parted(

@@ -116,6 +116,16 @@ class Data(FileLayout):
             "has no effect, for there are rows for validation besides those of train",
         ),
     )
+    fold: str | None = option(
+        None,
+        "validate on the I-th of K parts of train and train on the others, for cross-validation: "
+        "the same parts, and rows of --limit, for every --seed",
+        metavar="I/K",
+        needs=Need(
+            lambda known: known.divides,
+            "has no effect, for there are rows for validation besides those of train",
+        ),
+    )
     test_share: float = option(
         0.0,
         "share of train set aside for testing where there are no test rows, before --limit: the "
@@ -143,6 +153,28 @@ class Data(FileLayout):
     limit_held_out: int | None = option(
         None, "validate and test on this many rows of each, evenly spaced [rows]", minimum=2
     )
+
+    def part(self) -> tuple[int, int] | None:
+        """Return which of how many folds is for validation; None without ``fold``.
+
+        Raises:
+            UserError: ``fold`` names none, or a share for validation is given too.
+
+        Example:
+            >>> Data(fold="1/5").part()
+            (1, 5)
+        """
+        if self.fold is None:
+            return None
+        number, _, folds = self.fold.partition("/")
+        if not (number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) > 1):
+            raise UserError(f"--fold {self.fold}: it must be I/K, such as 1/5 for the first of 5")
+        if self.validation_share is not None:
+            raise UserError(
+                "--fold says which rows are for validation, and so does --validation-share (leave "
+                "one out)"
+            )
+        return int(number), int(folds)
 
 
 @dataclass(frozen=True)

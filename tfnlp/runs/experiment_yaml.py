@@ -74,6 +74,7 @@ def _check_fits(experiment: Experiment) -> None:
     """Raise UserError if the layout is not for these files, or what is plugged in for this task."""
     experiment.training.least()
     data = experiment.data
+    data.part()
     if (layout := data.layout()) != USUAL:  # else a file's kind is its reader's concern
         files = filter(None, (data.train, data.validation, data.test))
         layout.check([format_of(Path(file)) for file in files])

@@ -97,6 +97,7 @@ def _to_keep(experiment: Experiment, base: Experiment) -> Experiment:
         export=base.export,
         logging=base.logging,
         training=dataclasses.replace(experiment.training, give_up=least),
+        data=dataclasses.replace(experiment.data, fold=base.data.fold),  # for all training rows
     )
 
 

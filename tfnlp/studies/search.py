@@ -3,8 +3,10 @@
 Trial 1 has the settings as they are; Optuna's TPE (Bergstra et al. 2011, "Algorithms for
 hyper-parameter optimization") chooses the others. A trial that after an eighth, a quarter or half
 of the epochs is worse than half of those before it is given up (asynchronous successive halving,
-Li et al. 2020, https://arxiv.org/abs/1810.05934). The best of thirty is partly the luckiest of
-thirty, so the finalists are trained again with other seeds, beside the settings as they were.
+Li et al. 2020, https://arxiv.org/abs/1810.05934). With few rows settings are judged by
+cross-validation: a trial for each fold, and none further of settings that were given up in one.
+The best of thirty is partly the luckiest of thirty, so the finalists are trained again with other
+seeds, beside the settings as they were.
 
 Each choice follows from the trials before it and a seed of its own: a search of one process that
 was killed ends as one that was not.
@@ -13,7 +15,6 @@ was killed ends as one that was not.
 from __future__ import annotations
 
 import logging
-import statistics
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,7 @@ from tfnlp.evaluation import runs
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.studies._search import judging
-from tfnlp.studies._search.rows import has_test
+from tfnlp.studies._search import judging, rows, tried
 from tfnlp.studies._search.space import (
     FIXED,
     Dimension,
@@ -38,6 +38,7 @@ from tfnlp.studies._search.space import (
     params,
     space,
 )
+from tfnlp.studies._search.tried import FOLD, GIVE_UP, Tried
 
 # What usually matters, by what the first improvement costs; tried where no --vary is given.
 USUAL = (
@@ -46,7 +47,6 @@ USUAL = (
     "layer_decay=0.7,0.8,0.9,1.0",
     "dropout=0.0..0.3",
 )
-GIVE_UP = "give_up"
 _RUNGS = 8  # share of the longest trial after which others may be given up
 _ENOUGH = 4  # trials that have come as far, before one is given up
 _SAMPLED = 100  # times that one is drawn anew if it was tried already
@@ -70,12 +70,15 @@ class Options:
         minimum=1,
     )
     trials: int = option(
-        30, "trials of the search, the defaults among them [runs]", flag="--trials", minimum=2
+        30,
+        "settings that are tried, the defaults among them; each takes --search-folds trials",
+        flag="--trials",
+        minimum=2,
     )
     minutes: float | None = option(
         None,
-        "begin no further trial of the search after this time; how many there are then depends on "
-        "the machine [min]",
+        "try no further settings after this time; how many are tried then depends on the machine "
+        "[min]",
         flag="--minutes",
         minimum=0.0,
     )
@@ -87,6 +90,13 @@ class Options:
         2, "settings that are trained again with other seeds; 0 is none", minimum=0
     )
     seeds: int = option(3, "seeds of each finalist and of the settings as they were", minimum=3)
+    folds: int | None = option(
+        None,
+        "parts of the training rows, each of which in its turn judges every setting: "
+        "cross-validation; 1 is none (default: 5 with fewer than 1,000 training rows and without "
+        "rows for validation, else 1)",
+        minimum=1,
+    )
     set_aside: float = option(
         0.2,
         "share of the training rows that is set aside to judge the finalists where there are no "
@@ -115,34 +125,67 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
 
         propose(experiment, [], Options())  # {}, the experiment as it is, or {"test_share": 0.2}
     """
-    fixed = _fixed(base, trials, options)
     if not trials:
-        return fixed
+        return _first(base, options)
+    _check_folds(trials, options)
     searched = search_length(trials, options)
     if searched is None:
-        chosen = _chosen(base, trials, options)
-        epochs = chosen.get("epochs", base.training.epochs)
-        give_up = _least(trials, epochs) if options.prune else ()
-        return {**fixed, **chosen, **({GIVE_UP: give_up} if give_up else {})}
+        return _searching(base, trials, options)
     if any(trial.state == "running" for trial in trials[:searched]):
         return None
     for place, (settings, seed) in enumerate(_finals(base, trials[:searched], options)):
         if searched + place == len(trials):
-            return {**fixed, **settings, "seed": seed}
+            return {**_fixed(trials), **settings, "seed": seed}
     return None
 
 
-def _fixed(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings:
-    """Return what all trials have besides the settings that are varied: as the first one has it.
+def _first(base: Experiment, options: Options) -> Settings:
+    """Return the first trial's settings, which say how all are judged.
 
     Raises:
-        UserError: there is no first one, and the base's data set cannot be used.
+        UserError: the base's rows cannot be used.
     """
-    if trials:
-        return {name: trials[0].settings[name] for name in FIXED if name in trials[0].settings}
-    if not options.set_aside or base.data.test_share or has_test(base.data):
-        return {}
-    return {"test_share": options.set_aside}
+    share = base.data.test_share
+    settings: dict[str, Any] = {}
+    if options.set_aside and not share and not rows.has_test(base.data):
+        share = settings["test_share"] = options.set_aside
+    folds = rows.folds(base, options.folds, share)
+    return settings | ({FOLD: f"1/{folds}"} if folds > 1 else {})
+
+
+def _fixed(trials: Sequence[Trial]) -> Settings:
+    """Return what all trials have besides the settings that are varied, as the first one has it."""
+    first = trials[0].settings
+    return {name: first[name] for name in FIXED if name in first}
+
+
+def _check_folds(trials: Sequence[Trial], options: Options) -> None:
+    """Raise UserError if a search is resumed with other folds."""
+    folds = tried.folds_of(trials)
+    if options.folds not in (None, folds):
+        raise UserError(
+            f"--search-folds {options.folds}: this search was begun with {folds} (leave it out, or "
+            "begin another with --name)"
+        )
+
+
+def _searching(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings | None:
+    """Return the search's next trial: a fold of settings that were begun, or other settings."""
+    settings = tried.group(trials)
+    folds = tried.folds_of(trials)
+    idle = next((one for one in settings if one.is_open and not one.is_running), None)
+    if idle is not None:
+        chosen, number = dict(idle.settings), len(idle.trials) + 1
+    elif _enough(settings, trials, options):
+        return None  # until other processes' trials have ended
+    else:
+        chosen, number = {**_fixed(trials), **_chosen(base, settings, options)}, 1
+    fold = {FOLD: f"{number}/{folds}"} if folds > 1 else {}
+    same = [one.trials[number - 1] for one in settings if len(one.trials) >= number]
+    lost = sum(one.is_given_up and len(one.trials) < number for one in settings)
+    epochs = chosen.get("epochs", base.training.epochs)
+    give_up = _least(same, epochs, lost) if options.prune else ()
+    return {**fold, **chosen, **({GIVE_UP: give_up} if give_up else {})}
 
 
 def search_length(trials: Sequence[Trial], options: Options) -> int | None:
@@ -152,28 +195,31 @@ def search_length(trials: Sequence[Trial], options: Options) -> int | None:
 
         search_length(trials, Options(trials=30))  # 30
     """
-    dimensions = space(options.vary or USUAL)
-    most = count(dimensions)
-    tried: set[str] = set()
-    spent = 0.0
-    for place, trial in enumerate(trials, 1):
-        settings = params(trial.settings, dimensions)
-        tried |= {repr(settings)} if settings else set()
-        spent += trial.seconds
-        late = options.minutes is not None and spent >= 60 * options.minutes
-        if place >= options.trials or late or len(tried) >= most:
+    for place in range(1, len(trials) + 1):
+        settings = tried.group(trials[:place])
+        ended = not any(one.is_open for one in settings)
+        if ended and _enough(settings, trials[:place], options):
             return place
     return None
 
 
-def _chosen(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings:
-    """Return settings that no trial had, chosen by what the trials so far have found."""
+def _enough(settings: Sequence[Tried], trials: Sequence[Trial], options: Options) -> bool:
+    """Return whether no further settings are to be tried."""
+    dimensions = space(options.vary or USUAL)
+    spent = sum(trial.seconds for trial in trials)
+    late = options.minutes is not None and spent >= 60 * options.minutes
+    different = {repr(own) for one in settings if (own := params(one.settings, dimensions))}
+    return len(settings) >= options.trials or late or len(different) >= count(dimensions)
+
+
+def _chosen(base: Experiment, settings: Sequence[Tried], options: Options) -> Settings:
+    """Return settings that were not tried, chosen by what those so far have found."""
     optuna = _optuna()
     dimensions = space(options.vary or USUAL)
-    tried = [params(trial.settings, dimensions) for trial in trials]
+    there = [params(one.settings, dimensions) for one in settings]
     for attempt in range(_SAMPLED):
         # A sampler that is made anew would begin with the same numbers each time.
-        seed = (base.seed * 1_000_003 + len(trials) * _SAMPLED + attempt) % 2**32
+        seed = (base.seed * 1_000_003 + len(settings) * _SAMPLED + attempt) % 2**32
         startup = max(5, len(dimensions) + 2)
         with _silent():
             sampler = (
@@ -181,59 +227,58 @@ def _chosen(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
                 if options.sampler == "tpe"
                 else optuna.samplers.RandomSampler(seed=seed)
             )
-            study = told(trials, dimensions, sampler)
+            study = told(settings, dimensions, sampler)
             trial = study.ask()
-            settings: dict[str, Any] = {}
+            chosen: dict[str, Any] = {}
             for each in dimensions:
-                if applies(each, settings, dimensions):
-                    settings[each.name] = each.suggest(trial)
-        if settings not in tried:
-            return settings
-    return next((s for s in every(dimensions) if s not in tried), settings)
+                if applies(each, chosen, dimensions):
+                    chosen[each.name] = each.suggest(trial)
+        if chosen not in there:
+            return chosen
+    return next((one for one in every(dimensions) if one not in there), chosen)
 
 
-def told(trials: Sequence[Trial], dimensions: Sequence[Dimension], sampler: Any = None) -> Any:
-    """Return a study of Optuna's that knows the trials."""
+def told(settings: Sequence[Tried], dimensions: Sequence[Dimension], sampler: Any = None) -> Any:
+    """Return a study of Optuna's that knows the settings as its trials."""
     optuna = _optuna()
     states = optuna.trial.TrialState
-    judged = next((trial.metrics for trial in trials if trial.metrics), None)
+    judged = next((t.metrics for one in settings for t in one.trials if t.metrics), None)
     less = judged is not None and runs.less_is_better(runs.headline(judged))
     study = optuna.create_study(
         direction="minimize" if less else "maximize", sampler=sampler, storage=None
     )
     held = {each.name: each for each in dimensions}
-    for trial in trials:
-        own = params(trial.settings, dimensions)
-        value = judging.score(trial)
+    for one in settings:
+        own = params(one.settings, dimensions)
+        value = one.mean(tried.score)
         ended = states.FAIL if value is None else states.COMPLETE
         study.add_trial(
             optuna.trial.create_trial(
                 params=dict(own),
                 distributions={name: held[name].distribution() for name in own},
                 value=value,
-                state=states.RUNNING if trial.state == "running" else ended,
+                state=states.RUNNING if one.state == "running" else ended,
             )
         )
     return study
 
 
-def _least(trials: Sequence[Trial], epochs: int | None = None) -> tuple[str, ...]:
+def _least(trials: Sequence[Trial], epochs: int | None = None, lost: int = 0) -> tuple[str, ...]:
     """Return what a trial must reach after 1, 2, 4, ... epochs: what half of those before did.
 
     Args:
-        trials: those before.
+        trials: those before, of the same fold.
         epochs: of this one, if they are known.
+        lost: settings that were given up in an earlier fold.
     """
-    found: list[str] = []
-    longest = max(len(trial.history) for trial in trials)
+    longest = max((len(trial.history) for trial in trials), default=0)
+    rungs = []
     rung = max(1, longest // _RUNGS)  # after the first of many epochs luck decides
     while rung < min(longest, epochs or longest):
-        reached = [best for t in trials if (best := judging.best_until(t, rung)) is not None]
-        if len(reached) < _ENOUGH:
-            break
-        found.append(f"{rung}={statistics.median(reached):.6g}")
+        rungs.append(rung)
         rung *= 2
-    return tuple(found)
+    found = tried.least(trials, rungs, _ENOUGH, lost)
+    return tuple(f"{rung}={value:.6g}" for rung, value in found.items())
 
 
 def _finals(
@@ -252,16 +297,13 @@ def _finals(
 def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:
     """Return the best settings of a search that ran to their end, without the base's own."""
     dimensions = space(options.vary or USUAL)
-    left = [trial for trial in searched[1:] if trial.metrics and not judging.gave_up(trial)]
+    there = tried.group(searched)
     found: list[Settings] = []
-    while left and len(found) < options.finalists:
-        place = runs.best([trial.metrics for trial in left])
-        if place is None:
-            break
-        settings = params(left.pop(place).settings, dimensions)
-        if settings and settings not in found:
+    for place in judging.ranked(there):
+        settings = params(there[place].settings, dimensions)
+        if place and settings and settings not in found:
             found.append(settings)
-    return found
+    return found[: options.finalists]
 
 
 def best(trials: Sequence[Trial], options: Options) -> int | None:
@@ -274,7 +316,7 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
     dimensions = space(options.vary or USUAL)
     searched = search_length(trials, options)
 
-    def importance(some: Sequence[Trial]) -> Mapping[str, float]:
+    def importance(some: Sequence[Tried]) -> Mapping[str, float]:
         optuna = _optuna()
         with _silent():
             return dict(optuna.importance.get_param_importances(told(some, dimensions)))

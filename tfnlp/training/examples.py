@@ -80,8 +80,13 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
     rows = dict(found)
     if data.test_share and "test" not in rows:
         rows["train"], rows["test"] = splits.set_aside(rows["train"], targets, data.test_share)
-    rows["train"] = splits.limited(rows["train"], targets, data.limit, experiment.seed)
-    both = splits.divide(rows, targets, data.validation_share, experiment.seed)
+    part = data.part()
+    seed = splits.FIXED_SEED if part else experiment.seed
+    rows["train"] = splits.limited(rows["train"], targets, data.limit, seed)
+    if part and "validation" not in rows:
+        both = splits.fold(rows["train"], targets, *part)
+    else:
+        both = splits.divide(rows, targets, data.validation_share, seed)
     rows["train"], rows["validation"] = both
     held_out = {"validation", "test"} & rows.keys()
     return rows | {split: splits.shortened(rows[split], data.limit_held_out) for split in held_out}

@@ -202,6 +202,24 @@ def test_rows_that_judge_are_never_trained_on(place):
     assert kept == kept[:1] * 4
 
 
+def test_the_folds_are_the_same_for_every_seed_and_limit_is_too(place):
+    written({"train": labelled(100)})
+
+    def taken(*flags):
+        argv = ["--train=train.jsonl", "--test-share=0.2", "--limit=60", *flags]
+        experiment, _ = arguments.parse(argv, Parser(prog="it"))
+        return examples.read_splits(experiment, task.load(experiment.task))
+
+    folds = [taken(f"--fold={n}/4", "--seed=1").validation.numbers for n in range(1, 5)]
+    assert [len(fold) for fold in folds] == [15] * 4
+    every = {number for fold in folds for number in fold}
+    assert len(every) == 60
+    again = taken("--fold=2/4", "--seed=2")
+    assert again.validation.numbers == folds[1]
+    assert {*again.train.numbers, *again.validation.numbers} == every
+    assert not every & set(again.test.numbers)
+
+
 def test_a_text_that_is_trained_on_and_set_aside_is_told_of(place, unmeasured, capsys):
     written({"train": labelled(20) * 2})
     argv = ["--train=train.jsonl", "--test-share=0.2", "--backbone=bert", "--max-length=32"]

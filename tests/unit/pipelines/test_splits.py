@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
-from pipelines.splits import divide, from_files, leakage, limited, set_aside
+from pipelines.splits import divide, fold, from_files, leakage, limited, set_aside
 
 SETTINGS = settings(deadline=None)  # the machine may be busy
 
@@ -159,6 +159,44 @@ def test_test_rows_are_set_aside_evenly_by_label(labels, share):
     check_partition(rows, left, test)
     assert set(left.columns["label"]) == set(labels)
     assert len(test) == min(max(round(share * len(labels)), 1), len(labels) - len(set(labels)))
+
+
+@SETTINGS
+@given(
+    values=st.lists(st.lists(NAMES, unique=True, max_size=3), min_size=2, max_size=120),
+    folds=st.integers(2, 7),
+)
+def test_folds_share_out_all_rows_but_those_that_alone_have_a_label(values, folds):
+    rows = rows_of(LABELS, values)
+    counts = Counter(label for several in values for label in several)
+    seen = []
+    for number in range(1, folds + 1):
+        try:
+            train, held = fold(rows, [LABELS], number, folds)
+        except UserError:  # none of its rows can be spared
+            continue
+        check_partition(rows, train, held)
+        assert {label for several in train.columns["labels"] for label in several} == set(counts)
+        assert len(held) <= -(-len(rows) // folds)
+        seen += held.numbers
+    assert len(seen) == len(set(seen))
+    alone = [several for several in values if any(counts[label] == 1 for label in several)]
+    if max(map(len, values)) <= 1:
+        assert len(seen) == len(rows) - len(alone)
+
+
+def test_rows_too_few_for_as_many_folds():
+    with pytest.raises(UserError, match=r"a.csv has 2 rows to train with, too few for 3 folds"):
+        fold(rows_of(LABEL, ["a", "a"]), [LABEL], 3, 3)
+
+
+def test_each_fold_has_its_share_of_each_label():
+    rows = rows_of(LABEL, ["a"] * 83 + ["b"] * 31 + ["c"] * 2)
+    for number in range(1, 6):
+        held = Counter(fold(rows, [LABEL], number, 5)[1].columns["label"])
+        assert held["a"] in (16, 17)
+        assert held["b"] in (6, 7)
+        assert held["c"] <= 1
 
 
 def test_rows_too_few_to_set_any_aside():

@@ -6,12 +6,14 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from tfnlp.evaluation import runs
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report, Table, four_places
 from tfnlp.studies._search.space import FIXED, Dimension, params
+from tfnlp.studies._search.tried import FOLD, GIVE_UP, Tried, group, score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,52 +23,31 @@ _RESAMPLES = 100
 _RUNS = 2  # of each finalist, without which nothing can be said of how they vary
 
 
-def score(trial: Trial) -> float | None:
-    """Return the first metric of a trial's validation rows; None if it has none."""
-    if not trial.metrics:
-        return None
-    value = trial.metrics["validation"][runs.headline(trial.metrics)]
-    return value if value is not None and math.isfinite(value) else None
+def ranked(settings: Sequence[Tried]) -> list[int]:
+    """Return the places of the settings that were not given up, the best first."""
+    values = {place: one.mean(score) for place, one in enumerate(settings)}
+    known = {p: v for p, v in values.items() if v is not None and not settings[p].is_given_up}
+    less = runs.less_is_better(_metric(settings))
+    return sorted(known, key=lambda place: known[place] if less else -known[place])
 
 
-def _monitored(trial: Trial) -> tuple[list[float], Callable[..., float]]:
-    """Return a trial's score by epoch, and which of several is the better."""
-    if not trial.metrics or not trial.history:
-        return [], max
-    name = trial.metrics.get("monitor") or f"val_{runs.headline(trial.metrics)}"
-    name = "score" if "score" in trial.history[0] else name
-    values = [epoch[name] for epoch in trial.history if epoch.get(name) is not None]
-    return values, min if runs.less_is_better(name.removeprefix("val_")) else max
-
-
-def best_until(trial: Trial, epochs: int) -> float | None:
-    """Return the best score of a trial's first epochs; None if it was given up before.
-
-    One that ended early because it got no better counts with what it had.
-    """
-    values, better = _monitored(trial)
-    if not values or (len(values) < epochs and gave_up(trial)):
-        return None
-    return float(better(values[:epochs]))
-
-
-def gave_up(trial: Trial) -> bool:
-    """Return whether a trial was ended because others were better by then."""
-    values, better = _monitored(trial)
-    for text in trial.settings.get("give_up") or ():
-        epoch, _, least = text.partition("=")
-        if values and len(values) == int(epoch):
-            best = better(values)
-            return bool(best != float(least) and better(best, float(least)) == float(least))
-    return False
+def _metric(settings: Sequence[Tried]) -> str:
+    """Return the name of what settings are judged by."""
+    metrics = (trial.metrics for one in settings for trial in one.trials if trial.metrics)
+    return next(map(runs.headline, metrics), "metric")
 
 
 def best(trials: Sequence[Trial], searched: int | None) -> int | None:
-    """Return which trial is the one to take: of the winner of the finals, else of the search."""
+    """Return which trial is the one to take: of the winner of the finals, else of the search.
+
+    Of settings that were tried by several it is the first, as the folds are no better or worse.
+    """
     final = trials[searched:] if searched else []
     groups = {name: held for name, held in _groups(final).items() if len(held) >= _RUNS}
     if not groups:
-        return runs.best([trial.metrics for trial in trials])
+        settings = group(trials[:searched])
+        order = ranked(settings)
+        return settings[order[0]].numbers[0] - 1 if order else None
     _, won = _winner(groups)
     place = runs.best([trial.metrics if trial in won else None for trial in final])
     return None if place is None else (searched or 0) + place
@@ -74,7 +55,7 @@ def best(trials: Sequence[Trial], searched: int | None) -> int | None:
 
 def _key(settings: Settings) -> str:
     """Return what the runs of one finalist have in common."""
-    common = ("give_up", "seed", *FIXED)
+    common = (FOLD, GIVE_UP, "seed", *FIXED)
     return ", ".join(f"{name} {value}" for name, value in settings.items() if name not in common)
 
 
@@ -104,7 +85,7 @@ def report(
     trials: Sequence[Trial],
     searched: int | None,
     dimensions: Sequence[Dimension],
-    importance: Callable[[Sequence[Trial]], Mapping[str, float]],
+    importance: Callable[[Sequence[Tried]], Mapping[str, float]],
 ) -> Report:
     """Return a search's report.
 
@@ -112,12 +93,12 @@ def report(
         trials: all that there are.
         searched: how many of them are the search's; None while it lasts.
         dimensions: what was varied.
-        importance: trials -> by setting, its share in what made them differ.
+        importance: settings -> by name, its share in what made them differ.
     """
     from tfnlp.studies._search import pictures
 
-    searching = trials[:searched]
-    found = Report({}, [_trials(trials, searching, dimensions)])
+    settings = group(trials[:searched])
+    found = Report({}, [_table(settings, dimensions)])
     found.warnings.extend(
         f"trial {place} failed: {trial.error}"
         for place, trial in enumerate(trials, 1)
@@ -125,51 +106,58 @@ def report(
     )
     if searched:
         _judge(trials[searched:], found)
-        _importances(searching, importance, found)
-    if any(score(trial) is not None for trial in searching):
-        shown = [trial for trial in searching if score(trial) is not None]
-        values = [score(trial) or 0.0 for trial in shown]
-        metric = runs.headline(shown[0].metrics or {})
-        lost = [gave_up(trial) for trial in shown]
-        rows = [params(trial.settings, dimensions) for trial in shown]
-        minutes = _minutes(searching, shown)
-        found.figures["score_by_time"] = partial(pictures.progress, minutes, values, lost, metric)
-        found.figures["slices"] = partial(pictures.slices, dimensions, rows, values, lost, metric)
+        _importances(settings, importance, found)
+    values = [(one, value) for one in settings if (value := one.mean(score)) is not None]
+    if values:
+        shown, scores = [one for one, _ in values], [value for _, value in values]
+        metric = _metric(settings)
+        lost = [one.is_given_up for one in shown]
+        rows = [params(one.settings, dimensions) for one in shown]
+        minutes = _minutes(trials, shown)
+        found.figures["score_by_time"] = partial(pictures.progress, minutes, scores, lost, metric)
+        found.figures["slices"] = partial(pictures.slices, dimensions, rows, scores, lost, metric)
         found.figures["parallel_coordinates"] = partial(
-            pictures.parallel, dimensions, rows, values, metric
+            pictures.parallel, dimensions, rows, scores, metric
         )
     return found
 
 
-def _minutes(searching: Sequence[Trial], shown: Sequence[Trial]) -> list[float]:
-    """Return when each trial ended [min from the start]."""
-    spent, ends = 0.0, []
-    for trial in searching:
-        spent += trial.seconds / 60
-        if trial in shown:
-            ends.append(spent)
-    return ends
+def _minutes(trials: Sequence[Trial], shown: Sequence[Tried]) -> list[float]:
+    """Return when each setting's last trial ended [min from the start]."""
+    ends = list(accumulate(trial.seconds / 60 for trial in trials))
+    return [ends[one.numbers[-1] - 1] for one in shown]
 
 
-def _trials(
-    trials: Sequence[Trial], searching: Sequence[Trial], dimensions: Sequence[Dimension]
-) -> Table:
-    """Return a line for each trial, the best first; the finals have a table of their own."""
-    metric = next((runs.headline(t.metrics) for t in trials if t.metrics), "metric")
+def _table(settings: Sequence[Tried], dimensions: Sequence[Dimension]) -> Table:
+    """Return a line for each setting, the best first; the finals have a table of their own."""
+    metric = _metric(settings)
     names = [each.name for each in dimensions]
     less = runs.less_is_better(metric)
+    folds = max((one.folds for one in settings), default=1)
     rows = []
-    for place, trial in enumerate(searching, 1):
-        value = score(trial)
-        state: str = "given up" if gave_up(trial) else trial.state
-        state += ", the settings as they were" * (place == 1)
-        own = [trial.settings.get(name, "") for name in names]
-        row = (place, *own, "" if value is None else four_places(value), len(trial.history), state)
+    for place, one in enumerate(settings):
+        value = one.mean(score)
+        state = one.state + ", the settings as they were" * (place == 0)
+        own = [one.settings.get(name, "") for name in names]
+        epochs = sum(len(trial.history) for trial in one.trials)
+        shown = "" if value is None else four_places(value)
+        row = (_listed(one.numbers), *own, shown, epochs, state)
         order = math.inf if value is None else value if less else -value
         rows.append((order, row))
     ordered = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
-    head = ("trial", *names, f"{metric} (validation)", "epochs", "state")
-    return Table("Trials of the search", head, ordered)
+    if folds == 1:
+        head = ("trial", *names, f"{metric} (validation)", "epochs", "state")
+        return Table("Trials of the search", head, ordered)
+    head = ("trials", *names, f"{metric} (mean over folds)", "epochs", "state")
+    return Table(f"Settings of the search, by {folds}-fold cross-validation", head, ordered)
+
+
+def _listed(numbers: Sequence[int]) -> str | int:
+    """Return the numbers of a setting's trials, "6 to 10" of five in a row."""
+    if len(numbers) == 1:
+        return numbers[0]
+    in_a_row = list(numbers) == list(range(numbers[0], numbers[-1] + 1))
+    return f"{numbers[0]} to {numbers[-1]}" if in_a_row else ", ".join(map(str, numbers))
 
 
 def _judge(final: Sequence[Trial], found: Report) -> None:
@@ -253,14 +241,14 @@ def _sentence(
 
 
 def _importances(
-    searching: Sequence[Trial],
-    importance: Callable[[Sequence[Trial]], Mapping[str, float]],
+    settings: Sequence[Tried],
+    importance: Callable[[Sequence[Tried]], Mapping[str, float]],
     found: Report,
 ) -> None:
-    """Add each setting's share in what made the trials differ, with its bootstrap interval."""
+    """Add each setting's share in what made their scores differ, with its bootstrap interval."""
     import numpy as np
 
-    ended = [trial for trial in searching[1:] if score(trial) is not None]
+    ended = [one for one in settings[1:] if one.mean(score) is not None]
     if len(ended) < _FEWEST:
         found.warnings.append(
             f"{len(ended)} trials are too few to tell which settings matter ({_FEWEST} are needed)"

@@ -120,7 +120,7 @@ def space(texts: Sequence[str]) -> list[Dimension]:
     found = [dimension(text) for text in texts]
     names = [each.name for each in found]
     for name in names:
-        if name in (*FIXED, "give_up"):
+        if name in (*FIXED, "fold", "give_up"):
             raise UserError(f"--vary {name}: the search decides that itself (leave it out)")
         if names.count(name) > 1:
             raise UserError(f"--vary names {name!r} twice (give all of its values at once)")
