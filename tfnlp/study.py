@@ -31,6 +31,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--show", action="store_true", help="print what a study has found so far; train nothing"
     )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="a database that keeps the trials, for processes on machines that share no folder: "
+        "postgresql+psycopg://USER@HOST/DATABASE or sqlite:///FILE (default: the study's folder)",
+    )
     name = argv[0] if argv and not argv[0].startswith("-") else None
     found = entries.add(parser, Study, [name] if name else [])
     begun, flags, own = arguments.read(argv, parser)
@@ -39,7 +45,9 @@ def main(argv: list[str]) -> int:
     (entry,) = found
     given = Given(begun, flags)
     options = entries.options(entry, own)
-    asked = study_files.Asked(entry.name, entry.record, options, given.experiment(), given.vary)
+    asked = study_files.Asked(
+        entry.name, entry.record, options, given.experiment(), given.vary, own["storage"]
+    )
     with signals.caught("; run the same command with --resume to continue"):
         trials, report = (
             studies.shown(asked)
@@ -54,9 +62,10 @@ def main(argv: list[str]) -> int:
         return 1
     minutes = sum(trial.seconds for trial in trials) / 60
     console.line(f"best of {len(trials)} trials in {minutes:.0f} min: {best.run}")
-    console.line(f"    {commands.command('tfnlp.export', best.run)}")
-    config = commands.quoted(asked.folder / "best.yaml")
-    console.line(f"    {commands.command('tfnlp.train')} --config {config}")
+    if best.run is not None and best.run.exists():  # not on another machine
+        console.line(f"    {commands.command('tfnlp.export', best.run)}")
+    config = asked.folder / "best.yaml"
+    console.line(f"    {commands.command('tfnlp.train', '--config', config)}")
     return 0
 
 

@@ -1,8 +1,8 @@
 """Stands for tfnlp.train: makes a run whose accuracy follows from its seed, in no time.
 
 The file ``orders`` in the working folder says by seed, or by seed and fold, what goes wrong:
-``refuse`` (before there is a run), ``fail``, ``die`` (by SIGKILL), or ``wait`` (until a signal
-comes). Each call is written down in ``calls``.
+``refuse`` (before there is a run), ``fail``, ``die`` (by SIGKILL), ``wait`` (until a signal comes),
+or ``pause`` (while there is a file ``paused``). Each call is written down in ``calls``.
 """
 
 import os
@@ -40,6 +40,8 @@ if order == "wait":
     time.sleep(1)  # for a second signal, which would kill the real one
     Path("signals").write_text(" ".join(came))
     sys.exit(143)
+while order == "pause" and Path("paused").exists():
+    time.sleep(0.05)
 if order == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 if order == "fail":

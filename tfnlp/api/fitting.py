@@ -210,7 +210,13 @@ class StudyResult:
 
 
 def run_study(
-    study: Plug, train: Any = None, *, resume: bool = False, verbose: bool = True, **options: Any
+    study: Plug,
+    train: Any = None,
+    *,
+    resume: bool = False,
+    storage: str | None = None,
+    verbose: bool = True,
+    **options: Any,
 ) -> StudyResult:
     """Train several runs, each in a process of its own, and compare them.
 
@@ -220,6 +226,8 @@ def run_study(
         study: which, as ``available("studies")`` lists it, or a dict of its ``name`` and options.
         train: the rows, as of `fit`.
         resume: resume the study of this name, if there is one.
+        storage: a database that keeps the trials, by SQLAlchemy's URL, for processes on machines
+            that share no folder.
         verbose: print a line about each trial.
         **options: those of `fit`.
 
@@ -235,7 +243,8 @@ def run_study(
     with plain_errors(), signals.restored():
         entry, own = keywords.plugged(Study, study, "run_study(): study")
         given = keywords.read({**options, "train": train}, "run_study()")
-        asked = study_files.Asked(entry.name, entry.record, own, given.experiment(), given.vary)
+        experiment = given.experiment()
+        asked = study_files.Asked(entry.name, entry.record, own, experiment, given.vary, storage)
         with signals.caught(f"; {_TO_RESUME}"):
             tell = console.line if verbose else lambda text: None
             trials, report = studies.run(asked, resume=resume, tell=tell)

@@ -1,43 +1,54 @@
-"""A study on disk: its trials, each an ordinary run trained in a process of its own.
+"""A study: its trials, each an ordinary run trained in a process of its own.
 
 In ``studies/NAME`` lie ``study.yaml`` (what was asked for), ``trials/K.yaml`` (the experiment of
 trial K, written before it starts), ``trials/K.json`` (the settings that were proposed, and the
 seconds that it took), ``trials/K.out`` and ``K.err`` (what its process printed),
 ``trials/K.failed`` (why it failed), ``trials/K.lock`` (held while it runs), and the results:
 best.yaml, trials.csv and report.html. The runs are where runs always are. All that a resumed study
-knows it reads from there.
+knows it reads from there, or with ``--storage`` from a database: then the folder has the files of
+the trials that were trained here alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import count, takewhile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from pipelines.atomic import replacing
 from pipelines.errors import UserError
 from pipelines.files.writers import write_json
-from pipelines.json_files import read_json
-from tfnlp.config import Experiment
-from tfnlp.extensions import Settings, Trial
+from tfnlp.extensions import Trial
 from tfnlp.report import Report
-from tfnlp.runs import folders, judged_rows
-from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs import trial_files
 from tfnlp.runs.fork_server import ForkServer
 from tfnlp.runs.study_files import Asked, best, write
-from tfnlp.runtime.commands import quoted
+from tfnlp.runs.trial_files import Claim
 
 TRAIN = ("tfnlp.train", "tfnlp.api.training")  # as `ForkServer` takes them
-_DAMAGED = "restore it, or start another study with --name"
 _WAIT = 2.0  # until other processes' trials are looked at again [s]
 _RESUMED = "run the same command with --resume to continue"
+
+
+class Trials(Protocol):
+    """Where a study's trials are kept: in its folder, or in a database."""
+
+    def begin(self, resume: bool) -> None:
+        """Begin the study, or see that it is the one that was begun."""
+
+    def read(self) -> list[Trial]:
+        """Return the trials that have begun."""
+
+    def add(self, number: int, trial: Trial) -> bool:
+        """Keep a trial that nobody trains yet; False if another process has that number."""
+
+    def take(self, number: int) -> Claim | None:
+        """Take a trial that is running but is no living process's; None if it is one's."""
+
+    def end(self, number: int, trial: Trial) -> None:
+        """Keep what has become of a trial that was taken."""
 
 
 def run(
@@ -69,33 +80,34 @@ def run(
     """
     for settings in asked.study.possible(asked.options):
         asked.vary(settings)
-    _begin(asked, resume)
+    kept = _kept(asked, tell)
+    kept.begin(resume)
     with ForkServer(*TRAIN) as server:
-        trials = _run(asked, server, tell)
+        trials = _run(asked, kept, server, tell)
     return trials, write(asked, trials)
 
 
-def _run(asked: Asked, server: ForkServer, tell: Callable[[str], None]) -> list[Trial]:
+def _run(
+    asked: Asked, kept: Trials, server: ForkServer, tell: Callable[[str], None]
+) -> list[Trial]:
     """Run the trials that have not ended; returns all."""
     folder = asked.folder
     while True:
-        with _locked(folder / "lock"):
-            trials = _trials(folder)
-            taken = _taken(asked, trials, tell)
+        with trial_files.locked(folder / "lock"):
+            trials, taken = _taken(asked, kept, tell)
         if taken is None:
             if all(trial.state != "running" for trial in trials):
                 return trials
             time.sleep(_WAIT)  # for the other processes' trials
             continue
-        number, lock = taken
-        with lock:
+        number, claim = taken
+        with claim as lock:
             tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
-            trial = _trained(_begun(folder, number), folder, number, [lock], server)
-        if number == 1 and trial.state == "failed" and trial.run is None:
-            shutil.rmtree(folder)  # rows or options cannot be used, by the other trials either
-            raise UserError(f"the first trial could not begin: {trial.error}")
-        with _locked(folder / "lock"):
-            trials = _trials(folder)
+            begun = trial_files.begun(folder, number)
+            trial = _trained(begun, folder, number, [lock], server)
+            kept.end(number, trial)
+        with trial_files.locked(folder / "lock"):
+            trials = kept.read()
             write(asked, trials)
         tell(f"trial {number}: {_told(asked, trial, trials)}")
 
@@ -110,7 +122,7 @@ def shown(asked: Asked) -> tuple[list[Trial], Report]:
 
         trials, report = shown(asked)
     """
-    trials = _trials(asked.folder)
+    trials = _kept(asked, print).read()
     if not trials:
         raise UserError(f"there is no study in {asked.folder} with trials to show (give --name)")
     return trials, asked.study.report(trials, asked.options)
@@ -131,140 +143,39 @@ def _told(asked: Asked, trial: Trial, trials: Sequence[Trial]) -> str:
     )
 
 
-def _trials(folder: Path) -> list[Trial]:
-    """Return the trials that have begun."""
-    numbers = takewhile(lambda n: (folder / "trials" / f"{n}.yaml").exists(), count(1))
-    return [_begun(folder, number) for number in numbers]
+def _kept(asked: Asked, tell: Callable[[str], None]) -> Trials:
+    """Return where a study's trials are kept."""
+    if asked.storage:
+        try:
+            from tfnlp.runs.shared_trials import SharedTrials
+        except ImportError as error:
+            raise UserError("--storage needs sqlalchemy (pip install -e '.[search]')") from error
+        return SharedTrials(asked, tell)
+    return trial_files.FolderTrials(asked)
 
 
 def _taken(
-    asked: Asked, trials: Sequence[Trial], tell: Callable[[str], None]
-) -> tuple[int, IO[str]] | None:
-    """Take a trial that no process has, or begin the next; None if there is none now.
+    asked: Asked, kept: Trials, tell: Callable[[str], None]
+) -> tuple[list[Trial], tuple[int, Claim] | None]:
+    """Take a trial that no process has, or begin the next.
 
     Returns:
-        Its number, and its lock, which the trial's process holds too: it may outlive this one.
+        The trials; and the number of the one that was taken, with the claim on it, which the
+        trial's process holds too, for it may outlive this one. None if there is none now.
     """
-    folder = asked.folder
-    for number, trial in enumerate(trials, 1):
-        if trial.state == "running" and (lock := _lock(folder, number)):
-            return number, lock
-    number = len(trials) + 1
-    while (proposed := asked.study.propose(asked.base, trials, asked.options)) is not None:
-        _begin_trial(asked, number, proposed)
-        if not _failure(folder, number).exists():
-            lock = _lock(folder, number)
-            assert lock  # nobody knew of it
-            return number, lock
-        failed = _begun(folder, number)
-        tell(f"trial {number}: {_told(asked, failed, trials)}")
-        trials, number = [*trials, failed], number + 1
-    return None
-
-
-def _failure(folder: Path, number: int) -> Path:
-    """Return the file that says why a trial failed."""
-    return folder / "trials" / f"{number}.failed"
-
-
-def _lock(folder: Path, number: int) -> IO[str] | None:
-    """Take a trial's lock; None if a process has it."""
-    lock = (folder / "trials" / f"{number}.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    except OSError:  # a file system without locks keeps nobody out
-        pass
-    return lock
-
-
-def _begin(asked: Asked, resume: bool) -> None:
-    """Make a study's folder, or see that it is this study's.
-
-    The options may be others than before: more seeds, say.
-    """
-    folder, file = asked.folder, asked.folder / "study.yaml"
-    if file.exists() and not resume:
-        raise UserError(f"{folder} holds a study already (resume it with --resume, or give --name)")
-    if not file.exists():
-        first = asked.study.propose(asked.base, [], asked.options)
-        asked.vary(first or {})  # what cannot be used is said before there is a folder
-        (folder / "trials").mkdir(parents=True, exist_ok=True)
-        write_yaml(asked.base, folder / "base.yaml")
-        with replacing(file) as out:
-            out.write(f"{asked.name}\n")
-        return
-    before = file.read_text("utf-8").strip()
-    if before.replace("-", "_") != asked.name.replace("-", "_"):
-        raise UserError(f"{folder} is a study by {before}, not by {asked.name} (give --name)")
-    changed = folders.changes(_read(folder / "base.yaml"), asked.base)
-    if changed:
-        raise UserError(
-            f"{folder} was started with other settings ({', '.join(changed)}); resume it "
-            f"with --config {quoted(folder / 'base.yaml')} --resume, or start another with --name"
-        )
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Let one process at a time look at a study's trials, and begin the next."""
-    with file.open("w") as lock:
-        with suppress(OSError):  # as in `_lock`
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _begin_trial(asked: Asked, number: int, proposed: Settings) -> None:
-    """Keep a trial's settings and experiment before its run starts.
-
-    Settings that contradict one another, or the base, make a failed one.
-    """
-    file = asked.folder / "trials" / f"{number}.yaml"
-    name = f"{asked.base.name}-{number}"
-    export = dataclasses.replace(asked.base.export, export=False)
-    logging = dataclasses.replace(asked.base.logging, projector=0)  # takes as long as an epoch
-    experiment = asked.base
-    try:
-        experiment = asked.vary(proposed)
-    except UserError as error:
-        _fail(asked.folder, number, str(error))
-    experiment = dataclasses.replace(experiment, name=name, export=export, logging=logging)
-    place = Path(export.tensorboard_logs) / name
-    if place.exists():
-        raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
-    write_json(file.with_suffix(".json"), {"settings": dict(proposed)})
-    write_yaml(experiment, file)
-
-
-def _begun(folder: Path, number: int) -> Trial:
-    """Return a trial as it was begun, with what has become of it."""
-    file = folder / "trials" / f"{number}.yaml"
-    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=_DAMAGED)
-    trial = Trial(_read(file), held["settings"], seconds=held.get("seconds", 0.0))
-    return _known(trial, folder, number)
-
-
-def _known(trial: Trial, folder: Path, number: int) -> Trial:
-    """Return a trial with what its run and the study's folder tell of it."""
-    run = folders.last_run(trial.experiment)
-    file = run / "metrics.json" if run else None
-    again = "delete its run's folder to train it again"
-    metrics = read_json(file, remedy=again) if file and file.exists() else None
-    story = run / "history.json" if run else None
-    if story and story.exists():
-        trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))
-    failed = _failure(folder, number)
-    if run and metrics:
-        kept = run / judged_rows.FILE
-        judged = read_json(kept, judged_rows.HOLDS, remedy=again) if kept.exists() else None
-        done = {"state": "complete", "metrics": metrics, "judged": judged}
-        return dataclasses.replace(trial, run=run, **done)
-    if failed.exists():
-        error = failed.read_text("utf-8").strip()
-        return dataclasses.replace(trial, state="failed", run=run, error=error)
-    return dataclasses.replace(trial, run=run)
+    while True:
+        trials = kept.read()
+        for number, trial in enumerate(trials, 1):
+            if trial.state == "running" and (claim := kept.take(number)):
+                return trials, (number, claim)
+        settings = asked.study.propose(asked.base, trials, asked.options)
+        if settings is None:
+            return trials, None
+        number = len(trials) + 1
+        trial = trial_files.proposed(asked, number, settings)
+        # The next look finds it, or another process's of this number.
+        if kept.add(number, trial) and trial.state == "failed":
+            tell(f"trial {number}: {_told(asked, trial, trials)}")
 
 
 def _trained(
@@ -288,22 +199,11 @@ def _trained(
             f" ({_RESUMED})"
         )
     if code:
-        _fail(folder, number, error or f"exit status {code}")
-    return _known(trial, folder, number)
-
-
-def _fail(folder: Path, number: int, error: str) -> None:
-    """Keep why a trial failed, so that it is not repeated."""
-    with replacing(_failure(folder, number)) as file:
-        file.write(f"{error}\n")
+        trial_files.fail(folder, number, error or f"exit status {code}")
+    return trial_files.known(trial, folder, number)
 
 
 def _last_line(path: Path) -> str:
     """Return the last line of what a process printed that is not blank, without its ``error:``."""
     lines = [line.strip() for line in path.read_text("utf-8", "replace").splitlines()]
     return next((line for line in reversed(lines) if line), "").removeprefix("error: ")
-
-
-def _read(file: Path) -> Experiment:
-    """Read an experiment that a study has kept."""
-    return read_kept(file, _DAMAGED)

@@ -29,6 +29,7 @@ class Asked:
         options: an instance of its options.
         base: the experiment that it varies.
         vary: settings -> the experiment with them in place of those that were given.
+        storage: SQLAlchemy's URL of the database that keeps the trials; None is the folder.
 
     Example::
 
@@ -41,6 +42,7 @@ class Asked:
     options: Any
     base: Experiment
     vary: Callable[[Settings], Experiment]
+    storage: str | None = None
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,222 @@
+"""A trial's files in a study's folder: how it was begun, what has become of it, and who has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count, takewhile
+from pathlib import Path
+from typing import IO
+
+from pipelines.atomic import replacing
+from pipelines.errors import UserError
+from pipelines.files.writers import write_json
+from pipelines.json_files import damaged, read_json
+from tfnlp.config import Experiment
+from tfnlp.extensions import Settings, Trial
+from tfnlp.runs import folders, judged_rows
+from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.study_files import Asked
+from tfnlp.runtime.commands import quoted
+
+DAMAGED = "restore it, or start another study with --name"
+MEMBERSHIP = "storage.json"  # says which study of a database the folder belongs to
+
+# On a trial: a block in which it is this process's, and the lock's file, which goes to its process.
+Claim = AbstractContextManager[IO[str]]
+
+
+class FolderTrials:
+    """The trials of a study whose folder is all that there is; see `tfnlp.runs.studies.Trials`.
+
+    Several processes may use the folder at once, each behind its ``lock``.
+
+    Example::
+
+        FolderTrials(asked).read()[0].state  # "complete"
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked, self._folder = asked, asked.folder
+        if (asked.folder / MEMBERSHIP).exists():
+            raise UserError(
+                f"{asked.folder} belongs to a study that a database keeps (give its --storage, or "
+                "another --name)"
+            )
+
+    def begin(self, resume: bool) -> None:
+        """Make the study's folder, or see that it is this study's.
+
+        The options may be others than before: more seeds, say.
+        """
+        folder, file = self._folder, self._folder / "study.yaml"
+        if file.exists() and not resume:
+            raise UserError(
+                f"{folder} holds a study already (resume it with --resume, or give --name)"
+            )
+        if not file.exists():
+            usable(self._asked)
+            make(folder, self._asked.name, self._asked.base)
+            return
+        same(self._asked, file.read_text("utf-8").strip(), read(folder / "base.yaml"))
+
+    def read(self) -> list[Trial]:
+        """Return the trials that have begun."""
+        trials = self._folder / "trials"
+        numbers = takewhile(lambda n: (trials / f"{n}.yaml").exists(), count(1))
+        return [begun(self._folder, number) for number in numbers]
+
+    def add(self, number: int, trial: Trial) -> bool:
+        """Keep a trial's settings and experiment before its run starts."""
+        write(self._folder, number, trial)
+        return True
+
+    def take(self, number: int) -> Claim | None:
+        """Return a trial's lock; None if a process has it."""
+        return lock(self._folder, number)
+
+    def end(self, number: int, trial: Trial) -> None:
+        """Forget a study whose first trial could not begin: the others could not either."""
+        if number == 1 and trial.state == "failed" and trial.run is None:
+            shutil.rmtree(self._folder)
+            raise UserError(f"the first trial could not begin: {trial.error}")
+
+
+def usable(asked: Asked) -> None:
+    """Refuse a study that cannot use its options, before there is a folder."""
+    asked.vary(asked.study.propose(asked.base, [], asked.options) or {})
+
+
+def make(folder: Path, name: str, base: Experiment) -> None:
+    """Make a study's folder: of a study by this name, which varies this experiment."""
+    (folder / "trials").mkdir(parents=True, exist_ok=True)
+    write_yaml(base, folder / "base.yaml")
+    with replacing(folder / "study.yaml") as out:
+        out.write(f"{name}\n")
+
+
+def same(asked: Asked, before: str, base: Experiment) -> None:
+    """Refuse to resume another study than the one that was begun.
+
+    Args:
+        asked: what is asked for now.
+        before: the study's name when it began.
+        base: the experiment that it varies.
+    """
+    folder = asked.folder
+    if before.replace("-", "_") != asked.name.replace("-", "_"):
+        raise UserError(f"{folder} is a study by {before}, not by {asked.name} (give --name)")
+    changed = folders.changes(base, asked.base)
+    if changed:
+        raise UserError(
+            f"{folder} was started with other settings ({', '.join(changed)}); resume it "
+            f"with --config {quoted(folder / 'base.yaml')} --resume, or start another with --name"
+        )
+
+
+def proposed(asked: Asked, number: int, settings: Settings) -> Trial:
+    """Return a trial that has not begun; settings that contradict one another make a failed one.
+
+    Raises:
+        UserError: where its run would go, another one's runs are.
+    """
+    export = dataclasses.replace(asked.base.export, export=False)
+    logging = dataclasses.replace(asked.base.logging, projector=0)  # takes as long as an epoch
+    experiment, error = asked.base, ""
+    try:
+        experiment = asked.vary(settings)
+    except UserError as wrong:
+        error = str(wrong)
+    name = f"{asked.base.name}-{number}"
+    experiment = dataclasses.replace(experiment, name=name, export=export, logging=logging)
+    check_place(experiment)
+    return Trial(experiment, settings, "failed" if error else "running", error=error)
+
+
+def check_place(experiment: Experiment) -> None:
+    """Refuse a trial whose run would go where another one's runs are."""
+    place = Path(experiment.export.tensorboard_logs) / experiment.name
+    if place.exists():
+        raise UserError(f"{place} holds runs already, which are not this study's (give --name)")
+
+
+def write(folder: Path, number: int, trial: Trial) -> None:
+    """Write the files of a trial that begins; the experiment's, which makes it one, at last."""
+    file = folder / "trials" / f"{number}.yaml"
+    failure(folder, number).unlink(missing_ok=True)  # of one that a kill kept from beginning
+    if trial.state == "failed":
+        fail(folder, number, trial.error)
+    write_json(file.with_suffix(".json"), {"settings": dict(trial.settings)})
+    write_yaml(trial.experiment, file)
+
+
+def begun(folder: Path, number: int) -> Trial:
+    """Return a trial as it was begun, with what has become of it."""
+    file = folder / "trials" / f"{number}.yaml"
+    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=DAMAGED)
+    seconds = held.get("seconds", 0.0)
+    if not isinstance(seconds, int | float):
+        raise damaged(file.with_suffix(".json"), "its 'seconds' is no number", DAMAGED)
+    return known(Trial(read(file), held["settings"], seconds=seconds), folder, number)
+
+
+def known(trial: Trial, folder: Path, number: int) -> Trial:
+    """Return a trial with what its run and the study's folder tell of it."""
+    run = folders.last_run(trial.experiment)
+    file = run / "metrics.json" if run else None
+    again = "delete its run's folder to train it again"
+    metrics = read_json(file, remedy=again) if file and file.exists() else None
+    story = run / "history.json" if run else None
+    if story and story.exists():
+        trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))
+    failed = failure(folder, number)
+    if run and metrics:
+        kept = run / judged_rows.FILE
+        judged = read_json(kept, judged_rows.HOLDS, remedy=again) if kept.exists() else None
+        done = {"state": "complete", "metrics": metrics, "judged": judged}
+        return dataclasses.replace(trial, run=run, **done)
+    if failed.exists():
+        error = failed.read_text("utf-8").strip()
+        return dataclasses.replace(trial, state="failed", run=run, error=error)
+    return dataclasses.replace(trial, run=run)
+
+
+def failure(folder: Path, number: int) -> Path:
+    """Return the file that says why a trial failed."""
+    return folder / "trials" / f"{number}.failed"
+
+
+def fail(folder: Path, number: int, error: str) -> None:
+    """Keep why a trial failed, so that it is not repeated."""
+    with replacing(failure(folder, number)) as file:
+        file.write(f"{error}\n")
+
+
+def lock(folder: Path, number: int) -> IO[str] | None:
+    """Take a trial's lock; None if a process has it."""
+    held = (folder / "trials" / f"{number}.lock").open("w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        return None
+    except OSError:  # a file system without locks keeps nobody out
+        pass
+    return held
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Let one process at a time look at a study's trials, and begin the next."""
+    with file.open("w") as held:
+        with suppress(OSError):  # as in `lock`
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def read(file: Path) -> Experiment:
+    """Read an experiment that a study has kept."""
+    return read_kept(file, DAMAGED)
