@@ -124,7 +124,8 @@ def shown(asked: Asked) -> tuple[list[Trial], Report]:
     """
     trials = _kept(asked, print).read()
     if not trials:
-        raise UserError(f"there is no study in {asked.folder} with trials to show (give --name)")
+        place = f"{asked.base.name} in that database" if asked.storage else f"in {asked.folder}"
+        raise UserError(f"there is no study {place} with trials to show (give --name)")
     return trials, asked.study.report(trials, asked.options)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import count, takewhile
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +41,7 @@ class FolderTrials:
 
     def __init__(self, asked: Asked) -> None:
         self._asked, self._folder = asked, asked.folder
+        self._checked: set[int] = set()
         if (asked.folder / MEMBERSHIP).exists():
             raise UserError(
                 f"{asked.folder} belongs to a study that a database keeps (give its --storage, or "
@@ -57,17 +58,38 @@ class FolderTrials:
             raise UserError(
                 f"{folder} holds a study already (resume it with --resume, or give --name)"
             )
-        if not file.exists():
+        if file.exists():
+            same(self._asked, _name(file), read(folder / "base.yaml"))
+        elif _numbers(folder):
+            raise damaged(file, "it is missing", DAMAGED)
+        else:
             usable(self._asked)
             make(folder, self._asked.name, self._asked.base)
-            return
-        same(self._asked, file.read_text("utf-8").strip(), read(folder / "base.yaml"))
 
     def read(self) -> list[Trial]:
-        """Return the trials that have begun."""
-        trials = self._folder / "trials"
-        numbers = takewhile(lambda n: (trials / f"{n}.yaml").exists(), count(1))
-        return [begun(self._folder, number) for number in numbers]
+        """Return the trials that have begun.
+
+        Raises:
+            UserError: a file is damaged or missing.
+        """
+        folder, found = self._folder, []
+        for number in _numbers(folder):
+            trial = planned(folder, number)
+            if number not in self._checked:
+                self._check(number, trial)
+            found.append(known(trial, folder, number))
+        return found
+
+    def _check(self, number: int, trial: Trial) -> None:
+        """Refuse a trial whose two files do not belong together: one is another trial's, say."""
+        changed = folders.changes(read(self._folder / "base.yaml"), self._asked.base)
+        if not changed:  # else it is shown by a command that does not say all that it was begun by
+            told = folders.changes(_planned(self._asked, number, trial.settings), trial.experiment)
+            if told:
+                file = self._folder / "trials" / f"{number}.yaml"
+                why = f"{', '.join(told)} are not what {number}.json says, or that is damaged"
+                raise damaged(file, why, DAMAGED)
+        self._checked.add(number)
 
     def add(self, number: int, trial: Trial) -> bool:
         """Keep a trial's settings and experiment before its run starts."""
@@ -108,7 +130,10 @@ def same(asked: Asked, before: str, base: Experiment) -> None:
     """
     folder = asked.folder
     if before.replace("-", "_") != asked.name.replace("-", "_"):
-        raise UserError(f"{folder} is a study by {before}, not by {asked.name} (give --name)")
+        raise UserError(
+            f"{folder} is a study by {before}, not by {asked.name}, says its study.yaml (give "
+            "--name, or restore the file if it is damaged)"
+        )
     changed = folders.changes(base, asked.base)
     if changed:
         raise UserError(
@@ -123,17 +148,25 @@ def proposed(asked: Asked, number: int, settings: Settings) -> Trial:
     Raises:
         UserError: where its run would go, another one's runs are.
     """
-    export = dataclasses.replace(asked.base.export, export=False)
-    logging = dataclasses.replace(asked.base.logging, projector=0)  # takes as long as an epoch
-    experiment, error = asked.base, ""
+    error = ""
     try:
-        experiment = asked.vary(settings)
+        asked.vary(settings)
     except UserError as wrong:
         error = str(wrong)
-    name = f"{asked.base.name}-{number}"
-    experiment = dataclasses.replace(experiment, name=name, export=export, logging=logging)
+    experiment = _planned(asked, number, settings)
     check_place(experiment)
     return Trial(experiment, settings, "failed" if error else "running", error=error)
+
+
+def _planned(asked: Asked, number: int, settings: Settings) -> Experiment:
+    """Return a trial's experiment: the base where settings contradict one another."""
+    export = dataclasses.replace(asked.base.export, export=False)
+    logging = dataclasses.replace(asked.base.logging, projector=0)  # takes as long as an epoch
+    experiment = asked.base
+    with suppress(UserError):
+        experiment = asked.vary(settings)
+    name = f"{asked.base.name}-{number}"
+    return dataclasses.replace(experiment, name=name, export=export, logging=logging)
 
 
 def check_place(experiment: Experiment) -> None:
@@ -155,12 +188,41 @@ def write(folder: Path, number: int, trial: Trial) -> None:
 
 def begun(folder: Path, number: int) -> Trial:
     """Return a trial as it was begun, with what has become of it."""
+    return known(planned(folder, number), folder, number)
+
+
+def planned(folder: Path, number: int) -> Trial:
+    """Return a trial as it was begun."""
     file = folder / "trials" / f"{number}.yaml"
     held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=DAMAGED)
     seconds = held.get("seconds", 0.0)
     if not isinstance(seconds, int | float):
         raise damaged(file.with_suffix(".json"), "its 'seconds' is no number", DAMAGED)
-    return known(Trial(read(file), held["settings"], seconds=seconds), folder, number)
+    return Trial(read(file), held["settings"], seconds=seconds)
+
+
+def _numbers(folder: Path) -> Sequence[int]:
+    """Return the numbers of the trials that have begun.
+
+    Raises:
+        UserError: the file of one of them is missing.
+    """
+    # The lock comes after what makes a trial one, so it tells of a last one that is missing.
+    files = [*folder.glob("trials/*.yaml"), *folder.glob("trials/*.lock")]
+    numbers = range(1, 1 + max((int(f.stem) for f in files if f.stem.isdecimal()), default=0))
+    for number in numbers:
+        file = folder / "trials" / f"{number}.yaml"
+        if not file.exists():
+            raise damaged(file, "it is missing", DAMAGED)
+    return numbers
+
+
+def _name(file: Path) -> str:
+    """Return the study's name that a folder's study.yaml holds."""
+    name = file.read_text("utf-8", "replace").strip()
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise damaged(file, f"it does not name a study{'' if name else ', it is empty'}", DAMAGED)
+    return name
 
 
 def known(trial: Trial, folder: Path, number: int) -> Trial:
@@ -179,7 +241,10 @@ def known(trial: Trial, folder: Path, number: int) -> Trial:
         done = {"state": "complete", "metrics": metrics, "judged": judged}
         return dataclasses.replace(trial, run=run, **done)
     if failed.exists():
-        error = failed.read_text("utf-8").strip()
+        error = failed.read_text("utf-8", "replace").strip()
+        if not error or not error.isprintable() or "\ufffd" in error:
+            again = "write into it why the trial failed, or delete it to train the trial again"
+            raise damaged(failed, "it does not say why the trial failed", again)
         return dataclasses.replace(trial, state="failed", run=run, error=error)
     return dataclasses.replace(trial, run=run)
 

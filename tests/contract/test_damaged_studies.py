@@ -1,0 +1,125 @@
+"""Each file of a study's folder, damaged in every way: a sentence, or no harm."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from tfnlp import study
+from tfnlp.runs import studies
+
+HERE = Path(__file__).parent
+LINE = ["seeds", "--name", "toy", "--seed", "0", "--seeds-count", "3"]
+DAMAGES = {
+    "emptied": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "garbage": lambda file: file.write_bytes(b"\xff\xfe\x00garbage\x80" * 9),
+    "other": lambda file: file.write_text('{"other": [1]}' if file.suffix == ".json" else "a: 1\n"),
+    "nested": lambda file: file.write_text("[" * 2000),
+    "removed": lambda file: file.unlink(),
+}
+# Of what these hold, a study has no other copy.
+TRUTH = [
+    "study.yaml",
+    "base.yaml",
+    *(f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("yaml", "json")),
+]
+WRITTEN = ["best.yaml", "trials.csv", "report.html", "lock"]
+WRITTEN += [f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("out", "err", "lock")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a study whose second trial failed."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "orders").write_text("1: fail")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PYTHONPATH", str(HERE.parents[1]))
+        patch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+        assert study.main(LINE) == 0
+    return folder
+
+
+@pytest.fixture
+def here(whole, tmp_path, monkeypatch):
+    """A copy of it, in which trials are trained by the fake."""
+    shutil.copytree(whole, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
+    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+    return tmp_path / "copy"
+
+
+def table():
+    """Return what the trials have come to, without the clock's part."""
+    with Path("studies/toy/trials.csv").open(encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    return [{k: v for k, v in row.items() if k not in ("seconds", "error")} for row in found]
+
+
+def files(folder):
+    return sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
+
+
+def test_every_file_is_among_those_that_are_damaged_here(whole):
+    assert files(whole / "studies/toy") == sorted([*TRUTH, *WRITTEN, "trials/2.failed"])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", TRUTH)
+def test_what_a_study_cannot_do_without_is_named(here, name, damage):
+    file = Path("studies/toy", name)
+    DAMAGES[damage](file)
+    before = {other: other.read_bytes() for other in Path("studies/toy").rglob("*.[yj]*")}
+    with pytest.raises(UserError) as caught:
+        study.main([*LINE, "--resume"])
+    assert re.search(rf"{re.escape(file.name)}.*\(.*(restore|--name)", str(caught.value))
+    assert "\n" not in str(caught.value)
+    if name != "study.yaml":  # which says whose the trials are, and takes no part in showing them
+        with pytest.raises(UserError, match=rf"{re.escape(file.name)}.*\(.*restore"):
+            study.main([*LINE, "--show"])
+    after = {other: other.read_bytes() for other in Path("studies/toy").rglob("*.[yj]*")}
+    assert after == before  # nothing is begun anew over what is left
+    assert Path("calls").read_text().split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_written_anew_does_no_harm(here, damage):
+    before = table()
+    for name in WRITTEN:
+        DAMAGES[damage](Path("studies/toy", name))
+    assert study.main([*LINE, "--show"]) == 0
+    assert study.main([*LINE, "--resume"]) == 0
+    assert table() == before
+    assert Path("calls").read_text().split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_why_a_trial_failed(here, damage):
+    before, file = table(), Path("studies/toy/trials/2.failed")
+    DAMAGES[damage](file)
+    if damage in ("emptied", "garbage"):
+        for flag in ("--resume", "--show"):
+            with pytest.raises(UserError, match=r"2\.failed is damaged.*\(write into it"):
+                study.main([*LINE, flag])
+        return
+    assert study.main([*LINE, "--show"]) == 0
+    assert study.main([*LINE, "--resume"]) == 0
+    assert table() == before
+    again = ["1"] if damage == "removed" else []
+    assert Path("calls").read_text().split() == ["0", "1", "2", *again]
+
+
+@pytest.mark.parametrize("end", ["yaml", "json"])
+def test_the_file_of_another_trial_is_noticed(here, end):
+    shutil.copy(f"studies/toy/trials/3.{end}", f"studies/toy/trials/1.{end}")
+    for flag in ("--resume", "--show"):
+        with pytest.raises(UserError, match=r"trials/1\.yaml is damaged: .*seed.* 1\.json says"):
+            study.main([*LINE, flag])
