@@ -31,7 +31,7 @@ TRUTH = [
     *(f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("yaml", "json")),
 ]
 WRITTEN = ["best.yaml", "trials.csv", "report.html", "lock"]
-WRITTEN += [f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("out", "err", "lock")]
+WRITTEN += [f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("out", "err", "lock", "held")]
 
 
 @pytest.fixture(scope="module")

@@ -206,6 +206,15 @@ def test_three_processes_run_one_study_and_one_is_killed(machines, url):
     assert all(run.startswith(f"{socket.gethostname()}:{two.parent}") for run in runs)
 
 
+def test_processes_that_begin_at_the_same_time_share_one_study(machines, url):
+    folders = [machines(name) for name in ("one", "two", "three")]
+    begun = [start(folder, url, "--resume", count=6) for folder in folders]
+    for process, folder in zip(begun, folders, strict=True):
+        assert process.wait(180) == 0, printed(folder)
+    assert calls(*folders) == [0, 1, 2, 3, 4, 5]
+    assert table(folders[0]) == table(folders[1]) == table(folders[2])
+
+
 def test_a_killed_trial_goes_on_in_its_run_where_it_was(machines, url):
     one = machines("one", "1: die")
     with pytest.raises(UserError, match="trial 2 was killed by SIGKILL"):

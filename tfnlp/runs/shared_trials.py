@@ -333,7 +333,7 @@ class SharedTrials:
 
         threading.Thread(target=beat, daemon=True).start()
         try:
-            with lock:
+            with trial_files.claimed(self._folder, number, lock):
                 yield lock
         finally:
             stop.set()

@@ -3,10 +3,11 @@
 In ``studies/NAME`` lie ``study.yaml`` (what was asked for), ``trials/K.yaml`` (the experiment of
 trial K, written before it starts), ``trials/K.json`` (the settings that were proposed, and the
 seconds that it took), ``trials/K.out`` and ``K.err`` (what its process printed),
-``trials/K.failed`` (why it failed), ``trials/K.lock`` (held while it runs), and the results:
-best.yaml, trials.csv and report.html. The runs are where runs always are. All that a resumed study
-knows it reads from there, or with ``--storage`` from a database: then the folder has the files of
-the trials that were trained here alone.
+``trials/K.failed`` (why it failed), ``trials/K.lock`` (held while it runs), ``trials/K.held`` (held
+while the study's process waits for it), and the results: best.yaml, trials.csv and report.html. The
+runs are where runs always are. All that a resumed study knows it reads from there, or with
+``--storage`` from a database: then the folder has the files of the trials that were trained here
+alone.
 """
 
 from __future__ import annotations
@@ -166,9 +167,12 @@ def _taken(
     """
     while True:
         trials = kept.read()
-        for number, trial in enumerate(trials, 1):
-            if trial.state == "running" and (claim := kept.take(number)):
+        running = [n for n, trial in enumerate(trials, 1) if trial.state == "running"]
+        for number in running:
+            if claim := kept.take(number):
                 return trials, (number, claim)
+        if any(trial_files.orphaned(asked.folder, number) for number in running):
+            return trials, None  # what comes next may depend on it, as if nothing had been killed
         settings = asked.study.propose(asked.base, trials, asked.options)
         if settings is None:
             return trials, None

@@ -108,7 +108,7 @@ class Database:
             # Another process may make it at the same time.
             try:
                 self.ask(TRIALS.create)
-            except UserError:
+            except (UserError, sa.exc.IntegrityError):
                 if not self.is_there():
                     raise
 

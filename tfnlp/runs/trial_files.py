@@ -97,8 +97,9 @@ class FolderTrials:
         return True
 
     def take(self, number: int) -> Claim | None:
-        """Return a trial's lock; None if a process has it."""
-        return lock(self._folder, number)
+        """Return a claim on a trial; None if a process has it."""
+        held = lock(self._folder, number)
+        return claimed(self._folder, number, held) if held else None
 
     def end(self, number: int, trial: Trial) -> None:
         """Forget a study whose first trial could not begin: the others could not either."""
@@ -271,6 +272,37 @@ def lock(folder: Path, number: int) -> IO[str] | None:
     except OSError:  # a file system without locks keeps nobody out
         pass
     return held
+
+
+@contextmanager
+def claimed(folder: Path, number: int, held: IO[str]) -> Iterator[IO[str]]:
+    """Hold a trial for a process of the study.
+
+    Args:
+        folder: the study's.
+        number: the trial's.
+        held: its lock, which the trial's process inherits and keeps if that of the study is killed.
+    """
+    with held, (folder / "trials" / f"{number}.held").open("w") as own:  # which it does not inherit
+        with suppress(OSError):
+            fcntl.flock(own, fcntl.LOCK_EX)
+        yield held
+
+
+def orphaned(folder: Path, number: int) -> bool:
+    """Return whether a trial's process runs here, though that of its study was killed."""
+    file = folder / "trials" / f"{number}.held"
+    if not file.exists():
+        return False
+    if free := lock(folder, number):
+        free.close()
+        return False
+    with file.open("w") as own:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
