@@ -32,7 +32,7 @@ from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.report import Report
 from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard
-from tfnlp.runtime import threads
+from tfnlp.runtime import signals, threads
 from tfnlp.runtime.commands import command
 from tfnlp.task import Task
 from tfnlp.training import answering, distribution, examples
@@ -256,7 +256,8 @@ def _finish(
     failure: Exception | None = None
     if model.experiment.export.export:
         try:
-            metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
+            with signals.caught(f"; {RESUME}"):  # a signal that comes out as an error is no failure
+                metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
         except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
             failure = error
     terminal.report(metrics, report)

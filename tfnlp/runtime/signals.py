@@ -131,7 +131,7 @@ def caught(message: str) -> Iterator[Signals]:
     before = {each: signal.signal(each, signals) for each in SIGNALS}
     try:
         yield signals
-    except RuntimeError as error:
+    except Exception as error:
         # What a signal raises within a call of TensorFlow may come out of it as something else.
         if signals.noted:
             raise Interrupted(signals.noted, message) from error
@@ -140,3 +140,5 @@ def caught(message: str) -> Iterator[Signals]:
         if not signals.noted:
             for each, handler in before.items():
                 signal.signal(each, handler)
+    if signals.noted:  # what it raised was lost, as in a callback of C++
+        raise Interrupted(signals.noted, message)
