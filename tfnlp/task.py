@@ -22,6 +22,7 @@ Dimensions: N rows, B batch, T tokens, W windows, C classes, H hidden.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -119,7 +120,7 @@ def to_json(context: Context, lengths: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def load_context(folder: Path, options: Any, saved: Mapping[str, Any]) -> Context:
+def load_context(folder: Path, options: Any, saved: dict[str, Any]) -> Context:
     """Make the context of a trained model from the vocabularies in a folder.
 
     Args:
@@ -138,7 +139,9 @@ def load_context(folder: Path, options: Any, saved: Mapping[str, Any]) -> Contex
     other = folder / "target_tokenizer"
     target = tokenizer.load(other) if other.exists() else None
     own = tokenizer.load(folder / "tokenizer")
-    facts = {name: value for name, value in saved.items() if name not in RESERVED}
+    facts = copy(saved)  # which says of a missing one where it is missing
+    for name in RESERVED:
+        facts.pop(name, None)
     return Context(
         options,
         own,

@@ -19,6 +19,7 @@ from tfnlp import evaluate, task
 from tfnlp.api import evaluating
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
+from tfnlp.facts import Facts
 from tfnlp.runs import evaluation_files
 from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.training import answering
@@ -233,7 +234,7 @@ def test_rows_are_laid_out_as_in_training_where_nothing_else_is_said(tmp_path):
     values = {"task": {"name": "classification"}, "data": data}
     chosen = task.load("classification")
     experiment = from_values(values, chosen.options, "a.yaml")
-    exported = evaluating.Kept(tmp_path, experiment, chosen, {}, tmp_path)
+    exported = evaluating.Kept(tmp_path, experiment, chosen, Facts(tmp_path, "", {}), tmp_path)
     options = evaluating.with_data(evaluating.Options(test=str(path)), exported)
     assert evaluating.read_rows(exported, options).columns["text"] == ["“café”, yes"]
     told = evaluating.with_data(evaluating.Options(test=str(path), encoding="utf-8"), exported)
@@ -265,7 +266,11 @@ def test_options_without_effect_are_refused(flags, said, tmp_path):
     chosen = task.load("classification")
     values = {"task": {"name": "classification"}, "data": data}
     exported = evaluating.Kept(
-        tmp_path, from_values(values, chosen.options, "a.yaml"), chosen, {}, tmp_path
+        tmp_path,
+        from_values(values, chosen.options, "a.yaml"),
+        chosen,
+        Facts(tmp_path, "", {}),
+        tmp_path,
     )
     try:
         evaluating.with_data(evaluating.Options(**flags), exported)

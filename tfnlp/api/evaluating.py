@@ -14,9 +14,8 @@ from pipelines.columns import as_request
 from pipelines.errors import UserError
 from pipelines.files.formats import format_of
 from pipelines.files.writers import check_folder
-from pipelines.json_files import read_json
 from pipelines.rows import Column, Rows, noted
-from tfnlp import needs, task
+from tfnlp import facts, needs, task
 from tfnlp.cli import console
 from tfnlp.config import KEPT_OF_FILES, OF_LABELS, Experiment, FileLayout
 from tfnlp.inference.chunks import answered_rows
@@ -104,7 +103,7 @@ class Kept:
     source: Path
     experiment: Experiment
     task: Task
-    facts: dict[str, Any]
+    facts: facts.Facts
     vocabularies: Path
 
     @property
@@ -159,14 +158,14 @@ def kept(source: str) -> Kept:
             raise UserError(f"{folder} holds no {name}: {lacking}")
     checksums.check(folder, again)
     experiment = read_kept(folder / "experiment.yaml", again)
-    facts = read_json(folder / "facts.json", {"widths": list}, remedy=again)
     chosen = task.load(experiment.task)
+    known = facts.read(folder / "facts.json", experiment.task, again)
     if chosen.repacks(experiment.options):
         raise UserError(
             f"{place} learned from examples that {experiment.task} makes of its rows, and can be "
             "evaluated on those alone: see metrics.json there, or train again"
         )
-    return Kept(place, experiment, chosen, facts, vocabularies)
+    return Kept(place, experiment, chosen, known, vocabularies)
 
 
 def evaluate(model: Kept, options: Options, subject: LoadedSubject | None = None) -> Evaluation:
@@ -218,6 +217,8 @@ def report_on(model: Kept, served: ServedModel, rows: Rows, batch_size: int) -> 
         return map(served.answer, console.tracked(batches, "answering"))
 
     answers = answered_rows(asked, served, batch_size, ask)
+    if isinstance(scores := answers[0].get("scores"), dict):
+        facts.check_labels(model.facts, list(scores))
     context = task.load_context(model.vocabularies, model.experiment.options, model.facts)
     return intervals.judged(model.task, context, rows, _arrays(answers))
 

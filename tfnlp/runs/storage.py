@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 from pipelines import checksums
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
-from pipelines.json_files import damaged, read_json
+from pipelines.json_files import damaged
+from tfnlp import facts
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
 from tfnlp.config import Experiment
@@ -83,8 +84,8 @@ def _write(model: TrainedModel, aside: Path) -> None:
     if context.target:
         (aside / "target_tokenizer").mkdir()
         context.target.save(aside / "target_tokenizer")
-    facts = json.dumps(tasks.to_json(context, model.lengths), ensure_ascii=False, indent=1)
-    (aside / "facts.json").write_text(facts, "utf-8")
+    kept = json.dumps(tasks.to_json(context, model.lengths), ensure_ascii=False, indent=1)
+    (aside / "facts.json").write_text(kept, "utf-8")
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
         model.task.save_extra(context, model.experiment.backbone, network, aside)
@@ -148,7 +149,7 @@ def _load(run: Path) -> TrainedModel:
     checksums.check(folder, _AGAIN)
     experiment = read_kept(folder / "experiment.yaml", _AGAIN)
     task = tasks.load(experiment.task)
-    saved = read_json(folder / "facts.json", {"widths": list}, remedy=_AGAIN)
+    saved = facts.read(folder / "facts.json", experiment.task, _AGAIN)
     context = tasks.load_context(folder, experiment.options, saved)
     lengths = saved["widths"]
     if (folder / TRAINED).exists():
@@ -167,6 +168,8 @@ def _load(run: Path) -> TrainedModel:
     with keras_patches.undrawn():
         network = keras.models.load_model(folder / "model.keras", compile=False)
     encoder.adopt(network)
+    if "labels" in saved and "." not in experiment.task:
+        facts.check_outputs(saved, network.output_shape)
     return TrainedModel(experiment, task, context, network, lengths=lengths)
 
 
