@@ -234,7 +234,9 @@ def unseen_warnings(what: str, given: Sequence[Any], known: Sequence[Any]) -> li
     first = ", ".join(f"{one!r} ({counts[one]})" for one in strange[:5])
     more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
     plural = "s" if len(strange) > 1 else ""
+    hidden = set(map(str, strange)) <= {"-1", "-1.0"}  # as in the test sets of GLUE
+    remedy = " (if -1 stands for a label that is kept secret, leave these rows out)" * hidden
     return [
         f"{len(strange)} {what}{plural} never seen in training, answered wrongly wherever given "
-        f"(rows): {first}{more}"
+        f"(rows): {first}{more}{remedy}"
     ]

@@ -29,7 +29,7 @@ _LOOKS = str.maketrans(
     | dict.fromkeys("\u201c\u201d\u201e\u2033", '"')
     | {"ı": "i"}
 )
-_RARE = 0.1  # share of the labels below which -1 beside 0 and 1 is no class of a scale
+_RARE = 0.1  # share of the labels below which -1 beside 0 and more is no class of a scale
 _LABELLED = ("label", "labels", "gold_label", "gold")  # names of columns of classes
 _WHOLE = 0.9  # share of texts whose every word must have a label, if one stands for none
 _BETWEEN = re.compile(r"[][()\s,;/|:_-]+|\.(?!\d)")  # what a vector's numbers are written with
@@ -151,13 +151,13 @@ def _missing(train: Rows, several: Sequence[Sequence[str]]) -> Iterator[Doubt]:
     """Find labels that usually stand for none, as -1 does beside classes that are numbers."""
     counts = Counter(label for given in several for label in given)
     found = {label for label in counts if label in _MISSING}
-    numbers = all(re.fullmatch(r"-?\d+(\.0)?", label) for label in counts)
-    scale = counts.keys() <= {"-1", "0", "1", "-1.0", "0.0", "1.0"}
-    negative = {label for label in counts if label in ("-1", "-1.0", "-100")}
-    few = sum(counts[label] for label in negative) < _RARE * counts.total()
-    # Two classes may be -1 and 1, or 0 and -1, and of three -1 may be the negative one.
-    if numbers and (not scale or (few and len(counts) > 2)):
-        found |= negative
+    if all(re.fullmatch(r"-?\d+(\.0)?", label) for label in counts):
+        found |= {label for label in counts if label in ("-100", "-100.0")}
+        below = {label for label in counts if label.startswith("-")} - found
+        few = sum(counts[label] for label in below) < _RARE * counts.total()
+        # Two classes may be -1 and 1, or 0 and -1; a scale may have other negative grades too.
+        if below in ({"-1"}, {"-1.0"}) and few and len(counts) > 2:
+            found |= below
     if found:
         yield (
             f"{train.source}: labels that usually stand for a missing one are learned as others "

@@ -307,3 +307,11 @@ def test_a_perfect_macro_f1_says_which_labels_it_leaves_out():
         "2 of 3 labels have no row here and are not judged; macro_f1 is of the others: 'spam', "
         "'späm'"
     ]
+
+
+def test_a_test_set_whose_labels_are_kept_secret_is_named():
+    scores = np.array([[0.9, 0.1], [0.6, 0.4]])
+    facts = {"labels": ["0", "1"], "temperature": 1.0}
+    said = single_label(["-1", "-1"], scores, facts).warnings[0]
+    assert "'-1' (2) (if -1 stands for a label that is kept secret, leave" in said
+    assert single_label(["0", "2"], scores, facts).warnings[0].endswith("'2' (1)")
