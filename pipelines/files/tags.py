@@ -58,7 +58,9 @@ def style_of(tags: Iterable[str]) -> Style:
     known = outside + typed + bare
     if typed:
         known += sum(counts[tag] for tag in _OUTSIDE[2:])
-        if outside or 2 * known > counts.total() or outside_word(counts.elements()):
+        # 0 is no label of words, of which some of one letter, an X and a type look like chunks.
+        zero = counts[_OUTSIDE[2]]
+        if outside or zero or 2 * known > counts.total() or outside_word(counts.elements()):
             return "chunks"
     others = [tag for tag in counts if tag not in _OUTSIDE]
     marked = any(counts[tag] for tag in _OUTSIDE[:3])
@@ -83,7 +85,11 @@ def outside_word(tags: Iterable[str]) -> str:
     if not plain or typed < 2 or any(is_outside(tag) for tag in counts):
         return ""
     word, most = plain.most_common(1)[0]
-    alike = sum(n for tag, n in plain.items() if tag.casefold() == word.casefold())
+    alike = sum(
+        n
+        for tag, n in plain.items()
+        if tag.casefold() == word.casefold() or tag.casefold() in OUTSIDE_WORDS
+    )
     known = word.casefold() in OUTSIDE_WORDS
     enough = most > 1 and (known or 20 * alike > counts.total())
     return word if enough and typed >= _MEANT * (counts.total() - alike) else ""

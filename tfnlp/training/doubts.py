@@ -191,11 +191,14 @@ def _vectors(train: Rows, column: Column) -> Iterator[Doubt]:
 
 
 def _outside(train: Rows, column: Column) -> Iterator[Doubt]:
-    """Find the label of words outside of all names, where every word has a label."""
+    """Find a label of words outside of all names: of many words, or where every word has one."""
     texts, several = train.columns.get(column.of, []), train.columns[column.name]
     whole = sum(map(_is_covered, texts, several))
     counts = Counter(label for spans in several for *_, label in spans)
-    if whole < _WHOLE * len(several) or len(counts) < 2:
+    if len(counts) < 2:
+        return
+    if whole < _WHOLE * len(several):
+        yield from _second_outside(train, several)
         return
     label, most = counts.most_common(1)[0]
     # Na is the most frequent part of speech of CKIP, whose nouns it names.
@@ -206,6 +209,27 @@ def _outside(train: Rows, column: Column) -> Iterator[Doubt]:
             f"{counts.total()} have, is learned like the others (if it is for words outside of "
             "names, write O for it or leave these spans out)",
             _rows_with(train, labels_of(train, column), {label}),
+        )
+
+
+def _second_outside(
+    train: Rows, several: Sequence[Sequence[tuple[int, int, str]]]
+) -> Iterator[Doubt]:
+    """Find words for outside beside O, as of a file that was put together from two."""
+    lengths: Counter[str] = Counter()
+    for start, end, label in (span for spans in several for span in spans):
+        lengths[label] += end - start
+    label, most = lengths.most_common(1)[0]
+    if label.casefold() in OUTSIDE_WORDS and label != "Na" and 2 * most >= lengths.total():
+        yield (
+            f"{train.source}: {label!r} is on {most / lengths.total():.0%} of the labelled text, "
+            "and is learned like the other labels (if it is for words outside of names, as those "
+            "without a label are, write O for it or leave these spans out)",
+            [
+                BadRow(number, ascii(label))
+                for number, spans in zip(train.numbers, several, strict=True)
+                if any(name == label for *_, name in spans)
+            ],
         )
 
 

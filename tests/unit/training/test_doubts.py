@@ -100,6 +100,12 @@ def test_a_usual_word_for_outside_is_named_where_less_than_half_have_it():
     assert "'NONE', which 4 of 10 have" in tagged(["PER", "LOC", "ORG", "NONE", "NONE"] * 2)
 
 
+def test_a_second_word_for_outside_is_named():
+    mixed = ["PER", "", "", "", "", "LOC", "OTHER", "OTHER", "OTHER", "OTHER"]
+    assert "'OTHER' is on 67% of the labelled text" in tagged(mixed)
+    assert tagged(["PER", "LOC", "", "OTHER", ""] * 2) == ""  # a type of names
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -151,3 +151,16 @@ def test_words_are_not_taken_for_tags():
 def test_a_word_for_outside_is_found(column, word):
     assert tags.outside_word(column.split()) == word
     assert tags.are_tagged(column.split()) is bool(word) or "B-PER" in column
+
+
+def test_two_words_for_outside_make_no_labels_of_tags():
+    names = ["B-PER", "I-PER", "B-LOC"]
+    assert tags.style_of([*names, "O", "0", "_", "-"]) == "chunks"
+    assert tags.style_of([*names, "0", *["NONE"] * 9]) == "chunks"  # whose rows are then refused
+    assert tags.outside_word([*names, *["NONE"] * 4, *["OTHER"] * 3]) == "NONE"
+    assert tags.found(
+        ["PER", "PER", "_", "LOC", "O"], tags.style_of(["PER", "O", "_", "0", "LOC"])
+    ) == [
+        (0, 2, "PER"),
+        (3, 4, "LOC"),
+    ]
