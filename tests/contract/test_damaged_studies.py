@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def whole(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("PYTHONPATH", str(HERE.parents[1]))
-        patch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+        patch.setattr(studies, "TRAIN", ("tests.contract.fake_train",))
         assert study.main(LINE) == 0
     return folder
 
@@ -53,7 +52,7 @@ def here(whole, tmp_path, monkeypatch):
     shutil.copytree(whole, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
-    monkeypatch.setattr(studies, "TRAIN", (sys.executable, str(HERE / "fake_train.py")))
+    monkeypatch.setattr(studies, "TRAIN", ("tests.contract.fake_train",))
     return tmp_path / "copy"
 
 
