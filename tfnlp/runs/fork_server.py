@@ -141,6 +141,7 @@ def _become(command: str, argv: Sequence[str], files: Sequence[int]) -> None:
         os.dup2(files[1], 2)
         sys.argv = [command, *argv]
         runpy.run_module(command, run_name="__main__", alter_sys=True)
+        status = 0
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
