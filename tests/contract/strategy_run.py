@@ -112,7 +112,7 @@ def train(made, *, resume=False, further=lambda given: []):
     finally:
         api._callbacks = before
     metrics = json.loads((run / "metrics.json").read_text())
-    del metrics["saved_model"]
+    del metrics["saved_model"], metrics["costs"]["latency"], metrics["costs"]["seconds"]
     histories = {
         str(f.relative_to(run)): json.loads(f.read_text()) for f in run.rglob("history.json")
     }

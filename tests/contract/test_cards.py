@@ -45,3 +45,12 @@ def test_a_run_keeps_how_its_model_did_on_each_row(run):
         ends = np.quantile(drawn, [0.025, 0.975])
         assert metrics["intervals"]["accuracy"] == pytest.approx(ends)
     assert len(drawn) == 200
+
+
+def test_a_run_keeps_what_its_model_costs(run):
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    network = storage.load(run).network
+    assert metrics["costs"]["parameters"] == network.count_params()  # all of them are trained
+    assert metrics["set_aside"] == 0
+    assert 0 < metrics["costs"]["latency"] < 10_000
+    assert 0 < metrics["costs"]["seconds"] < 600

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -242,6 +243,7 @@ def _finish(
         "validation": after.metrics,
         "test": report.metrics if splits.test else None,
         "intervals": report.intervals,
+        "costs": _costs(model, splits.validation, trainer),
         "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
         "rows": _counts(splits),
@@ -271,6 +273,15 @@ def _finish(
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
     terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
+
+
+def _costs(model: TrainedModel, validation: Rows, trainer: Trainer) -> dict[str, float]:
+    """Return what the model costs: ms a row, trained parameters, seconds of training."""
+    return {
+        "latency": answering.latency(model, validation),
+        "parameters": sum(math.prod(w.shape) for w in model.network.trainable_weights),
+        "seconds": trainer.seconds,
+    }
 
 
 def _counts(splits: Splits) -> dict[str, int]:

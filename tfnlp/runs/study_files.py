@@ -114,6 +114,8 @@ def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         for split in ("validation", "test"):
             held = (trial.metrics or {}).get(split) or {}
             row |= {f"{split}.{name}": value for name, value in held.items()}
+        costs = (trial.metrics or {}).get("costs") or {}
+        row |= {f"costs.{name}": value for name, value in costs.items()}
         row["seconds"] = trial.seconds
         found.append(row)
     names = dict.fromkeys(name for row in found for name in row)

@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 from pipelines.errors import UserError
 from tfnlp.config import Experiment
-from tfnlp.evaluation import runs
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.studies._search import judging, rows, tried
+from tfnlp.studies._search import judging, objectives, rows, tried
+from tfnlp.studies._search.objectives import COSTS, Objective
 from tfnlp.studies._search.space import (
     FIXED,
     Dimension,
@@ -85,7 +85,19 @@ class Options:
     sampler: Literal["tpe", "random"] = option(
         "tpe", "how settings are chosen: by what the trials before found, or at random"
     )
-    prune: bool = option(True, "give up trials that are worse than half of those before them")
+    objective: tuple[str, ...] = option(
+        (),
+        f"what is looked for: a metric of validation rows, or {', '.join(COSTS)}; may be repeated, "
+        "and no trial is given up then (default: the first metric)",
+        flag="--objective",
+        metavar="NAME",
+        minimum=1,
+    )
+    prune: bool = option(
+        True,
+        "give up trials that are worse than half of those before them; with several objectives, or "
+        "one that is no metric, none is",
+    )
     finalists: int = option(
         2, "settings that are trained again with other seeds; 0 is none", minimum=0
     )
@@ -110,8 +122,9 @@ def possible(options: Options) -> Sequence[Settings]:
     """Return settings that must be possible: each value once.
 
     Raises:
-        UserError: a setting to vary cannot be read.
+        UserError: a setting to vary cannot be read, or an objective is there twice.
     """
+    objectives.check(options.objective)
     return corners(space(options.vary or USUAL))
 
 
@@ -119,7 +132,8 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     """Return the next trial's settings: the base's own, then chosen ones, then the finalists'.
 
     Raises:
-        UserError: Optuna is not installed.
+        UserError: Optuna is not installed, the base's rows cannot be used, or the trials have no
+            such objective.
 
     Example::
 
@@ -128,9 +142,10 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     if not trials:
         return _first(base, options)
     _check_folds(trials, options)
+    goals = objectives.objectives(trials, options.objective)
     searched = search_length(trials, options)
     if searched is None:
-        return _searching(base, trials, options)
+        return _searching(base, trials, options, goals)
     if any(trial.state == "running" for trial in trials[:searched]):
         return None
     for place, (settings, seed) in enumerate(_finals(base, trials[:searched], options)):
@@ -169,7 +184,9 @@ def _check_folds(trials: Sequence[Trial], options: Options) -> None:
         )
 
 
-def _searching(base: Experiment, trials: Sequence[Trial], options: Options) -> Settings | None:
+def _searching(
+    base: Experiment, trials: Sequence[Trial], options: Options, goals: Sequence[Objective]
+) -> Settings | None:
     """Return the search's next trial: a fold of settings that were begun, or other settings."""
     settings = tried.group(trials)
     folds = tried.folds_of(trials)
@@ -179,12 +196,13 @@ def _searching(base: Experiment, trials: Sequence[Trial], options: Options) -> S
     elif _enough(settings, trials, options):
         return None  # until other processes' trials have ended
     else:
-        chosen, number = {**_fixed(trials), **_chosen(base, settings, options)}, 1
+        chosen, number = {**_fixed(trials), **_chosen(base, settings, options, goals)}, 1
     fold = {FOLD: f"{number}/{folds}"} if folds > 1 else {}
     same = [one.trials[number - 1] for one in settings if len(one.trials) >= number]
     lost = sum(one.is_given_up and len(one.trials) < number for one in settings)
     epochs = chosen.get("epochs", base.training.epochs)
-    give_up = _least(same, epochs, lost) if options.prune else ()
+    prune = options.prune and len(goals) == 1 and goals[0].name not in COSTS
+    give_up = _least(same, epochs, lost) if prune else ()
     return {**fold, **chosen, **({GIVE_UP: give_up} if give_up else {})}
 
 
@@ -212,7 +230,9 @@ def _enough(settings: Sequence[Tried], trials: Sequence[Trial], options: Options
     return len(settings) >= options.trials or late or len(different) >= count(dimensions)
 
 
-def _chosen(base: Experiment, settings: Sequence[Tried], options: Options) -> Settings:
+def _chosen(
+    base: Experiment, settings: Sequence[Tried], options: Options, goals: Sequence[Objective]
+) -> Settings:
     """Return settings that were not tried, chosen by what those so far have found."""
     optuna = _optuna()
     dimensions = space(options.vary or USUAL)
@@ -227,7 +247,7 @@ def _chosen(base: Experiment, settings: Sequence[Tried], options: Options) -> Se
                 if options.sampler == "tpe"
                 else optuna.samplers.RandomSampler(seed=seed)
             )
-            study = told(settings, dimensions, sampler)
+            study = told(settings, dimensions, goals, sampler)
             trial = study.ask()
             chosen: dict[str, Any] = {}
             for each in dimensions:
@@ -238,25 +258,28 @@ def _chosen(base: Experiment, settings: Sequence[Tried], options: Options) -> Se
     return next((one for one in every(dimensions) if one not in there), chosen)
 
 
-def told(settings: Sequence[Tried], dimensions: Sequence[Dimension], sampler: Any = None) -> Any:
+def told(
+    settings: Sequence[Tried],
+    dimensions: Sequence[Dimension],
+    goals: Sequence[Objective],
+    sampler: Any = None,
+) -> Any:
     """Return a study of Optuna's that knows the settings as its trials."""
     optuna = _optuna()
     states = optuna.trial.TrialState
-    judged = next((t.metrics for one in settings for t in one.trials if t.metrics), None)
-    less = judged is not None and runs.less_is_better(runs.headline(judged))
-    study = optuna.create_study(
-        direction="minimize" if less else "maximize", sampler=sampler, storage=None
-    )
+    directions = ["minimize" if goal.less else "maximize" for goal in goals]
+    study = optuna.create_study(directions=directions, sampler=sampler, storage=None)
     held = {each.name: each for each in dimensions}
     for one in settings:
         own = params(one.settings, dimensions)
-        value = one.mean(tried.score)
-        ended = states.FAIL if value is None else states.COMPLETE
+        values = [value for goal in goals if (value := one.mean(goal.of)) is not None]
+        known = len(values) == len(goals)
+        ended = states.COMPLETE if known else states.FAIL
         study.add_trial(
             optuna.trial.create_trial(
                 params=dict(own),
                 distributions={name: held[name].distribution() for name in own},
-                value=value,
+                values=values if known else None,
                 state=states.RUNNING if one.state == "running" else ended,
             )
         )
@@ -295,11 +318,15 @@ def _finals(
 
 
 def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:
-    """Return the best settings of a search that ran to their end, without the base's own."""
+    """Return the best settings of a search that ran to their end, without the base's own.
+
+    With several objectives they are of the Pareto front.
+    """
     dimensions = space(options.vary or USUAL)
     there = tried.group(searched)
     found: list[Settings] = []
-    for place in judging.ranked(there):
+    goals = objectives.objectives(searched, options.objective)
+    for place in objectives.ranked(there, goals):
         settings = params(there[place].settings, dimensions)
         if place and settings and settings not in found:
             found.append(settings)
@@ -308,20 +335,22 @@ def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:
 
 def best(trials: Sequence[Trial], options: Options) -> int | None:
     """Return which trial is the one to take: of the finals if there are, else of the search."""
-    return judging.best(trials, search_length(trials, options))
+    goals = objectives.objectives(trials, options.objective)
+    return judging.best(trials, search_length(trials, options), goals)
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:
     """Return the trials, what the finals say of the best, and which settings mattered."""
     dimensions = space(options.vary or USUAL)
     searched = search_length(trials, options)
+    goals = objectives.objectives(trials, options.objective)
 
     def importance(some: Sequence[Tried]) -> Mapping[str, float]:
         optuna = _optuna()
         with _silent():
-            return dict(optuna.importance.get_param_importances(told(some, dimensions)))
+            return dict(optuna.importance.get_param_importances(told(some, dimensions, goals[:1])))
 
-    return judging.report(trials, searched, dimensions, importance)
+    return judging.report(trials, searched, dimensions, goals, importance)
 
 
 def _optuna() -> Any:

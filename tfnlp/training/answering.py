@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,7 @@ from tfnlp.runtime import precision, threads
 from tfnlp.training.examples import arrange
 from tfnlp.training.model import TrainedModel, columns
 
+_TIMED, _WRITTEN = 256, 16  # rows that are timed
 _BEGUN = 8  # words of a text that a language model is shown
 
 
@@ -106,6 +109,15 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
 
         answer(model, rows)["label"][:2]  # array(["LOC", "HUM"])
     """
+    one, order, back = _prepared(model, rows, asked)
+    found = threads.each(one, order)
+    return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
+
+
+def _prepared(
+    model: TrainedModel, rows: Rows, asked: bool
+) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], list[np.ndarray], np.ndarray]:
+    """Return what answers a batch of places, the batches, and where each of their rows stood."""
     inputs = columns(model.experiment, model.task, targets=False)
     raw = batching.tensors(rows, inputs) if asked else None
     data = arrange(model, rows, shuffle=False, raw=raw)
@@ -120,8 +132,29 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
         with precision.exact():
             return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
 
-    found = threads.each(one, order)
-    return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
+    return one, order, back
+
+
+def latency(model: TrainedModel, rows: Rows) -> float:
+    """Return how long a row takes to be answered, in batches as evaluation has them [ms].
+
+    It is the time of all batches by the number of rows, so more cores make it shorter. Some of the
+    rows are asked, evenly spaced; a task that writes is asked as a request asks it.
+
+    Args:
+        model: has been evaluated already: the first call of a graph takes longer.
+        rows: those for validation.
+
+    Example::
+
+        latency(model, splits.validation)  # 1.9
+    """
+    asked = bool(model.task.writing and model.task.target_columns(model.experiment.options))
+    some = rows.take(splits.evenly(len(rows), _WRITTEN if asked else _TIMED))
+    one, order, _ = _prepared(model, some, asked)
+    began = time.perf_counter()
+    threads.each(one, order)
+    return 1000 * (time.perf_counter() - began) / len(some)
 
 
 def calibrated(model: TrainedModel, validation: Rows) -> TrainedModel:

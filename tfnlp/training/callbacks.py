@@ -172,7 +172,7 @@ class Saver(keras.callbacks.Callback):
         self.extra = extra
         self.seconds = 60 * minutes
         self.signals = signals
-        self.saved_at = time.monotonic()
+        self.saved_at = self.counted_to = time.monotonic()
         self.metrics: list[np.ndarray] | None = None
 
     def load(self, model: keras.Model) -> None:
@@ -274,6 +274,8 @@ class Saver(keras.callbacks.Callback):
     def save(self) -> None:
         """Write a checkpoint, then drop those before the last two, and best weights not named."""
         self.saved_at = time.monotonic()
+        self.state.seconds += self.saved_at - self.counted_to
+        self.counted_to = self.saved_at
         if not distribution.chief(self.model.distribute_strategy):
             return
         _check_finite(self.model, self.extra, self.state, self.folder)

@@ -21,6 +21,7 @@ class State:
         best: the best value of the monitored metric.
         best_epoch: the epoch it was reached in; its weights are in ``best-<epoch>``.
         stopped: whether early stopping has ended the run.
+        seconds: how long all that took, without what was trained again after a kill [s].
 
     Example:
         >>> State(epoch=1, step=40).stopped
@@ -34,6 +35,7 @@ class State:
     best: float | None = None
     best_epoch: int = 0
     stopped: bool = False
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

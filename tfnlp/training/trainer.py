@@ -66,6 +66,7 @@ class Trainer:
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         histories: the metrics of each epoch, by the names of the fits that have ended.
         hints: sentences on what might make the model better.
+        seconds: how long the fits that have ended took [s].
 
     Example::
 
@@ -82,6 +83,7 @@ class Trainer:
     rows: Callable[[int], Rows] | None = None
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
+    seconds: float = 0.0
     _drawn: Drawn | None = None
 
     @property
@@ -163,6 +165,7 @@ class Trainer:
                 remedy=step.remedy,
             )
         self.histories[name] = state.history
+        self.seconds += state.seconds
         *earlier, last = [logs[watch.monitor] for logs in state.history]
         if state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
             self.hints.append(

@@ -131,7 +131,9 @@ def same(folder, whole, **settings) -> None:
     """Resume in a new process's stead until the end, and compare with the whole run."""
     model, objective = made(**settings)
     state = train(folder, model, objective, resume=True)
-    assert json.dumps(state.__dict__) == json.dumps(whole[0].__dict__)
+    found, wanted = ({**each.__dict__, "seconds": 0} for each in (state, whole[0]))
+    assert json.dumps(found) == json.dumps(wanted)
+    assert state.seconds > 0
     for a, b in zip(values(model), whole[1], strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -221,6 +223,22 @@ def test_a_run_that_has_ended_is_not_trained_on(tmp_path, whole):
     model, objective = made(**EVERYTHING)
     train(tmp_path, model, objective)
     same(tmp_path, whole, **EVERYTHING)
+
+
+def test_the_seconds_before_a_kill_count(tmp_path, monkeypatch):
+    """Those until the last checkpoint: what came after it is trained again."""
+    clock = iter(range(0, 10**9, 100))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    model, objective = made(**EVERYTHING)
+    with pytest.raises(Killed):
+        train(tmp_path, model, objective, by=[Kill(22)])
+    before = checkpoints.read_state(checkpoints.newest(tmp_path, "step-"))["seconds"]
+    assert before >= 100
+    model, objective = made(**EVERYTHING)
+    callbacks.Saver(tmp_path, resumed := State(), feed(), 1.0, Signals("")).load(model)
+    assert resumed.seconds == before
+    model, objective = made(**EVERYTHING)
+    assert train(tmp_path, model, objective, resume=True).seconds > before + 100
 
 
 @pytest.mark.parametrize(

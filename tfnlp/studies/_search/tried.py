@@ -103,14 +103,6 @@ def _part(settings: Settings) -> tuple[int, int]:
     return int(part), int(folds)
 
 
-def score(trial: Trial) -> float | None:
-    """Return the first metric of a trial's validation rows; None if it has none."""
-    if not trial.metrics:
-        return None
-    value = trial.metrics["validation"][runs.headline(trial.metrics)]
-    return value if value is not None and math.isfinite(value) else None
-
-
 def best_until(trial: Trial, epochs: int) -> float | None:
     """Return the best score of a trial's first epochs; None if it was given up before.
 
