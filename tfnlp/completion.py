@@ -24,6 +24,7 @@ _FOLDERS = {
     "--strategy": "tfnlp.strategies",
     "--peft": "tfnlp.peft",
     "--augment": "tfnlp.augmenters",
+    "--track": "tfnlp.trackers",
     "--dataset": "pipelines.datasets",
     "--backbone": "tfnlp.backbones.catalog",
     "--by": "tfnlp.explanations",

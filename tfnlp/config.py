@@ -356,7 +356,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Logging:
-    """What TensorBoard is shown besides the scalars, the graph and the pictures.
+    """What TensorBoard is shown besides the scalars, the graph and the pictures, and who else is.
 
     Example:
         >>> Logging(projector=0).histograms
@@ -373,6 +373,13 @@ class Logging:
             "has no effect on --task {known.experiment.task}, in which no one vector stands for a "
             "row",
         ),
+    )
+    track: tuple[str, ...] = option(
+        (),
+        f"log to a tracker too: {', '.join(discover.names('tfnlp.trackers'))}, or your own module; "
+        "may be repeated",
+        metavar="TRACKER",
+        minimum=1,
     )
 
 

@@ -106,7 +106,7 @@ def train(made, *, resume=False, further=lambda given: []):
     from tfnlp.runs import storage
 
     before = api._callbacks
-    api._callbacks = lambda run, rows, fit: [*before(run, rows, fit), *further(fit)]
+    api._callbacks = lambda *given: [*before(*given), *further(given[-1])]
     try:
         run = api.train(made, resume=resume)
     finally:

@@ -66,7 +66,8 @@ def test_no_flag_of_a_task_or_strategy_is_a_keyword():
             assert not keyword.iskeyword(flag.lstrip("-")), (section, flag)
     for record in extensions.PACKAGES:  # their flags bear the entry's name
         for name in extensions.names(record):
-            for field in dataclasses.fields(extensions.load(record, name).options):
+            options = getattr(extensions.load(record, name), "options", None)
+            for field in dataclasses.fields(options) if options else ():
                 assert not keyword.iskeyword(f"{name}-{field.name}")
 
 

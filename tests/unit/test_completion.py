@@ -22,7 +22,7 @@ from pipelines.errors import UserError
 from tfnlp import __main__, completion, extensions
 from tfnlp.__main__ import summaries
 from tfnlp.backbones import entry
-from tfnlp.extensions import Augmenter, Peft, Strategy
+from tfnlp.extensions import Augmenter, Peft, Strategy, Tracker
 
 ROOT = Path(tfnlp.__file__).parents[1]
 COMMANDS = [name.removeprefix("python -m ") for name in summaries(ROOT / "tfnlp")]
@@ -140,6 +140,7 @@ NAMES = {
     "--strategy ": extensions.names(Strategy),
     "--peft ": extensions.names(Peft),
     "--augment ": extensions.names(Augmenter),
+    "--track ": extensions.names(Tracker),
     "--dataset ": sources.dataset_names(),
     "--backbone ": entry.names(),
     "--schedule ": ["linear", "cosine", "constant"],

@@ -18,7 +18,7 @@ def available(kind: str) -> dict[str, str]:
 
     Args:
         kind: ``tasks``, ``backbones``, ``datasets``, ``strategies``, ``peft``, ``augmenters``,
-            ``explanations``, ``audits``, ``studies`` or ``applications``.
+            ``explanations``, ``audits``, ``studies``, ``trackers`` or ``applications``.
 
     Returns:
         By name, as ``fit`` and the commands take it, its summary.

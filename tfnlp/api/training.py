@@ -32,7 +32,8 @@ from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.report import Report
-from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard
+from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard, tracking
+from tfnlp.runs.tracking import Trackers
 from tfnlp.runtime import signals, threads
 from tfnlp.runtime.commands import command
 from tfnlp.task import Task
@@ -95,6 +96,7 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         begins = chief and run is None
         if begins:
             effects.check(effects.Known(experiment))
+            tracking.check(experiment)
         experiment = _agreed(experiment, devices)
         task = tasks.load(experiment.task)
         splits = examples.read_splits(experiment, task)
@@ -112,7 +114,8 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         if run is None:
             run = folders.new_run(experiment)
             held.enter_context(folders.locked(run))
-        _trained(trainer, run)
+        with tracking.tracked(experiment, run, terminal.warn) as trackers:
+            _trained(trainer, run, trackers)
         return run
 
 
@@ -124,23 +127,23 @@ def _agreed(experiment: Experiment, devices: tf.distribute.Strategy) -> Experime
     return dataclasses.replace(experiment, training=training)
 
 
-def _trained(trainer: Trainer, run: Path) -> None:
+def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     """Train in a run's folder, from its last checkpoint if there is one, and finish the run."""
     model, splits, experiment = trainer.model, trainer.splits, trainer.experiment
     run_id = data_digest.check(run, splits, model.context.facts, trainer.drawn.steps(0))
     terminal.plan(model, splits, trainer.drawn.of(0), run)
-    before = _untrained(model, splits.validation, run)
+    before = _untrained(model, splits.validation, run, trackers)
     trainer.folder = run / "checkpoints"
-    trainer.callbacks = partial(_callbacks, run, splits.validation)
+    trainer.callbacks = partial(_callbacks, run, splits.validation, trackers)
     outcome = _strategy(experiment).train(trainer) or Outcome()
     for name, history in trainer.histories.items():
-        write_json(_folder(run, name) / "history.json", history)
+        write_json(run / _place(name) / "history.json", history)
     model = dataclasses.replace(model, network=single(model.network))
     facts = {**model.context.facts, **outcome.facts}
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
-    _finish(model, splits, run, run_id, before, outcome, trainer)
+    _finish(model, splits, run, run_id, before, outcome, trainer, trackers)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
@@ -184,7 +187,9 @@ def _ended(run: Path, experiment: Experiment) -> Path:
     return run
 
 
-def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, Any]:
+def _untrained(
+    model: TrainedModel, validation: Rows, run: Path, trackers: Trackers
+) -> dict[str, Any]:
     """Return the metrics of the model as it starts, which the run keeps."""
     file = run / "before.json"
     if not file.exists():
@@ -193,22 +198,25 @@ def _untrained(model: TrainedModel, validation: Rows, run: Path) -> dict[str, An
     before: dict[str, Any] = read_json(file, remedy=f"delete it, then {RESUME}")
     if not before or not all(isinstance(v, int | float | None) for v in before.values()):
         raise damaged(file, "it does not hold metrics", f"delete it, then {RESUME}")
-    tensorboard.start(model, run, before)
+    tensorboard.start(model, run, before, trackers)
     return before
 
 
-def _folder(run: Path, fit: str) -> Path:
-    """Return where a fit is logged: the run's folder, or one in it for further fits."""
-    return run if fit == FIRST else run / fit
+def _place(fit: str) -> str:
+    """Return the folder in the run's that a fit is logged in: none, or one for a further fit."""
+    return "" if fit == FIRST else fit
 
 
-def _callbacks(run: Path, validation: Rows, fit: Fit) -> list[keras.callbacks.Callback]:
+def _callbacks(
+    run: Path, validation: Rows, trackers: Trackers, fit: Fit
+) -> list[keras.callbacks.Callback]:
     """Return what shows and logs a fit."""
     model = fit.model
     shown = partial(answering.samples, model, validation) if model.task.writing else None
+    place = _place(fit.name)
     return [
         terminal.Progress(fit.drawn.steps, fit.epochs),
-        tensorboard.Log(model, fit.drawn, _folder(run, fit.name), shown),
+        tensorboard.Log(model, fit.drawn, run / place, shown, trackers, place),
     ]
 
 
@@ -220,6 +228,7 @@ def _finish(
     before: dict[str, Any],
     outcome: Outcome,
     trainer: Trainer,
+    trackers: Trackers,
 ) -> None:
     """Evaluate the trained model, export it and say what comes next.
 
@@ -267,7 +276,7 @@ def _finish(
         "validation": after,
         "test": report if splits.test else None,
     }
-    tensorboard.finish(model, run, reports, splits.validation, trainer.step)
+    tensorboard.finish(model, run, reports, splits.validation, trainer.step, trackers)
     write_json(run / "metrics.json", metrics)
     if failure is not None:
         terminal.next_steps(run, metrics, model.experiment, ())

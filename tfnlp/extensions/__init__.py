@@ -23,6 +23,10 @@ from tfnlp.extensions.analysis import UnsuitableError as UnsuitableError
 from tfnlp.extensions.studies import Settings as Settings
 from tfnlp.extensions.studies import Study as Study
 from tfnlp.extensions.studies import Trial as Trial
+from tfnlp.extensions.tracking import Status as Status
+from tfnlp.extensions.tracking import Tracked as Tracked
+from tfnlp.extensions.tracking import Tracker as Tracker
+from tfnlp.extensions.tracking import Tracking as Tracking
 from tfnlp.extensions.training import SUPERVISED as SUPERVISED
 from tfnlp.extensions.training import Adaptable as Adaptable
 from tfnlp.extensions.training import Augmenter as Augmenter
@@ -47,6 +51,7 @@ PACKAGES: Mapping[type, str] = {
     Explanation: "tfnlp.explanations",
     Audit: "tfnlp.audits",
     Study: "tfnlp.studies",
+    Tracker: "tfnlp.trackers",
 }
 
 

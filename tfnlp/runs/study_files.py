@@ -50,6 +50,21 @@ class Asked:
         return STUDIES / self.base.name
 
 
+def trial_of(experiment: Experiment) -> tuple[str, int] | None:
+    """Return the name of the study whose trial an experiment is, and its number; None of others.
+
+    A study that begins a trial keeps its experiment, and takes no name that runs have already.
+
+    Example::
+
+        trial_of(experiment)  # ("luck", 2), of the experiment luck-2
+    """
+    study, _, number = experiment.name.rpartition("-")
+    if not number.isdecimal() or not (STUDIES / study / "trials" / f"{number}.yaml").exists():
+        return None
+    return study, int(number)
+
+
 def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
     """Return the trial to take: as the study says, or by the first metric of validation rows.
 

@@ -50,21 +50,17 @@ from pipelines.atomic import replacing_path
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp.report import four_places, png
-from tfnlp.runs import projector
-from tfnlp.runs.experiment_yaml import to_values
+from tfnlp.runs import compared, projector
+from tfnlp.runs.tracking import Trackers
 from tfnlp.training.model import longest_example
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tfnlp.config import Experiment
     from tfnlp.report import Report, Table
     from tfnlp.training.model import TrainedModel
     from tfnlp.training.sources import Drawn
 
-# Sections whose options decide a run's result, and options in them that do not.
-COMPARED = ("task", "backbone", "optimizer", "training")
-NOT_COMPARED = ("checkpoint_minutes",)
 SINCE_EPOCH = "over the batches of the epoch so far"
 
 _numbers = itertools.count()
@@ -78,6 +74,8 @@ class Log(keras.callbacks.Callback):
         drawn: the training rows.
         folder: the run's, or one in it for a further fit.
         samples: called after each epoch for a table of texts that the model writes.
+        trackers: are given the scalars of each epoch too.
+        fit: the name of a further fit.
 
     Example::
 
@@ -90,9 +88,13 @@ class Log(keras.callbacks.Callback):
         drawn: Drawn,
         folder: Path,
         samples: Callable[[], Table] | None = None,
+        trackers: Trackers | None = None,
+        fit: str = "",
     ) -> None:
         super().__init__()
         self.samples = samples
+        self.trackers = trackers or Trackers()
+        self.fit = f"{fit}/" if fit else ""
         self.drawn = drawn
         self.folder = folder
         # Sources and targets are padded each by itself: no single share describes both.
@@ -155,11 +157,13 @@ class Log(keras.callbacks.Callback):
             train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
         if self.seconds:
             train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
-        self._write("train", [scalar_pb(f"epoch/{n}", float(v)) for n, v in train.items()])
-        self._write("validation", [scalar_pb(f"epoch/{n}", float(v)) for n, v in held.items()])
+        for name, values in {"train": train, "validation": held}.items():
+            self._write(name, [scalar_pb(f"epoch/{n}", float(v)) for n, v in values.items()])
+            self.trackers.scalars(f"{self.fit}{name}", values, self.step)
         if self.samples:
             table = self.samples()
             self._write("validation", [text_pb(f"epoch/{table.title}", _cells(table))])
+            self.trackers.table(f"{self.fit}validation/{table.title}", table)
         if self.histograms:
             for weight in self.model.weights:
                 values = np.asarray(keras.ops.convert_to_numpy(weight))
@@ -177,7 +181,12 @@ class Log(keras.callbacks.Callback):
             ) from error
 
 
-def start(model: TrainedModel, run: Path, before: Mapping[str, float | None]) -> None:
+def start(
+    model: TrainedModel,
+    run: Path,
+    before: Mapping[str, float | None],
+    trackers: Trackers | None = None,
+) -> None:
     """Write what a run starts from, unless a run that was killed has done so.
 
     Args:
@@ -185,6 +194,7 @@ def start(model: TrainedModel, run: Path, before: Mapping[str, float | None]) ->
         run: the run's folder.
         before: metrics of the untrained model on the validation rows; None of one that a single
             row, say, has no number of.
+        trackers: are given the same.
 
     Example::
 
@@ -192,6 +202,9 @@ def start(model: TrainedModel, run: Path, before: Mapping[str, float | None]) ->
     """
     _once(run / "report", "start", lambda: _start(model, run))
     _once(run / "report" / "validation", "untrained", lambda: iter([_event(0, *_metrics(before))]))
+    if trackers:
+        trackers.text("experiment.yaml", (run / "experiment.yaml").read_text("utf-8"))
+        trackers.scalars("report/validation", before, 0)
 
 
 def finish(
@@ -200,6 +213,7 @@ def finish(
     reports: Mapping[str, Report | None],
     validation: Rows,
     step: int,
+    trackers: Trackers | None = None,
 ) -> None:
     """Write the final reports and the projector's files.
 
@@ -209,6 +223,7 @@ def finish(
         reports: by split, ``validation`` and ``test``, None where there is no such split.
         validation: rows of which some are shown in the projector.
         step: batches trained.
+        trackers: are given the reports too.
 
     Example::
 
@@ -217,6 +232,8 @@ def finish(
     for split, found in reports.items():
         if found is not None:
             _once(run / "report" / split, "final", functools.partial(_report, found, step))
+            if trackers:
+                trackers.report(f"report/{split}", found, step)
     projector.project(model, validation, run / "report" / "validation")
     # TensorBoard makes this one summary of TensorFlow's class instead of its own.
     ended = Summary.FromString(session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString())
@@ -289,31 +306,13 @@ def _start(model: TrainedModel, run: Path) -> Iterator[Event]:
     yield _event(
         0,
         text_pb("experiment.yaml", f"```yaml\n{text}\n```"),
-        hparams.hparams_pb(options(model.experiment), trial_id=str(run.name)),
+        hparams.hparams_pb(compared.options(model.experiment), trial_id=str(run.name)),
     )
     network = model.network
     forward = tf.function(lambda inputs: network(inputs, training=False), autograph=False)
     shapes = {n: tf.TensorSpec(x.shape, x.dtype, n) for n, x in network.input.items()}
     graph = forward.get_concrete_function(shapes).graph.as_graph_def()
     yield Event(wall_time=time.time(), graph_def=graph.SerializeToString())
-
-
-def options(experiment: Experiment) -> dict[str, Any]:
-    """Name the options by which runs are compared as their flags are; without those not set.
-
-    Example::
-
-        options(experiment)["learning_rate"]  # 0.0001
-    """
-    values = to_values(experiment)
-    data = values["data"]
-    flat = {"seed": values["seed"], "data": data["dataset"] or data["train"]}
-    flat["limit"] = data["limit"]
-    for section in COMPARED:
-        for name, value in values[section].items():
-            plain = value if isinstance(value, bool | int | float | str) else str(value)
-            flat[section if name == "name" else name] = None if value is None else plain
-    return {n: v for n, v in flat.items() if v is not None and n not in NOT_COMPARED}
 
 
 def _metrics(values: Mapping[str, float | None]) -> Iterable[Any]:
