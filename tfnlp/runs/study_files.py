@@ -84,6 +84,7 @@ def best(asked: Asked, trials: Sequence[Trial]) -> Trial | None:
 def write(asked: Asked, trials: Sequence[Trial]) -> Report:
     """Write best.yaml, trials.csv and report.html; returns the report."""
     from tfnlp.evaluation import html
+    from tfnlp.runs import hparams
 
     folder = asked.folder
     report = asked.study.report(trials, asked.options)
@@ -100,6 +101,7 @@ def write(asked: Asked, trials: Sequence[Trial]) -> Report:
         "minutes": f"{sum(trial.seconds for trial in trials) / 60:.1f}",
         "best": str(found.run) if found else "none",
     }
+    hparams.write(folder / "tensorboard", trials)
     with replacing(folder / "report.html") as file:
         file.write(html.page(f"Study {asked.base.name}", about, {"Results": report}))
     return report
