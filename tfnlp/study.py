@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tfnlp import extensions
-from tfnlp.cli import arguments, console, entries
+from tfnlp.cli import arguments, console, entries, study_table
 from tfnlp.cli.settings import Given
 from tfnlp.extensions import Study
 from tfnlp.options import Parser
@@ -29,7 +29,9 @@ def main(argv: list[str]) -> int:
         "--resume", action="store_true", help="resume the study of this name, if there is one"
     )
     parser.add_argument(
-        "--show", action="store_true", help="print what a study has found so far; train nothing"
+        "--show",
+        action="store_true",
+        help="print the trials and what was found so far; train nothing",
     )
     parser.add_argument(
         "--storage",
@@ -49,11 +51,13 @@ def main(argv: list[str]) -> int:
         entry.name, entry.record, options, given.experiment(), given.vary, own["storage"]
     )
     with signals.caught("; run the same command with --resume to continue"):
-        trials, report = (
-            studies.shown(asked)
-            if own["show"]
-            else studies.run(asked, resume=own["resume"], tell=console.line)
-        )
+        if own["show"]:
+            trials, report = studies.shown(asked)
+            console.out.print(study_table.StudyTable(asked, trials).draw())
+        else:
+            with study_table.live(asked) as drawn:
+                tell = (lambda text: None) if drawn else console.line
+                trials, report = studies.run(asked, resume=own["resume"], tell=tell)
     console.tables(report)
     console.line(f"report: {asked.folder / 'report.html'}")
     best = study_files.best(asked, trials)

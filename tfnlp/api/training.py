@@ -214,10 +214,19 @@ def _callbacks(
     model = fit.model
     shown = partial(answering.samples, model, validation) if model.task.writing else None
     place = _place(fit.name)
+    file = run / place / "history.json"
     return [
+        keras.callbacks.LambdaCallback(on_epoch_end=partial(_note, file)),
         terminal.Progress(fit.drawn.steps, fit.epochs),
         tensorboard.Log(model, fit.drawn, run / place, shown, trackers, place),
     ]
+
+
+def _note(file: Path, epoch: int, logs: Mapping[str, Any]) -> None:
+    """Keep the metrics of the epochs so far, for whoever looks at a run meanwhile."""
+    before = read_json(file, list, remedy=f"delete it, then {RESUME}") if file.exists() else []
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, [*before[:epoch], {name: float(value) for name, value in logs.items()}])
 
 
 def _finish(

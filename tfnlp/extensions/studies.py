@@ -58,6 +58,7 @@ class Study:
             at before the first trial.
         best: (trials, options) -> which trial is the one to take; if None, the best by the first
             metric of its validation rows.
+        length: (trials, options) -> how many there are at most, to say how long they take.
     """
 
     summary: str
@@ -66,3 +67,4 @@ class Study:
     report: Callable[[Sequence[Trial], Any], Report]
     possible: Callable[[Any], Sequence[Settings]] = lambda options: ()
     best: Callable[[Sequence[Trial], Any], int | None] | None = None
+    length: Callable[[Sequence[Trial], Any], int] | None = None

@@ -16,6 +16,7 @@ import dataclasses
 import signal
 import time
 from collections.abc import Callable, Sequence
+from itertools import count, takewhile
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -128,6 +129,28 @@ def shown(asked: Asked) -> tuple[list[Trial], Report]:
         place = f"{asked.base.name} in that database" if asked.storage else f"in {asked.folder}"
         raise UserError(f"there is no study {place} with trials to show (give --name)")
     return trials, asked.study.report(trials, asked.options)
+
+
+def followed(folder: Path, before: Sequence[Trial] = ()) -> list[Trial]:
+    """Return the trials that have begun; those that had ended before are not read again.
+
+    Args:
+        folder: the study's.
+        before: what this function returned the last time.
+
+    Raises:
+        UserError: a file is damaged.
+
+    Example::
+
+        trials = followed(Path("studies/luck"))
+        trials = followed(Path("studies/luck"), trials)
+    """
+    # The last one's seconds are written after its metrics.
+    known = enumerate(before[:-1], 1)
+    ended = {n: trial for n, trial in known if trial.state != "running" and trial.seconds}
+    numbers = takewhile(lambda n: (folder / "trials" / f"{n}.yaml").exists(), count(1))
+    return [ended.get(number) or trial_files.begun(folder, number) for number in numbers]
 
 
 def _told(asked: Asked, trial: Trial, trials: Sequence[Trial]) -> str:

@@ -221,6 +221,12 @@ def search_length(trials: Sequence[Trial], options: Options) -> int | None:
     return None
 
 
+def length(trials: Sequence[Trial], options: Options) -> int:
+    """Return how many trials there are at most, those of the finals among them."""
+    searched = min(options.trials, count(space(options.vary or USUAL))) * tried.folds_of(trials)
+    return int(searched) + (options.finalists + 1) * options.seeds * bool(options.finalists)
+
+
 def _enough(settings: Sequence[Tried], trials: Sequence[Trial], options: Options) -> bool:
     """Return whether no further settings are to be tried."""
     dimensions = space(options.vary or USUAL)
@@ -387,4 +393,5 @@ STUDY = Study(
     report=report,
     possible=possible,
     best=best,
+    length=length,
 )

@@ -105,4 +105,5 @@ STUDY = Study(
     options=Options,
     propose=propose,
     report=report,
+    length=lambda trials, options: options.count,
 )
