@@ -84,8 +84,8 @@ def _write(model: TrainedModel, aside: Path) -> None:
     if context.target:
         (aside / "target_tokenizer").mkdir()
         context.target.save(aside / "target_tokenizer")
-    kept = json.dumps(tasks.to_json(context, model.lengths), ensure_ascii=False, indent=1)
-    (aside / "facts.json").write_text(kept, "utf-8")
+    facts = json.dumps(tasks.to_json(context, model.lengths), ensure_ascii=False, indent=1)
+    (aside / "facts.json").write_text(facts, "utf-8")
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
         model.task.save_extra(context, model.experiment.backbone, network, aside)

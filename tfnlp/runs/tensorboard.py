@@ -166,8 +166,8 @@ class Log(keras.callbacks.Callback):
             self.trackers.table(f"{self.fit}validation/{table.title}", table)
         if self.histograms:
             for weight in self.model.weights:
-                values = np.asarray(keras.ops.convert_to_numpy(weight))
-                self._write("train", [histogram_pb(f"weights/{weight.path}", values)])
+                numbers = np.asarray(keras.ops.convert_to_numpy(weight))
+                self._write("train", [histogram_pb(f"weights/{weight.path}", numbers)])
 
     def _write(self, name: str, summaries: list[Any]) -> None:
         """Write summaries of this step; they are on disk before the checkpoint of the step is."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines.atomic import replacing_path
@@ -163,7 +162,7 @@ def checksum(weights: Sequence[Any]) -> str:
     """
     found = 0
     for weight in weights:
-        found = zlib.crc32(np.ascontiguousarray(weight.numpy()), found)
+        found = zlib.crc32(weight.numpy().tobytes(), found)
     return f"{found:08x}"
 
 

@@ -138,11 +138,11 @@ def least(
     """
     found: dict[int, float] = {}
     for rung in rungs:
-        there = [trial for trial in trials if best_until(trial, rung) is not None]
+        there = [(trial, best) for trial in trials if (best := best_until(trial, rung)) is not None]
         if len(there) < enough:
             break
-        worst = math.inf if _monitored(there[0])[1] is min else -math.inf
-        middle = statistics.median([*(best_until(t, rung) for t in there), *[worst] * lost])
+        worst = math.inf if _monitored(there[0][0])[1] is min else -math.inf
+        middle = statistics.median([*(best for _, best in there), *[worst] * lost])
         if math.isfinite(middle):
             found[rung] = middle
     return found
