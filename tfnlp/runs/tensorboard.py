@@ -157,9 +157,9 @@ class Log(keras.callbacks.Callback):
             train["padding"] = 1 - self.tokens.sum() / self.cells.sum()
         if self.seconds:
             train["examples_per_second"] = self.sizes[self.start :].sum() / self.seconds
-        for name, values in {"train": train, "validation": held}.items():
-            self._write(name, [scalar_pb(f"epoch/{n}", float(v)) for n, v in values.items()])
-            self.trackers.scalars(f"{self.fit}{name}", values, self.step)
+        for name, scores in {"train": train, "validation": held}.items():
+            self._write(name, [scalar_pb(f"epoch/{n}", float(v)) for n, v in scores.items()])
+            self.trackers.scalars(f"{self.fit}{name}", scores, self.step)
         if self.samples:
             table = self.samples()
             self._write("validation", [text_pb(f"epoch/{table.title}", _cells(table))])
