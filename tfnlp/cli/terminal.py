@@ -22,7 +22,7 @@ from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
 from tfnlp.report import four_places, results
 from tfnlp.runtime.commands import command, quoted
-from tfnlp.training import examples
+from tfnlp.training import cutting, examples
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
@@ -62,16 +62,8 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
     trained = sum(int(np.prod(w.shape)) for w in model.network.trainable_weights)
     line(f"{experiment.backbone.name}: {total:,} parameters, {trained:,} of them trained")
     line(f"run: {run}")
-    cut = int((train.sizes.lost > 0).sum())
-    if cut:
-        options = experiment.options
-        room = f"--max-length {options.max_length}"
-        if model.task.reading == "windows":
-            room += f" with --windows {options.windows}"
-        warn(
-            f"{cut} of {len(lengths)} training rows ({cut / len(lengths):.1%}) are longer than "
-            f"{room} has room for and are cut"
-        )
+    if cut := cutting.told(model, train.sizes):
+        warn(cut)
     for text in splits.warnings:
         warn(text)
     found = [

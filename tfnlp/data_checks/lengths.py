@@ -14,7 +14,7 @@ from tfnlp.data_checks.building import built
 from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
 from tfnlp.task import Task
-from tfnlp.training import examples
+from tfnlp.training import cutting, examples
 from tfnlp.training.model import TrainedModel, room
 
 
@@ -73,7 +73,7 @@ def check(
     found.tables.append(histogram(f"tokens a row in {first}", lengths[first]))
     held = found.facts["tokens"][first]
     advice = [
-        (share, tokens, _advice(tokens, chosen, options, limit, held["rows cut"] > 0))
+        (share, tokens, cutting.flags(tokens, chosen, options, limit, held["rows cut"] > 0))
         for share, tokens in (("95%", held["95%"]), ("all", held["longest"]))
     ]
     found.facts["whole"] = {share: {"tokens": n, "flags": flags} for share, n, flags in advice}
@@ -106,21 +106,3 @@ def _cut(part: Rows, lost: np.ndarray, chosen: Task, options: Any, found: Findin
         reading = f"--max-length {options.max_length}" + f" --windows {windows}" * (windows > 1)
         share = f"{len(bad) / len(part):.1%}"
         found.warn(f"{part.source}: {counted(bad)} ({share}) longer than {reading} are cut", bad)
-
-
-def _advice(tokens: int, chosen: Task, options: Any, limit: int, cut: bool) -> str:
-    """Return the flags with which a text of this many tokens is read to its end."""
-    bounds = {field.name: field.metadata for field in dataclasses.fields(options)}
-    if tokens <= limit:
-        return f"--max-length {max(tokens, bounds['max_length']['minimum'])}"
-    if not cut:  # some tasks take as many windows as a text needs
-        return "none: it is read in parts"
-    # In a pair the first text stands in each window.
-    if chosen.reading != "windows" or len(chosen.input_columns(options)) > 1:
-        return f"more than the backbone's --max-length {limit}"
-    # As pipelines.encoding.segments lays windows, two special tokens in each.
-    span = limit - 2
-    step = max(span - options.overlap, 1)
-    windows, most = 1 - (limit - tokens) // step, bounds["windows"]["maximum"]
-    more = "more than " * (most is not None and windows > most)
-    return f"{more}--max-length {limit} --windows {most if more else windows}"
