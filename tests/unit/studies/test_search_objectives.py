@@ -59,9 +59,9 @@ def test_a_search_for_two_finds_a_front():
     report = search.report(trials, options)
     judged, table, every = report.tables[:3]
     assert "accuracy (test)" in judged.header
-    assert "latency [ms a row]" in judged.header
+    assert "latency (ms a row)" in judged.header
     assert table.title.startswith("The Pareto front")
-    assert table.header == ("trial", "warmup", "accuracy (validation)", "latency [ms a row]")
+    assert table.header == ("trial", "warmup", "accuracy (validation)", "latency (ms a row)")
     assert len(table.rows) == len(every.rows) == 20  # each is better in one
     assert search.best(trials[:20], options) == front.index(top)
     for draw in report.figures.values():

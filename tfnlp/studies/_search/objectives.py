@@ -14,9 +14,9 @@ from tfnlp.studies._search.tried import Tried
 
 # Of a run's metrics.json; of all of them less is better.
 COSTS = {
-    "latency": ("latency [ms a row]", "{:.3g}"),
+    "latency": ("latency (ms a row)", "{:.3g}"),
     "parameters": ("trained parameters", "{:,.0f}"),
-    "seconds": ("training [s]", "{:.1f}"),
+    "seconds": ("training (s)", "{:.1f}"),
 }
 
 
