@@ -18,7 +18,7 @@ from pipelines.rows import BadRow, Record
 from tfnlp import extensions, needs
 from tfnlp.api.explaining import DEFAULT, values
 from tfnlp.cli import entries
-from tfnlp.config import FileLayout
+from tfnlp.config_data import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS

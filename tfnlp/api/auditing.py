@@ -17,7 +17,7 @@ from tfnlp import needs, task
 from tfnlp.cli import audit_files
 from tfnlp.cli.arguments import Plugged
 from tfnlp.cli.audit_files import Examined
-from tfnlp.config import OF_LABELS, FileLayout
+from tfnlp.config_data import OF_LABELS, FileLayout
 from tfnlp.extensions import Finding, Subject, UnsuitableError
 from tfnlp.options import option, unknown_key
 from tfnlp.report import Report

@@ -17,7 +17,8 @@ from pipelines.files.writers import check_folder
 from pipelines.rows import Column, Rows, noted
 from tfnlp import facts, needs, task
 from tfnlp.cli import console
-from tfnlp.config import KEPT_OF_FILES, OF_LABELS, Experiment, FileLayout
+from tfnlp.config import Experiment
+from tfnlp.config_data import KEPT_OF_FILES, OF_LABELS, FileLayout
 from tfnlp.inference.chunks import answered_rows
 from tfnlp.inference.saved_model import AGAIN, ServedModel, find_model
 from tfnlp.needs import Need

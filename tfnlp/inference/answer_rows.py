@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.files.formats import Format
 from pipelines.rows import BadRow, Record, Rows, noted, quarantine_path
 from tfnlp import needs
-from tfnlp.config import FileLayout
+from tfnlp.config_data import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
 from tfnlp.inference.chunks import answered
 from tfnlp.inference.input_rows import OF_FILES

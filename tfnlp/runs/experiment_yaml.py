@@ -16,7 +16,8 @@ from pipelines.files.layout import USUAL
 from pipelines.json_files import damaged
 from tfnlp import extensions
 from tfnlp import task as tasks
-from tfnlp.config import SECTIONS, Data, Entry, Experiment
+from tfnlp.config import SECTIONS, Entry, Experiment
+from tfnlp.config_data import Data
 from tfnlp.extensions import ENTRIES, SEEDS, SUPERVISED, Augmenter, Peft, Strategy
 from tfnlp.generation.options import WritingOptions
 from tfnlp.inference.settings import stop_strings

@@ -12,7 +12,8 @@ from pipelines.errors import UserError
 from pipelines.files.formats import opened
 from pipelines.rows import stream
 from tfnlp import task
-from tfnlp.config import Data, Experiment
+from tfnlp.config import Experiment
+from tfnlp.config_data import Data
 
 _FEW = 1000  # training rows below which settings are judged by cross-validation
 _FOLDS = 5
