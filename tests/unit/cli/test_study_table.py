@@ -52,7 +52,7 @@ import sys
 from tfnlp import study
 from tfnlp.runs import studies
 from tfnlp.runtime import exit_status
-studies.TRAIN = (sys.executable, "fake.py")
+studies.TRAIN = ("fake",)
 sys.exit(exit_status.run(study.main))
 """
 LINE = ["seeds", "--name", "toy", "--seed", "0", "--dataset", "trec", "--seeds-count", "3"]
