@@ -252,6 +252,20 @@ def test_another_language_than_the_backbones_is_told(file):
     assert unknown[0].rows[0].reason == "3 of 4 tokens"
 
 
+PORTUGUESE = "Os trabalhadores da empresa querem uma reunião amanhã cedo, mas ninguém respondeu"
+ENGLISH = "The shareholders of the company want another meeting tomorrow, but nobody has answered"
+
+
+@pytest.mark.parametrize(("text", "told"), [(PORTUGUESE, True), (ENGLISH, False)])
+def test_a_language_in_latin_letters_that_the_backbone_does_not_know_is_told(file, text, told):
+    found = check("--train", file("a.csv", [(f"{text} {i}", "ab"[i % 2]) for i in range(20)]))
+    said = [each for each in found.warnings if "look not English: minilm-l6-en" in each.message]
+    assert len(said) == told
+    if told:
+        assert "--backbone e5-small-multilingual reads about 100" in said[0].message
+        assert len(said[0].rows) == 16  # without those that validate
+
+
 # Files of other formats and columns of other kinds
 
 

@@ -22,7 +22,7 @@ from tfnlp.cli.console import tables as tables
 from tfnlp.cli.console import warn as warn
 from tfnlp.report import four_places, results
 from tfnlp.runtime.commands import command, quoted
-from tfnlp.training import cutting, examples
+from tfnlp.training import cutting, examples, language
 
 if TYPE_CHECKING:
     from pipelines.splits import Splits
@@ -69,7 +69,7 @@ def plan(model: TrainedModel, splits: Splits, train: Examples, run: Path) -> Non
     found = [
         *examples.unlearnable(model, splits.train),
         *examples.unlearnable(model, splits.validation),
-        *examples.unreadable(model, splits.train, most=1000),
+        *language.unreadable(model, splits.train, most=1000),
     ]
     for said, bad in found:
         warn(f"{said}, the first: {bad[0]}")

@@ -14,7 +14,7 @@ from tfnlp.data_checks.building import built
 from tfnlp.data_checks.findings import Findings, counted, histogram
 from tfnlp.report import Table
 from tfnlp.task import Task
-from tfnlp.training import cutting, examples
+from tfnlp.training import cutting, examples, language
 from tfnlp.training.model import TrainedModel, room
 
 
@@ -64,7 +64,7 @@ def check(
         found.facts.setdefault("tokens", {})[split] = told
         table.append((split, *told.values()))
         _cut(rows[split], lost, chosen, options, found)
-        for doubted in (examples.unlearnable, examples.unreadable):
+        for doubted in (examples.unlearnable, language.unreadable):
             for doubt in doubted(model, rows[split]):
                 found.warn(*doubt)
     header = ("split", *told)

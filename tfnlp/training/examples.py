@@ -14,15 +14,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import batching, splits
-from pipelines.columns import as_request
-from pipelines.rows import BadRow, OnBadRow, Rows, noted
+from pipelines.rows import OnBadRow, Rows, noted
 from tfnlp.config import Experiment
 from tfnlp.task import Task, Tensors
 from tfnlp.training import doubts
 from tfnlp.training.model import TrainedModel, columns
 
 EVALUATION_BATCH = 64
-TOO_MANY_UNKNOWN = 0.05  # share of tokens from which the backbone hardly knows the language
 
 
 SPLITS = ("train", "validation", "test")
@@ -135,44 +133,6 @@ def unlearnable(model: TrainedModel, rows: Rows) -> Iterator[doubts.Doubt]:
             "backbone's tokenizer, and can never be found exactly (move it to the word's edge, or "
             "put a space there)",
             bad,
-        )
-
-
-def unreadable(model: TrainedModel, rows: Rows, most: int | None = None) -> Iterator[doubts.Doubt]:
-    """Yield a warning of texts whose words the backbone lacks, as those of another language.
-
-    Args:
-        model: the task with its tokenizer.
-        rows: of one split.
-        most: rows that are looked at, evenly spread, if not all.
-
-    Example::
-
-        for warning, rows in unreadable(model, splits.train): ...
-    """
-    tokenizer = model.context.tokenizer
-    if tokenizer.kind == "bytepair":  # it spells every byte
-        return
-    rows = rows.take(range(0, len(rows), max(len(rows) // most, 1) if most else 1))
-    known, missing = np.zeros(len(rows), int), np.zeros(len(rows), int)
-    for start in range(0, len(rows), 1024):
-        part = slice(start, start + 1024)
-        for column in model.task.input_columns(model.context.options):
-            texts = [*map(as_request, rows.columns[column.name][part])]
-            ids = tokenizer.tokenize(tf.constant(texts))
-            strange = tf.reduce_sum(tf.cast(ids == tokenizer.unknown_id, tf.int64), 1).numpy()
-            missing[part] += strange
-            known[part] += ids.row_lengths().numpy() - strange
-    share = missing.sum() / max((missing + known).sum(), 1)
-    if share > TOO_MANY_UNKNOWN:
-        yield (
-            f"{rows.source}: {share:.1%} of the tokens are unknown to the backbone (take one that "
-            "knows the language: python -m tfnlp.backbones)",
-            [
-                BadRow(number, f"{m} of {m + k} tokens")
-                for number, m, k in zip(rows.numbers, missing, known, strict=True)
-                if m
-            ],
         )
 
 
