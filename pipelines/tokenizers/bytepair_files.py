@@ -33,7 +33,7 @@ def load(folder: Path) -> BytePair | None:
         return _read(folder / VOCABULARY, folder / MERGES, config["special"], config)
     file = folder / "tokenizer.json"
     config = _json(file)
-    special = _roles(folder)
+    special = roles(folder)
     if config.get("model", {}).get("type") == "BPE":
         digits = _single_digits(config, file)
         model = config["model"]
@@ -103,8 +103,19 @@ def _steps(step: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [step]
 
 
-def _roles(folder: Path) -> dict[str, str]:
-    """Read which special tokens play which role, as Hugging Face's files say."""
+def roles(folder: Path) -> dict[str, str]:
+    """Read which special tokens play which role, as Hugging Face's files say.
+
+    Args:
+        folder: may have special_tokens_map.json and tokenizer_config.json.
+
+    Returns:
+        Pieces by their role (start, end, pad, unknown, mask), of those that the files name.
+
+    Example::
+
+        roles(Path("roberta-base"))["start"]  # "<s>"
+    """
     said = _json(folder / "special_tokens_map.json") | _json(folder / "tokenizer_config.json")
     keys = {"start": ("cls", "bos"), "end": ("sep", "eos"), "pad": ("pad",)}
     keys |= {"unknown": ("unk",), "mask": ("mask",)}

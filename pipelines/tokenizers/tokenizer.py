@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.errors import UserError, reason
 from pipelines.json_files import damaged, read_json
 from pipelines.tokenizers import bytepair_files, sentencepiece
-from pipelines.tokenizers.wordpiece import WordPiece
+from pipelines.tokenizers.wordpiece import MPNET, SPECIAL, WordPiece
 
 _SENTENCEPIECE_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
@@ -138,7 +138,11 @@ def _wordpiece(folder: Path, vocabulary: list[str]) -> WordPiece:
         lowercase = all(word == word.lower() for word in words)
     # Unless said otherwise, accents go where capitals go, as in BERT's pretraining.
     strip_accents = lowercase if strip_accents is None else strip_accents
-    return WordPiece(tuple(vocabulary), lowercase, strip_accents)
+    usual = MPNET if set(MPNET).issubset(vocabulary) else SPECIAL
+    said = bytepair_files.roles(folder)
+    places = zip(("pad", "unknown", "start", "end", "mask"), usual, strict=True)
+    special = tuple(said.get(role, piece) for role, piece in places)
+    return WordPiece(tuple(vocabulary), lowercase, strip_accents, special)
 
 
 def _case(folder: Path) -> tuple[bool | None, bool | None]:

@@ -25,7 +25,9 @@ import tensorflow_text as tf_text
 
 from pipelines.errors import UserError
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # BERT's
+MPNET = ("<pad>", "[UNK]", "<s>", "</s>", "<mask>")  # beside BERT's, which it has no use for
+ROLES = ("pad", "unk", "cls", "sep", "mask")  # Hugging Face's names of what these are for
 LONGEST_WORD = 100  # characters; a longer word is one unknown token, as in pretraining
 _CONTROL = r"\x{00}-\x{08}\x{0B}\x{0C}\x{0E}-\x{1F}\x{7F}-\x{9F}\p{Cf}\p{Co}\x{FFFD}"
 
@@ -43,12 +45,13 @@ _UNSPACED = (
 
 @dataclass(frozen=True, eq=False)
 class WordPiece:
-    """A WordPiece tokenizer as BERT, DistilBERT and ELECTRA use it.
+    """A WordPiece tokenizer as BERT, DistilBERT, ELECTRA and MPNet use it.
 
     Attributes:
         vocabulary: V pieces in the order of their ids.
         lowercase: whether text is lower-cased.
         strip_accents: whether accents are taken off.
+        special: the pieces for padding, the unknown, the start, the end and the mask.
 
     Example::
 
@@ -59,13 +62,12 @@ class WordPiece:
     vocabulary: tuple[str, ...]
     lowercase: bool
     strip_accents: bool
+    special: tuple[str, ...] = SPECIAL
 
     kind: ClassVar[str] = "wordpiece"
-    pair_separators: ClassVar[int] = 1
-    segment_of_second: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        missing = [token for token in SPECIAL if token not in self.vocabulary]
+        missing = [token for token in self.special if token not in self.vocabulary]
         if missing:
             raise UserError(
                 f"the WordPiece vocabulary of {len(self.vocabulary)} pieces lacks "
@@ -79,37 +81,47 @@ class WordPiece:
 
     @cached_property
     def pad_id(self) -> int:
-        """The id of [PAD]."""
-        return self.vocabulary.index("[PAD]")
+        """The id of [PAD] or <pad>."""
+        return self.vocabulary.index(self.special[0])
 
     @cached_property
     def start_id(self) -> int:
-        """The id of [CLS]."""
-        return self.vocabulary.index("[CLS]")
+        """The id of [CLS] or <s>."""
+        return self.vocabulary.index(self.special[2])
 
     @cached_property
     def end_id(self) -> int:
-        """The id of [SEP]."""
-        return self.vocabulary.index("[SEP]")
+        """The id of [SEP] or </s>."""
+        return self.vocabulary.index(self.special[3])
 
     @cached_property
     def unknown_id(self) -> int:
         """The id of [UNK]."""
-        return self.vocabulary.index("[UNK]")
+        return self.vocabulary.index(self.special[1])
 
     @cached_property
     def mask_id(self) -> int:
-        """The id of [MASK]."""
-        return self.vocabulary.index("[MASK]")
+        """The id of [MASK] or <mask>."""
+        return self.vocabulary.index(self.special[4])
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
-        """The ids of SPECIAL and of the places that BERT kept free, such as [unused0]."""
+        """The ids of special pieces and of the places that BERT kept free, such as [unused0]."""
         return tuple(
             i
             for i, piece in enumerate(self.vocabulary)
-            if piece in SPECIAL or re.fullmatch(r"\[unused\d+\]", piece)
+            if piece in self._no_text or re.fullmatch(r"\[unused\d+\]", piece)
         )
+
+    @property
+    def pair_separators(self) -> int:
+        """Two between a pair in RoBERTa's format (<s> a </s></s> b </s>), one in BERT's."""
+        return 2 if self.special[2] == "<s>" else 1
+
+    @property
+    def segment_of_second(self) -> int:
+        """RoBERTa's format knows no segments."""
+        return 0 if self.special[2] == "<s>" else 1
 
     @property
     def resources(self) -> list[Any]:
@@ -187,6 +199,7 @@ class WordPiece:
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.lowercase,
             "strip_accents": self.strip_accents,
+            **{f"{role}_token": piece for role, piece in zip(ROLES, self.special, strict=True)},
         }
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
@@ -194,9 +207,14 @@ class WordPiece:
     def _written(self) -> list[str]:
         """What each piece adds to a text, and after them what an id beyond the vocabulary adds."""
         return [
-            "" if p in SPECIAL else p[2:] if p.startswith("##") else f" {p}"
+            "" if p in self._no_text else p[2:] if p.startswith("##") else f" {p}"
             for p in (*self.vocabulary, SPECIAL[0])
         ]
+
+    @cached_property
+    def _no_text(self) -> frozenset[str]:
+        """The pieces that no text gives."""
+        return frozenset((*SPECIAL, *self.special, "<unk>"))
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -206,6 +224,7 @@ class WordPiece:
                 list(self.vocabulary),
                 max_bytes_per_word=4 * LONGEST_WORD,
                 token_out_type=tf.int32,
+                unknown_token=self.special[1],
                 lower_case_nfd_strip_accents=False,
             )
 

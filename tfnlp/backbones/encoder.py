@@ -50,10 +50,16 @@ class Encoder(keras_hub.layers.TransformerEncoder):
             )
         if isinstance(inputs, keras.KerasTensor):
             return keras.KerasTensor(inputs.shape, inputs.dtype)
+        return self._quick(inputs, padding_mask, training)
+
+    def _quick(
+        self, inputs: Any, padding_mask: Any, training: bool | None, bias: Any = None
+    ) -> Any:
+        """Compute the layer by products of matrices; a bias is added to the attention's scores."""
         shape, hidden = tf.shape(inputs), inputs.shape[-1]
         x = tf.reshape(inputs, [-1, hidden])
         y = _normalize(self._self_attention_layer_norm, x) if self.normalize_first else x
-        y = self._attend(y, padding_mask, shape, training)
+        y = self._attend(y, padding_mask, shape, training, bias)
         x += self._self_attention_dropout(y, training=training)
         if not self.normalize_first:
             x = _normalize(self._self_attention_layer_norm, x)
@@ -75,7 +81,9 @@ class Encoder(keras_hub.layers.TransformerEncoder):
             for layer in self._flatten_layers(include_self=False)
         )
 
-    def _attend(self, x: Any, padding_mask: Any, shape: Any, training: bool | None) -> Any:
+    def _attend(
+        self, x: Any, padding_mask: Any, shape: Any, training: bool | None, bias: Any
+    ) -> Any:
         """Let rows (B * T, H) see those of their example that are no padding."""
         layer = self._self_attention_layer
         heads, size = layer.num_heads, layer.key_dim
@@ -85,14 +93,33 @@ class Encoder(keras_hub.layers.TransformerEncoder):
             _swap(tf.reshape(_dense(part, x, hidden), [shape[0], shape[1], heads, size]))
             for part in parts
         )
-        # Far below every score, but not so far that float16 overflows.
-        shut = (1.0 - tf.cast(padding_mask, x.dtype)) * (x.dtype.min / 2)
         scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(size))
-        shares = tf.nn.softmax(scores + shut[:, None, None, :])
+        if bias is not None:
+            scores += bias
+        shares = tf.nn.softmax(scores + shut(padding_mask, x.dtype))
         shares = layer._dropout_layer(shares, training=training)
         x = tf.reshape(_swap(tf.matmul(shares, value)), [-1, hidden])
         dense = layer.output_dense
         return _product(x, tf.reshape(dense.kernel, [hidden, -1]), dense.bias)
+
+
+def shut(padding_mask: Any, dtype: tf.DType) -> Any:
+    """Return what keeps attention from padding, to be added to its scores.
+
+    Args:
+        padding_mask: int32 (B, T).
+        dtype: of the scores.
+
+    Returns:
+        (B, 1, 1, T): far below every score where the mask is 0, but not so far that float16
+        overflows.
+
+    Example::
+
+        tf.nn.softmax(scores + shut(padding_mask, scores.dtype))
+    """
+    closed: Any = (1.0 - tf.cast(padding_mask, dtype)) * (dtype.min / 2)
+    return closed[:, None, None, :]
 
 
 def _dense(layer: Any, x: Any, units: int) -> Any:

@@ -19,6 +19,7 @@ ENCODERS = {
     "xlm-roberta": "XLMRobertaBackbone",
     "electra": "ElectraBackbone",
     "deberta-v2": "DebertaV3Backbone",
+    "mpnet": "MPNetBackbone",
 }
 _CALLS = {
     CausalLM: ["self", "token_ids"],

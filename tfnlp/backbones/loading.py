@@ -21,7 +21,7 @@ from pipelines.errors import UserError
 from pipelines.json_files import read_json
 from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
-from tfnlp.backbones import encoder, entry, families
+from tfnlp.backbones import encoder, entry, families, hugging_face
 from tfnlp.backbones.families import ENCODERS
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Kind
@@ -125,7 +125,7 @@ def _read(
     """Return the config, kind, tokenizer and network in a folder."""
     config = _config(name, folder)
     kind = _kind(name, folder, config)
-    made = get_preset_loader(str(folder)).check_backbone_class()
+    made = _class_of(folder, config)
     for option in options.keys() - inspect.signature(made).parameters.keys():
         raise UserError(
             f"--{option} has no effect on the backbone {name!r}: {made.__name__} has none to set "
@@ -134,7 +134,12 @@ def _read(
     tokenizer = tokenizers.load(folder)
     try:
         with keras_patches.undrawn():
-            network = keras_hub.models.Backbone.from_preset(str(folder), **options)
+            if hugging_face.family_of(config):
+                network = hugging_face.read(folder, config, **options)
+            else:
+                network = keras_hub.models.Backbone.from_preset(str(folder), **options)
+    except UserError:
+        raise
     except Exception as error:  # Keras, HDF5 and safetensors each fail in their own way
         raise UserError(
             f"cannot read the weights of the backbone {name!r} in {folder}: {error} (it needs "
@@ -277,12 +282,25 @@ def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:
     """Find out what a model can do, and refuse what cannot be used."""
     said = str(config.get("class_name") or config.get("model_type"))
     try:
-        found = families.kind_of(get_preset_loader(str(folder)).check_backbone_class())
+        found = families.kind_of(_class_of(folder, config))
     except ValueError:  # KerasHub knows no such model
         found = None
     if found is None:
         raise _unusable(name, said)
     return found
+
+
+def _class_of(folder: Path, config: dict[str, Any]) -> type:
+    """Return the class that computes a model.
+
+    Raises:
+        ValueError: there is none.
+    """
+    family = hugging_face.family_of(config)
+    made: type = (
+        family.backbone if family else get_preset_loader(str(folder)).check_backbone_class()
+    )
+    return made
 
 
 def _unusable(name: str, kind: str) -> UserError:

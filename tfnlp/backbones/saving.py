@@ -16,7 +16,7 @@ from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
 from safetensors.numpy import save_file
 
 from pipelines.tokenizers.tokenizer import Tokenizer
-from tfnlp.backbones import loading
+from tfnlp.backbones import hugging_face, loading
 from tfnlp.runtime import keras_patches
 
 # Hugging Face's files of a vocabulary; KerasHub's are written by our own tokenizer.
@@ -99,12 +99,23 @@ def _write_hugging_face(
     trained: dict[str, keras.layers.Layer], origin: Path, config: dict[str, Any], folder: Path
 ) -> None:
     """Write config.json, model.safetensors and copies of the vocabulary's files."""
-    made = keras_hub.models.Backbone.from_preset(str(origin), load_weights=False)
+    if hugging_face.family_of(config):
+        made = hugging_face.build(config)
+    else:
+        made = keras_hub.models.Backbone.from_preset(str(origin), load_weights=False)
     kept = _layers_kept(made, trained)
     config.update({key: kept for key in _LAYERS if key in config})
     if config.get("architectures"):  # BertForMaskedLM is BertModel without its head
         kind = config["architectures"][0].partition("For")[0].removesuffix("Model")
         config["architectures"] = [f"{kind}Model"]
+    for name in _VOCABULARY:
+        if (origin / name).exists():
+            shutil.copyfile(origin / name, folder / name)
+    if hugging_face.family_of(config):
+        made = hugging_face.read(origin, config)
+        _copy(trained, made)
+        hugging_face.write(made, config, folder)
+        return
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     made = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
     names = _copy(trained, made)
@@ -114,9 +125,6 @@ def _write_hugging_face(
             made, writer, config
         )
         save_file(writer.tensors(), folder / "model.safetensors", {"format": "pt"})
-    for name in _VOCABULARY:
-        if (origin / name).exists():
-            shutil.copyfile(origin / name, folder / name)
 
 
 def _write_keras_hub(trained: dict[str, keras.layers.Layer], origin: Path, folder: Path) -> None:
