@@ -227,6 +227,8 @@ class MPNetBackbone(keras_hub.models.Backbone):
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of ``__init__``."""
-        own = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
-        own += ("dropout", "max_sequence_length", "num_buckets")
+        own = [
+            *("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim"),
+            *("dropout", "max_sequence_length", "num_buckets"),
+        ]
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
