@@ -15,6 +15,7 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
+from tfnlp.backbones.insertions import Inserted, Insertion, shape_of
 from tfnlp.runtime import keras_patches
 
 
@@ -64,10 +65,9 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         if not self.normalize_first:
             x = _normalize(self._self_attention_layer_norm, x)
         y = _normalize(self._feedforward_layer_norm, x) if self.normalize_first else x
-        dense = self._feedforward_intermediate_dense
-        y = _product(y, dense.kernel, dense.bias)
+        y = _project(self._feedforward_intermediate_dense, y, training)
         y = _gelu(y) if self.activation is keras.activations.gelu else self.activation(y)
-        y = _product(y, self._feedforward_output_dense.kernel, self._feedforward_output_dense.bias)
+        y = _project(self._feedforward_output_dense, y, training)
         x += self._feedforward_dropout(y, training=training)
         if not self.normalize_first:
             x = _normalize(self._feedforward_layer_norm, x)
@@ -76,8 +76,11 @@ class Encoder(keras_hub.layers.TransformerEncoder):
     def _is_plain(self) -> bool:
         """Return whether each sublayer computes what Keras's does; its weights may be adapted."""
         return all(
-            type(layer).__module__.partition(".")[0] in ("keras", "keras_hub")
-            and "call" not in vars(layer)
+            isinstance(layer, (Inserted, Insertion))
+            or (
+                type(layer).__module__.partition(".")[0] in ("keras", "keras_hub")
+                and "call" not in vars(layer)
+            )
             for layer in self._flatten_layers(include_self=False)
         )
 
@@ -90,7 +93,7 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         hidden = heads * size
         parts = layer.query_dense, layer.key_dense, layer.value_dense
         query, key, value = (
-            _swap(tf.reshape(_dense(part, x, hidden), [shape[0], shape[1], heads, size]))
+            _swap(tf.reshape(_project(part, x, training), [shape[0], shape[1], heads, size]))
             for part in parts
         )
         scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(size))
@@ -99,8 +102,7 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         shares = tf.nn.softmax(scores + shut(padding_mask, x.dtype))
         shares = layer._dropout_layer(shares, training=training)
         x = tf.reshape(_swap(tf.matmul(shares, value)), [-1, hidden])
-        dense = layer.output_dense
-        return _product(x, tf.reshape(dense.kernel, [hidden, -1]), dense.bias)
+        return _project(layer.output_dense, x, training)
 
 
 def shut(padding_mask: Any, dtype: tf.DType) -> Any:
@@ -122,21 +124,17 @@ def shut(padding_mask: Any, dtype: tf.DType) -> Any:
     return closed[:, None, None, :]
 
 
-def _dense(layer: Any, x: Any, units: int) -> Any:
-    """Project rows (R, H) by a layer of heads, side by side: (R, units)."""
-    kernel, bias = layer.kernel, layer.bias
-    return _product(x, tf.reshape(kernel, [-1, units]), tf.reshape(bias, [units]))
+def _project(layer: Any, x: Any, training: bool | None) -> Any:
+    """Project rows (R, I) by a layer, heads side by side: (R, O)."""
+    kernel, bias = ops.convert_to_tensor(layer.kernel), ops.convert_to_tensor(layer.bias)
+    y = tf.matmul(x, tf.reshape(kernel, shape_of(layer)))
+    y = tf.nn.bias_add(y, tf.reshape(bias, [-1]))
+    return layer.insertion(x, y, training=training) if isinstance(layer, Inserted) else y
 
 
 def _swap(x: Any) -> Any:
     """Exchange axes 1 and 2."""
     return tf.transpose(x, [0, 2, 1, 3])
-
-
-def _product(x: Any, kernel: Any, bias: Any) -> Any:
-    """Multiply rows (R, H) by a kernel (H, I) and add a bias (I,)."""
-    kernel, bias = ops.convert_to_tensor(kernel), ops.convert_to_tensor(bias)
-    return tf.nn.bias_add(tf.matmul(x, kernel), bias)
 
 
 def _gelu(x: Any) -> Any:

@@ -46,13 +46,17 @@ def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
     Raises:
         UserError: the folder cannot be written, or the graph has an op that TF Serving lacks.
     """
+    from tfnlp.training.model import merged
+
     name = model.experiment.name
 
     def beside(folder: Path) -> None:
         write_model_warmup(folder, model)
         _write_beside(folder, model, metrics, card)
 
-    return write(Path(model.experiment.export.saved_models) / name, *_module(model), beside)
+    with merged(model) as whole:
+        module = _module(whole)
+        return write(Path(model.experiment.export.saved_models) / name, *module, beside)
 
 
 def write(

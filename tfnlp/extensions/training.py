@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -302,12 +303,15 @@ class Peft:
             backbone was loaded and before a head is put on it. It is called when a model is loaded
             again, too: the file of a run holds only what was trained, and weights that are not
             must come out the same each time.
+        merged: a block in which what was added to a network is folded into the backbone's weights,
+            for an export; None if that cannot be done.
         defaults: section -> option -> the default with this method, such as its learning rate.
     """
 
     summary: str
     options: type
     adapt: Callable[[Adaptable, Any], None]
+    merged: Callable[[keras.Model], AbstractContextManager[None]] | None = None
     defaults: Defaults = field(default_factory=dict)
 
 

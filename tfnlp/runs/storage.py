@@ -25,7 +25,7 @@ from tfnlp.runs.experiment_yaml import read_kept, write_yaml
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Context, Task
 from tfnlp.training import checkpoints
-from tfnlp.training.model import TrainedModel, rebuilt
+from tfnlp.training.model import TrainedModel, merged, rebuilt
 
 TRAINED = "peft.safetensors"  # in a run's folder "model"
 _AGAIN = "restore it from a copy, or train again"
@@ -88,7 +88,8 @@ def _write(model: TrainedModel, aside: Path) -> None:
     (aside / "facts.json").write_text(facts, "utf-8")
     write_yaml(model.experiment, aside / "experiment.yaml")
     if model.task.save_extra:
-        model.task.save_extra(context, model.experiment.backbone, network, aside)
+        with merged(model):
+            model.task.save_extra(context, model.experiment.backbone, network, aside)
     checksums.write(aside, ["facts.json", "tokenizer", "target_tokenizer"])
 
 

@@ -105,6 +105,37 @@ def turn(layer: keras.layers.Layer, kind: type[keras.layers.Layer]) -> None:
     layer.call_signature_parameters = list(layer._call_signature.parameters)
 
 
+def attach(layer: keras.layers.Layer, name: str, added: keras.layers.Layer) -> None:
+    """Make a layer a part of a built one, which Keras allows before it is built only.
+
+    Args:
+        layer: built.
+        name: the attribute that holds the added one.
+        added: has weights.
+
+    Example::
+
+        attach(query, "insertion", lora)
+    """
+    layer._tracker.unlock()
+    setattr(layer, name, added)
+    layer._tracker.lock()
+
+
+def detach(layer: keras.layers.Layer, name: str) -> None:
+    """Take off what `attach` added; Keras goes on counting a deleted layer's weights.
+
+    Example::
+
+        detach(query, "insertion")
+    """
+    added = getattr(layer, name)
+    layer._tracker.unlock()
+    layer._layers[:] = [part for part in layer._layers if part is not added]
+    delattr(layer, name)
+    layer._tracker.lock()
+
+
 def layers_of(network: keras.Model) -> list[keras.layers.Layer]:
     """Return the layers of a model at any depth; ``network.layers`` has the outermost alone."""
     return list(network._flatten_layers(include_self=False))

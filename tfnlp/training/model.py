@@ -5,7 +5,9 @@ Dimensions: N rows, B batch, W windows.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -180,6 +182,24 @@ def _adapt(experiment: Experiment, backbone: loading.Backbone) -> None:
     """Let the experiment's peft method decide what of a backbone is trained."""
     if experiment.peft:
         extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
+
+
+@contextmanager
+def merged(model: TrainedModel) -> Iterator[TrainedModel]:
+    """Yield the model as it is exported: what peft added is part of the backbone, where it can be.
+
+    Example::
+
+        with merged(model) as whole:
+            whole.network.count_params()
+    """
+    peft = model.experiment.peft
+    fold = extensions.load(Peft, peft.name).merged if peft else None
+    if fold is None:
+        yield model
+        return
+    with fold(model.network):
+        yield dataclasses.replace(model)  # whose functions are traced anew
 
 
 def longest_example(task: Task, options: Any, kind: Kind) -> int:

@@ -1,0 +1,108 @@
+"""LoRA on a small encoder: what it adds, computes and folds."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipelines.errors import UserError
+from tfnlp.backbones import encoder, insertions
+from tfnlp.peft import lora
+
+MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], "int32")
+
+
+@pytest.fixture
+def backbone():
+    """Two transformer layers of 4 heads, 16 wide, 24 in between."""
+    keras.utils.set_random_seed(3)
+    states = keras.Input((None, 16), name="states")
+    mask = keras.Input((None,), dtype="int32", name="mask")
+    layers = [keras_hub.layers.TransformerEncoder(24, 4, name=f"layer_{i}") for i in range(2)]
+    x = states
+    for layer in layers:
+        x = layer(x, padding_mask=mask)
+    model = keras.Model({"states": states, "mask": mask}, x)
+    encoder.adopt(model)
+    blocks = ((), *((layer,) for layer in layers))
+    return SimpleNamespace(name="small", model=model, blocks=blocks)
+
+
+def answers(backbone):
+    states = np.random.default_rng(1).normal(size=(2, 5, 16)).astype("float32")
+    return backbone.model({"states": tf.constant(states), "mask": tf.constant(MASK)}).numpy()
+
+
+def train(backbone):
+    """Move the added weights as training would."""
+    random = np.random.default_rng(2)
+    for weight in backbone.model.trainable_weights:
+        weight.assign(weight + random.normal(size=weight.shape) * 0.1)
+
+
+def test_at_first_nothing_changes_and_r_rows_and_columns_are_trained(backbone):
+    before = answers(backbone)
+    lora.adapt(backbone, lora.Options(rank=3))
+    np.testing.assert_array_equal(answers(backbone), before)
+    trained = sum(int(np.prod(w.shape)) for w in backbone.model.trainable_weights)
+    # r (in + out) for four matrices of 16 x 16, one of 16 x 24 and one of 24 x 16.
+    assert trained == 2 * 3 * (4 * (16 + 16) + 2 * (16 + 24))
+    train(backbone)
+    assert np.abs(answers(backbone) - before).max() > 1e-3
+
+
+@pytest.mark.parametrize(("scaling", "scale"), [("rank", 16 / 4), ("sqrt", 16 / 2)])
+def test_it_is_the_papers_formula(backbone, scaling, scale):
+    """The product for queries, by hand: x W + b + scale x A B."""
+    (query,) = insertions.projections(backbone.blocks[1], ("query",))["query"]
+    lora.adapt(backbone, lora.Options(rank=4, alpha=16.0, scaling=scaling, targets=("query",)))
+    train(backbone)
+    x = np.random.default_rng(4).normal(size=(3, 7, 16)).astype("float32")
+    a, b = query.insertion.a.numpy(), query.insertion.b.numpy()
+    kernel = query.kernel.numpy().reshape(16, 16)
+    want = x @ kernel + query.bias.numpy().reshape(16) + scale * (x @ a @ b)
+    found = query(x).numpy().reshape(3, 7, 16)
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5)
+
+
+def test_the_quick_path_equals_that_of_the_sublayers(backbone):
+    """Keras's own call, which asks each sublayer, gives the same."""
+    lora.adapt(backbone, lora.Options(rank=2))
+    train(backbone)
+    quick = answers(backbone)
+    with encoder.as_kerashub(backbone.model):
+        np.testing.assert_allclose(answers(backbone), quick, rtol=0, atol=1e-5)
+
+
+def test_folded_it_computes_the_same_with_the_weights_of_before(backbone):
+    weights = len(backbone.model.weights)
+    frozen = [w.numpy() for w in backbone.model.weights]
+    lora.adapt(backbone, lora.Options(rank=2))
+    train(backbone)
+    added = answers(backbone)
+    with lora.merged(backbone.model):
+        assert len(backbone.model.weights) == weights
+        assert insertions.inserted(backbone.model) == []
+        np.testing.assert_allclose(answers(backbone), added, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(answers(backbone), added)  # it is as before
+    kept = [w.numpy() for w in backbone.model.weights if "lora" not in w.path]
+    for one, other in zip(kept, frozen, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (lora.Options(rank=17), "--lora-rank 17 is more than the 16 that the matrix"),
+        (lora.Options(targets=("queries",)), "--lora-targets queries: there is no such matrix"),
+        (lora.Options(targets=()), "has none of the matrices"),
+    ],
+)
+def test_what_cannot_be_is_named(backbone, options, message):
+    with pytest.raises(UserError, match=message):
+        lora.adapt(backbone, options)

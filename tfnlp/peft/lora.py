@@ -1,0 +1,149 @@
+"""LoRA: to each matrix a product of two thin ones is added, and trained in its place.
+
+Dimensions: R rows, I inputs of a matrix, O its outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+from keras import ops
+
+from pipelines.errors import UserError
+from tfnlp.backbones import insertions
+from tfnlp.extensions import Adaptable, Peft
+from tfnlp.options import option
+
+
+@dataclass(frozen=True)
+class Options:
+    """The size of what is added, and where.
+
+    Example::
+
+        python -m tfnlp.train --train rows.csv --peft lora --lora-rank 16
+    """
+
+    rank: int = option(8, "the inner size of the two matrices", minimum=1)
+    alpha: float = option(
+        16.0, "the product is multiplied by this over the rank (see --lora-scaling)", minimum=0.0
+    )
+    scaling: Literal["rank", "sqrt"] = option(
+        "rank",
+        "what alpha is divided by: the rank, or its square root, which keeps the size of a step as "
+        "the rank grows (rsLoRA)",
+    )
+    targets: tuple[str, ...] = option(
+        tuple(insertions.MATRICES),
+        f"the matrices of each layer that are added to: {', '.join(insertions.MATRICES)}",
+    )
+
+
+class Lora(insertions.Insertion):
+    """Adds ``scale * x A B`` to a projection's output.
+
+    Args:
+        inputs: I.
+        outputs: O.
+        rank: the inner size.
+        scale: what the product is multiplied by.
+        name: unique in the network.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, rank: int, scale: float, name: str) -> None:
+        super().__init__(name=name)
+        self.scale = scale
+        # As peft draws A: evenly from -1/sqrt(I) to 1/sqrt(I).
+        bound = 1 / math.sqrt(inputs)
+        drawn = keras.initializers.RandomUniform(-bound, bound)
+        self.a = self.add_weight(shape=(inputs, rank), initializer=drawn, name="a")
+        self.b = self.add_weight(shape=(rank, outputs), initializer="zeros", name="b")
+        self.built = True
+
+    def call(self, x: Any, y: Any, training: bool | None = None) -> Any:
+        """Float (R, I), float (R, O) -> float (R, O)."""
+        return y + ops.matmul(ops.matmul(x, self.a), self.b) * self.scale
+
+    def delta(self) -> Any:
+        """Return what the matrix would have to be more, float32 (I, O)."""
+        return ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
+
+
+def adapt(backbone: Adaptable, options: Options) -> None:
+    """Freeze a backbone, and add trainable products to its matrices.
+
+    Raises:
+        UserError: the backbone has none of the matrices, or the rank exceeds one of them.
+
+    Example::
+
+        backbone = loading.load("minilm-l6-en")
+        adapt(backbone, Options(rank=8))  # trains 331,776 weights of 22.6 million
+
+    Source: Hu et al. 2021, "LoRA: low-rank adaptation of large language models", section 4.1
+        (https://arxiv.org/abs/2106.09685); Kalajdzievski 2023, "A rank stabilization scaling factor
+        for fine-tuning with LoRA" (https://arxiv.org/abs/2312.03732).
+    """
+    for target in options.targets:
+        if target not in insertions.MATRICES:
+            there = ", ".join(insertions.MATRICES)
+            raise UserError(f"--lora-targets {target}: there is no such matrix (it may be {there})")
+    by = math.sqrt(options.rank) if options.scaling == "sqrt" else options.rank
+    for weight in backbone.model.weights:
+        weight.trainable = False
+    added = 0
+    for number, block in enumerate(backbone.blocks[1:], 1):
+        for matrix, layers in insertions.projections(block, options.targets).items():
+            for place, layer in enumerate(layers):
+                inputs, outputs = insertions.shape_of(layer)
+                if options.rank > min(inputs, outputs):
+                    raise UserError(
+                        f"--lora-rank {options.rank} is more than the {min(inputs, outputs)} that "
+                        f"the matrix {matrix} of {backbone.name} has (at most that makes sense)"
+                    )
+                name = f"lora_{number}_{matrix}{f'_{place}' if place else ''}"
+                lora = Lora(inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name)
+                insertions.insert(layer, lora)
+                added += 1
+    if not added:
+        raise UserError(
+            f"the backbone {backbone.name!r} has none of the matrices that --peft lora adds to: "
+            f"{', '.join(options.targets)} (take another backbone, or leave out --peft)"
+        )
+
+
+@contextmanager
+def merged(model: keras.Model) -> Iterator[None]:
+    """Fold what was added into the matrices, which are as large and as fast as before, for a while.
+
+    Example::
+
+        with merged(network):
+            network.save("model.keras")
+    """
+    layers = insertions.inserted(model)
+    before = [(layer.insertion, layer.kernel.numpy()) for layer in layers]
+    for layer in layers:
+        kernel = layer.kernel
+        kernel.assign(kernel + ops.reshape(layer.insertion.delta(), kernel.shape))
+        insertions.remove(layer)
+    try:
+        yield
+    finally:
+        for layer, (insertion, kernel) in zip(layers, before, strict=True):
+            layer.kernel.assign(kernel)
+            insertions.insert(layer, insertion)
+
+
+PEFT = Peft(
+    summary="train thin matrices that are added to those of the backbone, and the head (LoRA)",
+    options=Options,
+    adapt=adapt,
+    merged=merged,
+    defaults={"optimizer": {"learning_rate": 1e-3}},
+)
