@@ -39,6 +39,8 @@ def load(folder: Path) -> BytePair | None:
         model = config["model"]
         added = {token["content"]: token["id"] for token in config.get("added_tokens", [])}
         return _made(model["vocab"] | added, model["merges"], special, digits)
+    if _json(folder / "tokenizer_config.json").get("add_prefix_space"):
+        raise _own_rule(folder / "tokenizer_config.json")
     for where, name in ((folder, "vocab.json"), (folder / "assets/tokenizer", VOCABULARY)):
         if (where / name).exists() and (where / MERGES).exists():
             return _read(where / name, where / MERGES, special, {})
@@ -87,11 +89,16 @@ def _single_digits(config: dict[str, Any], where: Path) -> bool:
         for key, default in (digits if step["type"] == "Digits" else plain).items()
     ]
     if not all(known) or config.get("normalizer") or config["model"].get("ignore_merges"):
-        raise UserError(
-            f"{where} splits text into words by a rule of its own, not by that of GPT-2 or "
-            "SmolLM2, and cannot be used here: take another backbone"
-        )
+        raise _own_rule(where)
     return "Digits" in names
+
+
+def _own_rule(where: Path) -> UserError:
+    """Return the error about another way of splitting text."""
+    return UserError(
+        f"{where} splits text into words by a rule of its own, not by that of GPT-2 or "
+        "SmolLM2, and cannot be used here: take another backbone"
+    )
 
 
 def _steps(step: dict[str, Any] | None) -> list[dict[str, Any]]:

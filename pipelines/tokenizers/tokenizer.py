@@ -106,6 +106,7 @@ def load(folder: Path) -> Tokenizer:
 
 def _load(folder: Path) -> Tokenizer:
     """Return the tokenizer of a model's folder."""
+    _check_settings(folder / "tokenizer_config.json")
     for name in ("vocab.txt", "assets/tokenizer/vocabulary.txt"):
         if (folder / name).exists():
             text = (folder / name).read_text("utf-8")
@@ -116,7 +117,7 @@ def _load(folder: Path) -> Tokenizer:
     file = folder / "tokenizer.json"
     config = _json(file)
     model = config.get("model", {})
-    if model.get("type") == "WordPiece":
+    if model.get("type") == "WordPiece" and model.get("continuing_subword_prefix", "##") == "##":
         vocabulary: dict[str, int] = model["vocab"]
         return _wordpiece(folder, sorted(vocabulary, key=vocabulary.__getitem__))
     if model.get("type") == "Unigram":
@@ -124,10 +125,28 @@ def _load(folder: Path) -> Tokenizer:
     found = bytepair_files.load(folder)
     if found is not None:
         return found
+    if model:
+        raise UserError(
+            f"{file} has a vocabulary of the kind {model.get('type')!r}, which cannot be used here "
+            "(take a model with WordPiece, SentencePiece or byte-level BPE)"
+        )
     raise UserError(
         f"{folder} has no vocabulary; looked for vocab.txt, {', '.join(_SENTENCEPIECE_FILES)}, "
         "tokenizer.json, vocab.json with merges.txt, and assets/tokenizer/"
     )
+
+
+def _check_settings(file: Path) -> None:
+    """Refuse a way of splitting text that is not that of the vocabulary's kind."""
+    config = _json(file)
+    usual = {"do_basic_tokenize": True, "tokenize_chinese_chars": True}
+    usual |= {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}  # Japanese
+    for name, value in usual.items():
+        if config.get(name) not in (None, value):
+            raise UserError(
+                f"{file} says {name}: {config[name]!r}, by which text is split in a way that "
+                f"cannot be done here (take a model with {value!r})"
+            )
 
 
 def _wordpiece(folder: Path, vocabulary: list[str]) -> WordPiece:

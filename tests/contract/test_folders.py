@@ -26,8 +26,9 @@ tiny_folders = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tiny_folders)
 
 TASKS = [n for n in discover.names("tfnlp.tasks") if "encoder" in tasks.load(n).backbones]
-FAST = [("classification", "mpnet")]
+FAST = [("classification", "mpnet"), ("ner", "roberta")]
 SLOW = [(name, kind) for name in TASKS for kind in ("mpnet", "mpnet-base-en")]
+SLOW += [(name, kind) for name in ("classification", "masked_lm") for kind in tiny_folders.KINDS]
 
 
 def cases():

@@ -24,6 +24,7 @@ from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp import task as tasks
+from tfnlp.backbones import loading
 from tfnlp.cli import terminal
 from tfnlp.config import Entry, Experiment
 from tfnlp.data_checks import effects
@@ -130,7 +131,9 @@ def _agreed(experiment: Experiment, devices: tf.distribute.Strategy) -> Experime
 def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     """Train in a run's folder, from its last checkpoint if there is one, and finish the run."""
     model, splits, experiment = trainer.model, trainer.splits, trainer.experiment
-    run_id = data_digest.check(run, splits, model.context.facts, trainer.drawn.steps(0))
+    backbone = loading.digest(experiment.backbone.name)
+    steps = trainer.drawn.steps(0)
+    run_id = data_digest.check(run, splits, model.context.facts, steps, backbone)
     terminal.plan(model, splits, trainer.drawn.of(0), run)
     before = _untrained(model, splits.validation, run, trackers)
     trainer.folder = run / "checkpoints"

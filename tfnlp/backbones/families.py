@@ -16,6 +16,7 @@ ENCODERS = {
     "bert": "BertBackbone",
     "distilbert": "DistilBertBackbone",
     "albert": "AlbertBackbone",
+    "roberta": "RobertaBackbone",
     "xlm-roberta": "XLMRobertaBackbone",
     "electra": "ElectraBackbone",
     "deberta-v2": "DebertaV3Backbone",

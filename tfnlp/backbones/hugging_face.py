@@ -1,7 +1,7 @@
 """Encoders in Hugging Face layout, read and written: config.json and model.safetensors.
 
-A family says which arguments of a backbone a config.json gives, and what the checkpoint calls each
-layer; the shape of a tensor follows from the layer.
+`checkpoint_names` says which arguments of a backbone a config.json gives, and what the checkpoint
+calls each layer; the shape of a tensor follows from the layer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -22,80 +22,24 @@ from safetensors.numpy import save_file
 
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
-from tfnlp.backbones.mpnet import MPNetBackbone
+from tfnlp.backbones.checkpoint_names import (
+    ACTIVATIONS,
+    FAMILIES,
+    OPTIONAL,
+    POSITIONS,
+    SEGMENTS,
+    Family,
+)
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"  # which of several files each tensor is in
-_BERT_LAYER = {
-    "_self_attention_layer.query_dense": "attention.self.query",
-    "_self_attention_layer.key_dense": "attention.self.key",
-    "_self_attention_layer.value_dense": "attention.self.value",
-    "_self_attention_layer.output_dense": "attention.output.dense",
-    "_self_attention_layer_norm": "attention.output.LayerNorm",
-    "_feedforward_intermediate_dense": "intermediate.dense",
-    "_feedforward_output_dense": "output.dense",
-    "_feedforward_layer_norm": "output.LayerNorm",
-}
-_MPNET_LAYER = {
-    **_BERT_LAYER,
-    "_self_attention_layer.query_dense": "attention.attn.q",
-    "_self_attention_layer.key_dense": "attention.attn.k",
-    "_self_attention_layer.value_dense": "attention.attn.v",
-    "_self_attention_layer.output_dense": "attention.attn.o",
-    "_self_attention_layer_norm": "attention.LayerNorm",
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """How the checkpoints of a ``model_type`` are laid out.
-
-    Attributes:
-        backbone: the class that computes it.
-        arguments: of the class, and the words of config.json for them; one that config.json lacks
-            keeps its default if there is one.
-        outer: the names of layers outside of the transformer's, by their paths in the backbone.
-        block: how a transformer layer's names begin, with its number as ``{}``.
-        layer: the names in a transformer layer, by paths in KerasHub's.
-        prefix: what all names begin with when a head was saved too.
-    """
-
-    backbone: type
-    arguments: Mapping[str, str]
-    outer: Mapping[str, str]
-    block: str
-    layer: Mapping[str, str]
-    prefix: str
-
-
-_ARGUMENTS = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "hidden_dim": "hidden_size",
-    "intermediate_dim": "intermediate_size",
-    "dropout": "hidden_dropout_prob",
-    "max_sequence_length": "max_position_embeddings",
-}
-FAMILIES = {
-    "mpnet": Family(
-        MPNetBackbone,
-        {**_ARGUMENTS, "num_buckets": "relative_attention_num_buckets"},
-        {
-            "token_embedding": "embeddings.word_embeddings",
-            "position_embedding": "embeddings.position_embeddings",
-            "embeddings_layer_norm": "embeddings.LayerNorm",
-            "relative_bias": "encoder.relative_attention_bias",
-            "pooled_dense": "pooler.dense",
-        },
-        "encoder.layer.{}",
-        _MPNET_LAYER,
-        "mpnet.",
-    ),
-}
-# A row of its own for padding comes before the first token's.
-_OFFSETS = {"mpnet": 2}
-_OPTIONAL = ("dropout", "num_buckets")
+_FLOATS = ("F32", "F16", "BF16", "F64")
+_PICKLED = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "tf_model.h5",
+    "flax_model.msgpack",
+)
 
 
 def family_of(config: Mapping[str, Any]) -> Family | None:
@@ -108,6 +52,52 @@ def family_of(config: Mapping[str, Any]) -> Family | None:
     return FAMILIES.get(str(config.get("model_type")))
 
 
+def check(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuse a model that a family's layers would compute wrongly, or whose weights are not there.
+
+    Args:
+        folder: the model's.
+        config: its config.json, of a family.
+
+    Raises:
+        UserError: config.json lacks a size, or its activation, positions or kind of attention are
+            others, or there are no safetensors.
+
+    Example::
+
+        check(folder, json.loads((folder / "config.json").read_text("utf-8")))
+    """
+    kind = config["model_type"]
+    arguments = FAMILIES[kind].arguments.items()
+    lacking = [word for a, word in arguments if a not in OPTIONAL and word not in config]
+    if lacking:
+        raise UserError(f"{folder / 'config.json'} lacks {', '.join(lacking)}")
+    activation = config.get("hidden_act", config.get("activation", "gelu"))
+    positions = config.get("position_embedding_type") or "absolute"
+    file = folder / "config.json"
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"{file} has the activation {activation!r}, which cannot be used here (take a model "
+            f"with one of {', '.join(ACTIVATIONS)})"
+        )
+    if positions != "absolute":
+        raise UserError(
+            f"{file} has position embeddings of the type {positions!r}, which cannot be used here "
+            f"(take a {kind} model with absolute ones)"
+        )
+    if config.get("is_decoder") or config.get("add_cross_attention"):
+        raise UserError(f"{file} is of a decoder, which cannot be used here (take an encoder)")
+    if (folder / WEIGHTS).exists() or (folder / INDEX).exists():
+        return
+    other = next((name for name in _PICKLED if (folder / name).exists()), None)
+    if other:
+        raise UserError(
+            f"{folder} has its weights in {other} only, and {WEIGHTS} is what is read (write it "
+            "with transformers: AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER))"
+        )
+    raise UserError(f"{folder} has no {WEIGHTS} (take the whole folder of the model)")
+
+
 def build(config: Mapping[str, Any], **options: Any) -> Any:
     """Return a backbone of the size that config.json says, with random weights.
 
@@ -115,19 +105,13 @@ def build(config: Mapping[str, Any], **options: Any) -> Any:
         config: of a family.
         options: arguments of the backbone that take the place of config.json's.
 
-    Raises:
-        UserError: config.json lacks one of its sizes.
-
     Example::
 
         build(json.loads((folder / "config.json").read_text("utf-8")), dropout=0.0)
     """
     family = FAMILIES[config["model_type"]]
-    lacking = [w for a, w in family.arguments.items() if a not in _OPTIONAL and w not in config]
-    if lacking:
-        raise UserError(f"config.json lacks {', '.join(lacking)}")
     given = {argument: config[w] for argument, w in family.arguments.items() if w in config}
-    given["max_sequence_length"] -= _OFFSETS.get(config["model_type"], 0)
+    given["max_sequence_length"] -= family.reserved
     return family.backbone(**{**given, **options})
 
 
@@ -147,10 +131,16 @@ def read(folder: Path, config: Mapping[str, Any], **options: Any) -> Any:
         read(folder, config, dropout=0.0)
     """
     network = build(config, **options)
+    family = FAMILIES[config["model_type"]]
     with ExitStack() as stack:
-        tensors = _Tensors(folder, FAMILIES[config["model_type"]].prefix, stack)
-        for place in _places(network, config):
-            value = tensors.get(place)
+        tensors = _Tensors(folder, family.prefix, stack)
+        for place in _places(network, family):
+            if place.pooler and not tensors.has(place):  # not saved under a head on tokens
+                value = np.random.default_rng(0).normal(0, 0.02, place.shape).astype("float32")
+            else:
+                value = tensors.get(place)[place.dropped :]
+            if place.dropped and tensors.has(_segments(network, config)):
+                value = value + tensors.get(_segments(network, config))[0]
             turned = value.T if place.product else value
             place.variable.assign(turned.reshape(place.variable.shape))
     return network
@@ -169,13 +159,23 @@ def write(network: Any, config: Mapping[str, Any], folder: Path) -> None:
         write(read(folder, config), config, Path("copy"))
     """
     tensors = {}
-    for place in _places(network, config):
+    for place in _places(network, FAMILIES[config["model_type"]]):
         value = np.asarray(place.variable, "float32")
+        if place.dropped:
+            value = np.pad(value, [(place.dropped, 0), (0, 0)])
+            segments = _segments(network, config)
+            tensors[segments.names[0]] = np.zeros(segments.shape, "float32")
         shape = place.shape
         turned = value.reshape(shape[::-1]).T if place.product else value.reshape(shape)
         tensors[place.names[0]] = np.ascontiguousarray(turned)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2) + "\n", "utf-8")
     save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+
+def _segments(network: Any, config: Mapping[str, Any]) -> _Place:
+    """Return where a checkpoint has the segments that the backbone lacks."""
+    shape = (config.get("type_vocab_size", 1), network.hidden_dim)
+    return _Place(None, (f"{SEGMENTS}.weight",), shape)
 
 
 @dataclass(frozen=True)
@@ -187,22 +187,36 @@ class _Place:
         names: its name there, or its older one.
         shape: its shape there.
         product: whether it is the matrix of a product, which has outputs before inputs there.
+        dropped: rows at the beginning that the variable lacks.
     """
 
     variable: Any
     names: tuple[str, ...]
     shape: tuple[int, ...]
     product: bool = False
+    dropped: int = 0
+
+    @property
+    def pooler(self) -> bool:
+        """Whether it is of the layer on the first token's state, which not all have."""
+        return self.names[0].startswith("pooler.")
 
 
-def _places(network: Any, config: Mapping[str, Any]) -> Iterator[_Place]:
+def _places(network: Any, family: Family) -> Iterator[_Place]:
     """Yield where each of a backbone's variables is in its checkpoint."""
-    family = FAMILIES[config["model_type"]]
     for path, name in family.outer.items():
-        yield from _of_layer(attrgetter(path)(network), name)
-    for number, block in enumerate(network.transformer_layers):
-        for path, name in family.layer.items():
-            yield from _of_layer(attrgetter(path)(block), f"{family.block.format(number)}.{name}")
+        for place in _of_layer(attrgetter(path)(network), name):
+            if name == POSITIONS and family.dropped:
+                rows, size = place.shape
+                shape = (rows + family.reserved, size)
+                yield replace(place, shape=shape, dropped=family.reserved)
+            else:
+                yield place
+    for number, group in enumerate(network.transformer_layers):
+        for inner, block in enumerate(group if isinstance(group, list) else [group]):
+            for path, name in family.layer.items():
+                stem = f"{family.block.format(number, inner)}.{name}"
+                yield from _of_layer(attrgetter(path)(block), stem)
 
 
 def _of_layer(layer: Any, name: str) -> Iterator[_Place]:
@@ -226,10 +240,18 @@ class _Tensors:
     def __init__(self, folder: Path, prefix: str, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
         self._files: dict[str, Any] = {}
+        self._where: dict[str, str] = {}
         for name in _files(folder):
+            if not (folder / name).exists():
+                raise UserError(f"{folder} lacks {name}, which its {INDEX} names (copy it there)")
             opened = stack.enter_context(safe_open(folder / name, "np"))
             self._files |= dict.fromkeys(opened.keys(), opened)
+            self._where |= dict.fromkeys(opened.keys(), name)
         self._prefix = prefix if any(key.startswith(prefix) for key in self._files) else ""
+
+    def has(self, place: _Place) -> bool:
+        """Return whether there is a variable's tensor."""
+        return any(self._prefix + name in self._files for name in place.names)
 
     def get(self, place: _Place) -> np.ndarray:
         """Return a variable's tensor, float32.
@@ -242,12 +264,20 @@ class _Tensors:
         if name is None:
             raise UserError(f"the weights in {self._folder} have no {names[0]}")
         part = self._files[name].get_slice(name)
+        if part.get_dtype() not in _FLOATS:
+            raise UserError(
+                f"{name} in {self._folder} is {part.get_dtype()}, and weights must be one of "
+                f"{', '.join(_FLOATS)} (take the model before it was quantized)"
+            )
         shape = tuple(part.get_shape())
         if shape != place.shape:
             raise UserError(
                 f"{name} in {self._folder} has the shape {shape}, and by its config.json it must "
                 f"be {place.shape} (take the config.json that belongs to the weights)"
             )
+        if part.get_dtype() == "BF16":  # which NumPy does not know
+            with safe_open(self._folder / self._where[name], "tf") as file:
+                return np.asarray(file.get_tensor(name).numpy(), "float32")
         return np.asarray(part[:], "float32")
 
 

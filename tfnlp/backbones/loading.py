@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import inspect
 import re
 import sys
@@ -22,6 +23,7 @@ from pipelines.json_files import read_json
 from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import encoder, entry, families, hugging_face
+from tfnlp.backbones.checkpoint_names import ACTIVATIONS
 from tfnlp.backbones.families import ENCODERS
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Kind
@@ -125,6 +127,8 @@ def _read(
     """Return the config, kind, tokenizer and network in a folder."""
     config = _config(name, folder)
     kind = _kind(name, folder, config)
+    if hugging_face.family_of(config):
+        hugging_face.check(folder, config)
     made = _class_of(folder, config)
     for option in options.keys() - inspect.signature(made).parameters.keys():
         raise UserError(
@@ -132,6 +136,12 @@ def _read(
             f"(leave out --{option})"
         )
     tokenizer = tokenizers.load(folder)
+    size = config.get("vocab_size") if hugging_face.family_of(config) else None
+    if size and tokenizer.vocabulary_size > size:
+        raise UserError(
+            f"the vocabulary in {folder} has {tokenizer.vocabulary_size} pieces, and its "
+            f"config.json says {size} (take the files that belong together)"
+        )
     try:
         with keras_patches.undrawn():
             if hugging_face.family_of(config):
@@ -235,13 +245,13 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
     KerasHub's BERT approximates GELU by tanh, as Google's first code did; the checkpoints on
     Hugging Face were trained with what their config says, nearly always the exact function.
     """
-    activation = config.get("hidden_act", config.get("activation"))
+    activation = ACTIVATIONS.get(config.get("hidden_act", config.get("activation")))
     epsilon = config.get("layer_norm_eps")
     encoder.adopt(network)
     for layer in keras_patches.layers_of(network):
-        if activation == "gelu" and isinstance(layer, keras_hub.layers.TransformerEncoder):
-            layer.activation = keras.activations.gelu
-            layer._feedforward_intermediate_dense.activation = keras.activations.gelu
+        if activation and isinstance(layer, keras_hub.layers.TransformerEncoder):
+            layer.activation = activation
+            layer._feedforward_intermediate_dense.activation = activation
         if epsilon is not None and isinstance(layer, keras_hub.layers.TransformerEncoder):
             layer.layer_norm_epsilon = epsilon
         if epsilon is not None and isinstance(layer, keras.layers.LayerNormalization):
@@ -276,6 +286,25 @@ def find(name: str) -> Path:
         f"there is no backbone {name!r}; {hint}the catalog has: {', '.join(entry.names())} (or "
         "name a KerasHub preset, hf://owner/model, kaggle://…, or a folder that exists)"
     )
+
+
+def digest(name: str) -> str | None:
+    """Return a hash of the files in a backbone's folder, None of one that is not a folder.
+
+    Example::
+
+        digest("./folder")  # "9f86d0..."
+    """
+    folder = Path(name).expanduser()
+    if name.replace("_", "-") in entry.names() or not folder.is_dir():
+        return None
+    found = hashlib.sha256()
+    files = {file for pattern in _FILES for file in folder.rglob(pattern)}
+    for file in sorted(files):
+        with file.open("rb") as opened:
+            value = hashlib.file_digest(opened, "sha256").hexdigest()
+        found.update(f"{file.relative_to(folder).as_posix()} {value}\n".encode())
+    return found.hexdigest()
 
 
 def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:

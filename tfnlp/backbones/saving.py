@@ -10,10 +10,6 @@ from typing import Any
 
 import keras
 import keras_hub
-import numpy as np
-from keras_hub.src.utils.transformers.preset_loader import TransformersPresetLoader
-from keras_hub.src.utils.transformers.safetensor_utils import SafetensorLoader
-from safetensors.numpy import save_file
 
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import hugging_face, loading
@@ -22,6 +18,8 @@ from tfnlp.runtime import keras_patches
 # Hugging Face's files of a vocabulary; KerasHub's are written by our own tokenizer.
 _VOCABULARY = (
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -99,10 +97,7 @@ def _write_hugging_face(
     trained: dict[str, keras.layers.Layer], origin: Path, config: dict[str, Any], folder: Path
 ) -> None:
     """Write config.json, model.safetensors and copies of the vocabulary's files."""
-    if hugging_face.family_of(config):
-        made = hugging_face.build(config)
-    else:
-        made = keras_hub.models.Backbone.from_preset(str(origin), load_weights=False)
+    made = hugging_face.build(config)
     kept = _layers_kept(made, trained)
     config.update({key: kept for key in _LAYERS if key in config})
     if config.get("architectures"):  # BertForMaskedLM is BertModel without its head
@@ -111,20 +106,9 @@ def _write_hugging_face(
     for name in _VOCABULARY:
         if (origin / name).exists():
             shutil.copyfile(origin / name, folder / name)
-    if hugging_face.family_of(config):
-        made = hugging_face.read(origin, config)
-        _copy(trained, made)
-        hugging_face.write(made, config, folder)
-        return
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    made = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
-    names = _copy(trained, made)
-    ours = {id(w) for name in names for w in made.get_layer(name).weights}
-    with _Writer(str(origin), ours) as writer:
-        TransformersPresetLoader(str(folder), config).converter.convert_weights(
-            made, writer, config
-        )
-        save_file(writer.tensors(), folder / "model.safetensors", {"format": "pt"})
+    made = hugging_face.read(origin, config)
+    _copy(trained, made)
+    hugging_face.write(made, config, folder)
 
 
 def _write_keras_hub(trained: dict[str, keras.layers.Layer], origin: Path, folder: Path) -> None:
@@ -147,44 +131,8 @@ def _layers_kept(made: Any, trained: dict[str, keras.layers.Layer]) -> int:
     return sum(layer.name in trained for layer in stack)
 
 
-def _copy(trained: dict[str, keras.layers.Layer], made: Any) -> list[str]:
-    """Copy the weights of the layers of the same name; returns those names."""
-    names = [layer.name for layer in made.layers if layer.weights and layer.name in trained]
-    for name in names:
-        made.get_layer(name).set_weights(trained[name].get_weights())
-    return names
-
-
-class _Writer(SafetensorLoader):
-    """What KerasHub's converters take for a loader of Hugging Face's tensors, run backwards.
-
-    A converter says which tensor a variable comes from, and how it is turned. Turning the places
-    of the tensor's values instead of the values tells where each value of the variable belongs.
-    """
-
-    def __init__(self, preset: str, ours: set[int]) -> None:
-        super().__init__(preset)
-        self._ours = ours
-        self._ported: dict[str, np.ndarray] = {}
-        self._folded: dict[str, np.ndarray] = {}
-
-    def get_tensor(self, key: str) -> np.ndarray:
-        """Return zeros: XLM-R's converter adds this tensor to one that is written whole."""
-        zeros: np.ndarray = np.zeros_like(super().get_tensor(key))
-        self._folded[key] = zeros
-        return zeros
-
-    def port_weight(self, keras_variable: Any, hf_weight_key: str, hook_fn: Any = None) -> None:
-        """Write a variable where it would be read; one that is not ours stays as it was."""
-        tensor = super().get_tensor(hf_weight_key).astype("float32")
-        if id(keras_variable) in self._ours:
-            places = np.arange(tensor.size, dtype="int32").reshape(tensor.shape)
-            if hook_fn:
-                places = hook_fn(places, list(keras_variable.shape))
-            tensor = tensor.copy()
-            tensor.reshape(-1)[places.ravel()] = np.asarray(keras_variable).ravel()
-        self._ported[hf_weight_key] = tensor
-
-    def tensors(self) -> dict[str, np.ndarray]:
-        """Return what was written, by Hugging Face's names."""
-        return {**self._folded, **self._ported}
+def _copy(trained: dict[str, keras.layers.Layer], made: Any) -> None:
+    """Copy the weights of the layers of the same name."""
+    for layer in made.layers:
+        if layer.weights and layer.name in trained:
+            layer.set_weights(trained[layer.name].get_weights())

@@ -1,4 +1,4 @@
-"""What a run was begun with, so that it is not resumed with other data."""
+"""What a run was begun with, so that it is not resumed with other data or another backbone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ _HOLDS: Mapping[str, Any] = {
 }
 
 
-def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> str:
+def check(
+    run: Path, splits: Splits, facts: Mapping[str, Any], steps: int, backbone: str | None = None
+) -> str:
     """Refuse to resume a run with other data; a new run, or one of 0.1.0, is given a digest.
 
     Args:
@@ -37,13 +39,15 @@ def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> st
         splits: the rows.
         facts: what the task learned from the rows, JSON values.
         steps: batches of the first epoch.
+        backbone: a digest of the backbone's files, if they may change.
 
     Returns:
         The run's id, by which its SavedModel is known.
 
     Raises:
         UserError: training or validation rows, labels, other facts or the number of batches are
-            not those that the run was begun with, or the file that says so is gone.
+            not those that the run was begun with, nor the backbone's files, or the file that says
+            so is gone.
 
     Example::
 
@@ -59,8 +63,13 @@ def check(run: Path, splits: Splits, facts: Mapping[str, Any], steps: int) -> st
     if not (run / FILE).exists():
         if any((run / "checkpoints").glob("step-*")):
             _unrecorded(run)
-        write_json(run / FILE, {"id": uuid.uuid4().hex, **now})
+        write_json(run / FILE, {"id": uuid.uuid4().hex, **now, "backbone": backbone})
     begun = read_json(run / FILE, _HOLDS, remedy="start again without --resume")
+    if begun.get("backbone") not in (None, backbone):
+        raise UserError(
+            f"{run} was begun with a backbone whose weights, vocabulary or config.json have "
+            "changed since (put them back as they were, or start again without --resume)"
+        )
     differ = [key for key in now if begun[key] != now[key]]
     # Facts and batches follow from the rows.
     told = [key for key in differ if key not in ("facts", "steps")] or differ

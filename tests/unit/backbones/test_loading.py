@@ -154,6 +154,7 @@ def test_dropout_is_replaced_everywhere():
 
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", "##s", "world"]
+BYTES = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"heloswrd", "Ġ", "he"]
 SIZES = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "dropout": 0.1}
 
 
@@ -187,6 +188,10 @@ KINDS = {
     "Albert": lambda h: (
         h.AlbertBackbone(9, embedding_dim=4, **SIZES),
         h.AlbertTokenizer(proto=spm("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")),
+    ),
+    "Roberta": lambda h: (
+        h.RobertaBackbone(16, **SIZES),
+        h.RobertaTokenizer(vocabulary={p: i for i, p in enumerate(BYTES)}, merges=["h e"]),
     ),
     "XLMRoberta": lambda h: (
         h.XLMRobertaBackbone(9, **SIZES),
@@ -239,9 +244,9 @@ def test_what_cannot_be_loaded_is_said(tmp_path):
     assert "did you mean 'minilm-l6-en'?" in said("minilm-l6")
     assert "did you mean 'bert_base_en_uncased'?" in said("bert_base_en_uncase")
     assert "e5-small-multilingual, minilm-l6-en" in said("nonsense")
-    assert "which cannot be used here: take an encoder" in said("roberta_base_en")
+    assert "which cannot be used here: take an encoder" in said("f_net_base_en")
     assert "which cannot be used here" in said("pali_gemma_3b_mix_224")
-    assert "'roberta'" in said(layout(tmp_path / "a", model_type="roberta"))
+    assert "'longformer'" in said(layout(tmp_path / "a", model_type="longformer"))
     assert "'t5'" in said(layout(tmp_path / "b", model_type="t5"))
     assert "model.safetensors" in said(layout(tmp_path / "c", **BERT_CONFIG))
     (tmp_path / "c" / "config.json").write_text("{")

@@ -38,6 +38,18 @@ def test_the_same_data_are_the_same_run(tmp_path):
     assert len(json.loads((tmp_path / "data.json").read_text())["id"]) == 32
 
 
+def test_another_backbone_is_refused_where_it_is_known(tmp_path):
+    splits = Splits(rows(*TRAIN), rows(*HELD), None)
+    first = data_digest.check(tmp_path, splits, {}, 1, "abc")
+    assert data_digest.check(tmp_path, splits, {}, 1, "abc") == first
+    with pytest.raises(UserError, match=r"a backbone whose weights.* have changed since \(put"):
+        data_digest.check(tmp_path, splits, {}, 1, "abd")
+    kept = json.loads((tmp_path / "data.json").read_text())
+    del kept["backbone"]  # of a run that was begun before it was kept
+    (tmp_path / "data.json").write_text(json.dumps(kept))
+    assert data_digest.check(tmp_path, splits, {}, 1, "abd") == first
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
