@@ -139,8 +139,12 @@ def _load(folder: Path) -> Tokenizer:
 def _check_settings(file: Path) -> None:
     """Refuse a way of splitting text that is not that of the vocabulary's kind."""
     config = _json(file)
-    usual = {"do_basic_tokenize": True, "tokenize_chinese_chars": True}
-    usual |= {"word_tokenizer_type": "basic", "subword_tokenizer_type": "wordpiece"}  # Japanese
+    usual = {
+        "do_basic_tokenize": True,
+        "tokenize_chinese_chars": True,
+        "word_tokenizer_type": "basic",  # Japanese models have others
+        "subword_tokenizer_type": "wordpiece",
+    }
     for name, value in usual.items():
         if config.get(name) not in (None, value):
             raise UserError(

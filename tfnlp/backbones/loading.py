@@ -245,7 +245,7 @@ def _adopt(network: Any, config: dict[str, Any]) -> None:
     KerasHub's BERT approximates GELU by tanh, as Google's first code did; the checkpoints on
     Hugging Face were trained with what their config says, nearly always the exact function.
     """
-    activation = ACTIVATIONS.get(config.get("hidden_act", config.get("activation")))
+    activation = ACTIVATIONS.get(str(config.get("hidden_act", config.get("activation"))))
     epsilon = config.get("layer_norm_eps")
     encoder.adopt(network)
     for layer in keras_patches.layers_of(network):
