@@ -12,7 +12,7 @@ from pipelines import discover
 from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import task as tasks
-from tfnlp.exporting import writer
+from tfnlp.exporting import card, writer
 from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runs.experiment_yaml import from_values
@@ -42,7 +42,8 @@ def experiment(name, kind, folder):
     task = tasks.load(name)
     backbone = {"name": kind, "layers": 1, "freeze_embeddings": True}
     if kind in tiny_folders.KINDS:
-        backbone = {"name": str(tiny_folders.write(kind, folder / "backbone")), "layers": 2}
+        tiny_folders.write(kind, folder / "backbone")
+        backbone = {"name": "./backbone", "layers": 2}
     known = task.options.__dataclass_fields__
     short = {"max_length": 64, "max_tokens": 16, "beams": 2, "max_entity": 8}
     values = {
@@ -56,7 +57,8 @@ def experiment(name, kind, folder):
 
 
 @pytest.mark.parametrize(("name", "kind"), cases())
-def test_a_task_trains_is_kept_and_exports(name, kind, tmp_path):
+def test_a_task_trains_is_kept_and_exports(name, kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     task, made = experiment(name, kind, tmp_path)
     sample = task.sample(made.options) * 2
     columns = {column: [row[column] for row in sample] for column in sample[0]}
@@ -79,7 +81,10 @@ def test_a_task_trains_is_kept_and_exports(name, kind, tmp_path):
         strict=True,
     ):
         same(value, again)
-    saved = saved_model.load(writer.export(model, {}, ""))
+    report = answering.evaluate(model, rows)
+    text = card.write(model, {"validation": report.metrics}, report.tables)
+    assert f"- backbone: `{made.backbone.name}`" in text
+    saved = saved_model.load(writer.export(model, {}, text))
     inputs = [column.name for column in task.input_columns(made.options)]
     told = saved.answer({column: columns[column][:4] for column in inputs})
     assert len(told) == min(4, len(sample))

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote as urlquote
 
 from pipelines.columns import as_request
-from pipelines.errors import UserError
 from tfnlp import __version__
 from tfnlp.backbones import entry
 from tfnlp.report import Table, markdown, results
@@ -163,8 +162,7 @@ def _settings(model: TrainedModel) -> list[str]:
 
 def _backbone(name: str) -> str:
     """Name the backbone with its licence, if the catalog has it."""
-    try:
-        found = entry.find(name)
-    except UserError:
+    if name.replace("_", "-") not in entry.names():
         return f"`{name}`"
+    found = entry.find(name)
     return f"`{name}` ({found.summary}; weights: {found.weights_licence})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -113,6 +116,21 @@ def test_dropout_is_drawn_in_training_alone():
     np.testing.assert_array_equal(layer(x, padding_mask=mask, attention_bias=bias), still)
     moved = layer(x, padding_mask=mask, attention_bias=bias, training=True)
     assert not np.allclose(moved, still, atol=1e-2)
+
+
+def test_a_kept_network_is_loaded_as_model_cards_say(tmp_path):
+    network = mpnet.MPNetBackbone(9, 1, 2, 8, 16, max_sequence_length=6)
+    outputs = network.output["sequence_output"]
+    keras.Model(network.input, outputs).save(tmp_path / "model.keras")
+    code = (
+        "import sys, keras, tfnlp.heads; "
+        "print(keras.models.load_model(sys.argv[1], compile=False).count_params())"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pooler = network.pooled_dense.count_params()
+    assert int(done.stdout) == network.count_params() - pooler
 
 
 @pytest.fixture(scope="module")
