@@ -32,6 +32,36 @@ class Insertion(keras.layers.Layer):
     """
 
 
+class LowRank(Insertion):
+    """Adds ``scale * x A B`` to a projection's output (LoRA).
+
+    Args:
+        inputs: I.
+        outputs: O.
+        rank: the inner size.
+        scale: what the product is multiplied by.
+        name: unique in the network.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, rank: int, scale: float, name: str) -> None:
+        super().__init__(name=name)
+        self.scale = scale
+        # As peft draws A: evenly from -1/sqrt(I) to 1/sqrt(I).
+        bound = 1 / math.sqrt(inputs)
+        drawn = keras.initializers.RandomUniform(-bound, bound)
+        self.a = self.add_weight(shape=(inputs, rank), initializer=drawn, name="a")
+        self.b = self.add_weight(shape=(rank, outputs), initializer="zeros", name="b")
+        self.built = True
+
+    def call(self, x: Any, y: Any, training: bool | None = None) -> Any:
+        """Float (R, I), float (R, O) -> float (R, O)."""
+        return y + ops.matmul(ops.matmul(x, self.a), self.b) * self.scale
+
+    def delta(self) -> Any:
+        """Return what the matrix would have to be more, float32 (I, O)."""
+        return ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
+
+
 class Inserted:
     """A projection with an added layer, which changes its output."""
 
@@ -111,7 +141,7 @@ def insert(layer: keras.layers.Layer, insertion: Insertion) -> None:
 
     Example::
 
-        insert(query, Lora(384, 384, rank=8, scale=2.0, name="query_1_lora"))
+        insert(query, LowRank(384, 384, rank=8, scale=2.0, name="query_1_lora"))
     """
     keras_patches.attach(layer, "insertion", insertion)
     keras_patches.turn(layer, _KINDS[type(layer)])

@@ -9,15 +9,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import keras
-from keras import ops
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.errors import UserError
-from tfnlp.backbones import insertions
 from tfnlp.extensions import Adaptable, Peft
 from tfnlp.options import option
+
+if TYPE_CHECKING:
+    import keras
+
+MATRICES = ("query", "key", "value", "attention", "intermediate", "output")
 
 
 @dataclass(frozen=True)
@@ -39,39 +40,9 @@ class Options:
         "the rank grows (rsLoRA)",
     )
     targets: tuple[str, ...] = option(
-        tuple(insertions.MATRICES),
-        f"the matrices of each layer that are added to: {', '.join(insertions.MATRICES)}",
+        MATRICES,
+        f"the matrices of each layer that are added to: {', '.join(MATRICES)}",
     )
-
-
-class Lora(insertions.Insertion):
-    """Adds ``scale * x A B`` to a projection's output.
-
-    Args:
-        inputs: I.
-        outputs: O.
-        rank: the inner size.
-        scale: what the product is multiplied by.
-        name: unique in the network.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, rank: int, scale: float, name: str) -> None:
-        super().__init__(name=name)
-        self.scale = scale
-        # As peft draws A: evenly from -1/sqrt(I) to 1/sqrt(I).
-        bound = 1 / math.sqrt(inputs)
-        drawn = keras.initializers.RandomUniform(-bound, bound)
-        self.a = self.add_weight(shape=(inputs, rank), initializer=drawn, name="a")
-        self.b = self.add_weight(shape=(rank, outputs), initializer="zeros", name="b")
-        self.built = True
-
-    def call(self, x: Any, y: Any, training: bool | None = None) -> Any:
-        """Float (R, I), float (R, O) -> float (R, O)."""
-        return y + ops.matmul(ops.matmul(x, self.a), self.b) * self.scale
-
-    def delta(self) -> Any:
-        """Return what the matrix would have to be more, float32 (I, O)."""
-        return ops.matmul(ops.cast(self.a, "float32"), ops.cast(self.b, "float32")) * self.scale
 
 
 def adapt(backbone: Adaptable, options: Options) -> None:
@@ -89,9 +60,11 @@ def adapt(backbone: Adaptable, options: Options) -> None:
         (https://arxiv.org/abs/2106.09685); Kalajdzievski 2023, "A rank stabilization scaling factor
         for fine-tuning with LoRA" (https://arxiv.org/abs/2312.03732).
     """
+    from tfnlp.backbones import insertions
+
     for target in options.targets:
-        if target not in insertions.MATRICES:
-            there = ", ".join(insertions.MATRICES)
+        if target not in MATRICES:
+            there = ", ".join(MATRICES)
             raise UserError(f"--lora-targets {target}: there is no such matrix (it may be {there})")
     by = math.sqrt(options.rank) if options.scaling == "sqrt" else options.rank
     for weight in backbone.model.weights:
@@ -107,7 +80,9 @@ def adapt(backbone: Adaptable, options: Options) -> None:
                         f"the matrix {matrix} of {backbone.name} has (at most that makes sense)"
                     )
                 name = f"lora_{number}_{matrix}{f'_{place}' if place else ''}"
-                lora = Lora(inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name)
+                lora = insertions.LowRank(
+                    inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name
+                )
                 insertions.insert(layer, lora)
                 added += 1
     if not added:
@@ -126,6 +101,10 @@ def merged(model: keras.Model) -> Iterator[None]:
         with merged(network):
             network.save("model.keras")
     """
+    from keras import ops
+
+    from tfnlp.backbones import insertions
+
     layers = insertions.inserted(model)
     before = [(layer.insertion, layer.kernel.numpy()) for layer in layers]
     for layer in layers:

@@ -26,6 +26,7 @@ from typing import IO
 
 from pipelines.errors import UserError
 
+_SERVE = f"import sys; from {__name__} import serve; serve(*sys.argv[1:])"
 _FILES = 16  # handed over at once, at most
 
 
@@ -103,7 +104,7 @@ class ForkServer:
             self._said = self._socket.makefile("r")
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(theirs.fileno()), *self._modules],
+                    [sys.executable, "-c", _SERVE, str(theirs.fileno()), *self._modules],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=err,
@@ -115,7 +116,7 @@ class ForkServer:
         return self._socket, self._said
 
 
-def _serve(study: socket.socket, command: str) -> None:
+def _answer(study: socket.socket, command: str) -> None:
     """Fork a process for each that is asked for, until nobody asks any more."""
     while True:
         line, files, _, _ = socket.recv_fds(study, 1 << 16, _FILES)
@@ -154,7 +155,7 @@ def _become(command: str, argv: Sequence[str], files: Sequence[int]) -> None:
         os._exit(status)
 
 
-def main(descriptor: str, command: str, *shared: str) -> None:
+def serve(descriptor: str, command: str, *shared: str) -> None:
     """Import what every trial needs, and serve.
 
     Args:
@@ -173,10 +174,6 @@ def main(descriptor: str, command: str, *shared: str) -> None:
                 importlib.import_module(module)
     gc.freeze()  # nothing is looked through, and so written, in the pages that trials share
     try:
-        _serve(study, command)
+        _answer(study, command)
     except OSError:  # the study was killed
         sys.exit(0)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

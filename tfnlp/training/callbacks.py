@@ -185,8 +185,9 @@ class Saver(keras.callbacks.Callback):
         if state is None:
             return
         distribution.broadcast(strategy, self._variables(model, state))
-        for field in fields(self.state):
-            setattr(self.state, field.name, state[field.name])
+        for field in fields(self.state):  # of which earlier versions had fewer
+            if field.name in state:
+                setattr(self.state, field.name, state[field.name])
         # fit resets the metrics when an epoch begins; this one has begun already.
         self.metrics = _numbers(model.metrics_variables) if self.state.step else None
 
