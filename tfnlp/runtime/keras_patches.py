@@ -123,17 +123,14 @@ def attach(layer: keras.layers.Layer, name: str, added: keras.layers.Layer) -> N
 
 
 def detach(layer: keras.layers.Layer, name: str) -> None:
-    """Take off what `attach` added; Keras goes on counting a deleted layer's weights.
+    """Take off what `attach` added; Keras goes on counting the weights of a deleted layer.
 
     Example::
 
         detach(query, "insertion")
     """
-    added = getattr(layer, name)
-    layer._tracker.unlock()
-    layer._layers[:] = [part for part in layer._layers if part is not added]
+    layer._tracker.untrack(getattr(layer, name))
     delattr(layer, name)
-    layer._tracker.lock()
 
 
 def layers_of(network: keras.Model) -> list[keras.layers.Layer]:

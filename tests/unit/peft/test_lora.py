@@ -85,11 +85,13 @@ def test_folded_it_computes_the_same_with_the_weights_of_before(backbone):
     lora.adapt(backbone, lora.Options(rank=2))
     train(backbone)
     added = answers(backbone)
+    trained = len(backbone.model.trainable_weights)
     with lora.merged(backbone.model):
         assert len(backbone.model.weights) == weights
         assert insertions.inserted(backbone.model) == []
         np.testing.assert_allclose(answers(backbone), added, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(answers(backbone), added)  # it is as before
+    assert len(backbone.model.trainable_weights) == trained
     kept = [w.numpy() for w in backbone.model.weights if "lora" not in w.path]
     for one, other in zip(kept, frozen, strict=True):
         np.testing.assert_array_equal(one, other)

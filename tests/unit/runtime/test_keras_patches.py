@@ -193,3 +193,21 @@ with mock.patch.object(trainer, "_collective_all_reduce_multi_worker", lambda _:
         *("uneven", "InvalidArgumentError"),
         *("workers", "ValueError"),
     ]
+
+
+def test_keras_adds_no_layer_to_a_built_one_and_counts_one_that_was_deleted():
+    layer, added = keras.layers.Dense(2), keras.layers.Dense(3)
+    layer.build((None, 4))
+    added.build((None, 4))
+    with pytest.raises(ValueError, match="already built"):
+        layer.more = added
+    keras_patches.attach(layer, "more", added)
+    assert len(layer.weights) == 4
+    with pytest.raises(ValueError, match="already built"):
+        layer.another = keras.layers.Dense(1)
+    keras_patches.detach(layer, "more")
+    assert len(layer.weights) == 2
+    keras_patches.attach(layer, "more", added)
+    assert len(layer.weights) == 4
+    del layer.more  # Keras's own way
+    assert len(layer.weights) == 4
