@@ -22,14 +22,24 @@ _spec.loader.exec_module(_module)
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory):
     """A BERT of random weights that reads single letters, in KerasHub's layout."""
-    folder = tmp_path_factory.mktemp("backbone")
+    return _bert(tmp_path_factory.mktemp("backbone"), layers=1)
+
+
+@pytest.fixture(scope="session")
+def backbone_of_two_layers(tmp_path_factory):
+    """As `backbone`, with a layer more."""
+    return _bert(tmp_path_factory.mktemp("backbone_2"), layers=2)
+
+
+def _bert(folder, layers):
+    """Write a BERT of random weights; returns its folder."""
     letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
     vocabulary += [f"##{letter}" for letter in letters]
     keras.utils.set_random_seed(0)
     keras_hub.models.BertBackbone(
         vocabulary_size=len(vocabulary),
-        num_layers=1,
+        num_layers=layers,
         num_heads=2,
         hidden_dim=16,
         intermediate_dim=32,

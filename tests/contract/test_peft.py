@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -131,6 +132,35 @@ def test_backbone_that_is_gone_or_another_is_named(trained):
         shutil.rmtree(trained.backbone)
     finally:
         shutil.move(away, trained.backbone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_under_frozen_layers_it_is_loaded_the_same(
+    name, backbone_of_two_layers, strategy_run, tmp_path
+):
+    """What is added to a layer that is frozen would differ each time, and is not added."""
+    made = strategy_run.experiment(
+        tmp_path, backbone_of_two_layers, "supervised", peft={"name": name}, training={"epochs": 1}
+    )
+    frozen = dataclasses.replace(made.backbone, freeze_layers=1)
+    made = dataclasses.replace(made, backbone=frozen)
+    splits = examples.read_splits(made, tasks.load(made.task))
+    model = prepare(made, splits.train)
+    Trainer(model, splits, tmp_path / "checkpoints").fit()
+    storage.save(model, tmp_path)
+    before = answering.answer(model, splits.validation, asked=True)
+    after = answering.answer(storage.load(tmp_path), splits.validation, asked=True)
+    for key, values in before.items():
+        np.testing.assert_array_equal(values, after[key])
+
+
+def test_freezing_what_is_frozen_is_refused(backbone, strategy_run, tmp_path):
+    made = strategy_run.experiment(tmp_path, str(backbone), "supervised", peft={"name": "lora"})
+    frozen = dataclasses.replace(made.backbone, freeze_embeddings=True)
+    made = dataclasses.replace(made, backbone=frozen)
+    splits = examples.read_splits(made, tasks.load(made.task))
+    with pytest.raises(UserError, match="--freeze-embeddings has no effect with --peft lora"):
+        prepare(made, splits.train)
 
 
 def _change(file: Path) -> None:

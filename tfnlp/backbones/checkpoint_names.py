@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -107,6 +108,9 @@ _JOINT = {
 }
 _MPNET = {name: stem for name, stem in _BERT.items() if stem != SEGMENTS}
 _hub = keras_hub.models
+_ROBERTA = Family(
+    _hub.RobertaBackbone, _ARGUMENTS, _JOINT, _BERT_LAYER, "roberta.", reserved=2, dropped=True
+)
 FAMILIES = {
     "albert": Family(
         _hub.AlbertBackbone,
@@ -156,24 +160,8 @@ FAMILIES = {
         "mpnet.",
         reserved=POSITION_OFFSET,
     ),
-    "roberta": Family(
-        _hub.RobertaBackbone,
-        _ARGUMENTS,
-        _JOINT,
-        _BERT_LAYER,
-        "roberta.",
-        reserved=2,
-        dropped=True,
-    ),
-    "xlm-roberta": Family(
-        _hub.XLMRobertaBackbone,
-        _ARGUMENTS,
-        _JOINT,
-        _BERT_LAYER,
-        "roberta.",
-        reserved=2,
-        dropped=True,
-    ),
+    "roberta": _ROBERTA,
+    "xlm-roberta": dataclasses.replace(_ROBERTA, backbone=_hub.XLMRobertaBackbone),
 }
 # By the names that config.json gives them; the tanh form is an approximation of the exact GELU.
 ACTIVATIONS = {

@@ -126,7 +126,7 @@ def projections(
     found: dict[str, list[keras.layers.Layer]] = {}
     for outer in block:
         for layer in outer._flatten_layers():
-            for matrix in matrices:
+            for matrix in dict.fromkeys(matrices):
                 if layer.name in MATRICES[matrix] and type(layer) in _KINDS:
                     found.setdefault(matrix, []).append(layer)
     return found

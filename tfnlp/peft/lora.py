@@ -49,7 +49,7 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     """Freeze a backbone, and add trainable products to its matrices.
 
     Raises:
-        UserError: the backbone has none of the matrices, or the rank exceeds one of them.
+        UserError: alpha is 0, the backbone has none of the matrices, or the rank exceeds one.
 
     Example::
 
@@ -62,6 +62,8 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     """
     from tfnlp.backbones import insertions
 
+    if not options.alpha:
+        raise UserError("--lora-alpha 0 would train nothing but the head (give more than 0)")
     for target in options.targets:
         if target not in MATRICES:
             there = ", ".join(MATRICES)
@@ -87,8 +89,9 @@ def adapt(backbone: Adaptable, options: Options) -> None:
                 added += 1
     if not added:
         raise UserError(
-            f"the backbone {backbone.name!r} has none of the matrices that --peft lora adds to: "
-            f"{', '.join(options.targets)} (take another backbone, or leave out --peft)"
+            f"the backbone {backbone.name!r} has no layer to train with a matrix that --peft lora "
+            f"adds to: {', '.join(options.targets)} (give other --lora-targets, fewer "
+            "--freeze-layers, or another backbone)"
         )
 
 

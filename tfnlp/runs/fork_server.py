@@ -22,6 +22,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import IO
 
 from pipelines.errors import UserError
@@ -86,8 +87,9 @@ class ForkServer:
             return int(said.readline())
         except KeyboardInterrupt:
             if asked:
-                os.kill(number or int(said.readline()), signal.SIGTERM)
-                said.readline()
+                with suppress(OSError, ValueError):  # it, or the server, has just ended
+                    os.kill(number or int(said.readline()), signal.SIGTERM)
+                    said.readline()
             raise
         except (OSError, ValueError) as error:
             raise UserError(

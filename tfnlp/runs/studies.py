@@ -159,8 +159,12 @@ def _told(asked: Asked, trial: Trial, trials: Sequence[Trial]) -> str:
 
     if not trial.metrics:
         return f"{trial.state}{f' ({trial.error})' if trial.error else ''}"
-    found = best(asked, trials)
     name = runs.headline(trial.metrics)
+    if part := trial.experiment.data.fold:  # which says little of the settings alone
+        value = trial.metrics["validation"][name]
+        score = "none" if value is None else f"{value:.4f}"
+        return f"{trial.state}, {name} {score} on fold {part} in {trial.seconds:.0f} s"
+    found = best(asked, trials)
     metrics = [made.metrics["validation"][name] for made in (trial, found) if made and made.metrics]
     scores = [f"{value:.4f}" if value is not None else "none" for value in metrics]
     return (

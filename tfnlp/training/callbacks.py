@@ -76,7 +76,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             self.model.stop_training = True
         if self.wait == 0 and distribution.chief(self.model.distribute_strategy):
             _check_finite(self.model, self.extra, self.state, self.folder)
-            about = {"epoch": epoch, "frozen": checkpoints.checksum(frozen(self.model))}
+            about = {"epoch": epoch, "frozen": None}  # left out; a step's state has its checksum
             values = values_of([*saved(self.model, about), *self.extra])
             checkpoints.write(self.folder / f"best-{epoch}", values, about)
         self.state.wait, self.state.best_epoch = self.wait, self.best_epoch
@@ -174,6 +174,7 @@ class Saver(keras.callbacks.Callback):
         self.signals = signals
         self.saved_at = self.counted_to = time.monotonic()
         self.metrics: list[np.ndarray] | None = None
+        self.frozen: str | None = None  # the checksum of what is frozen, found once
 
     def load(self, model: keras.Model) -> None:
         """Set model, optimizer, metrics and state from the newest whole checkpoint, if any."""
@@ -200,7 +201,7 @@ class Saver(keras.callbacks.Callback):
             UserError: what is frozen is not what it was trained with.
         """
         state = checkpoints.read_state(folder)
-        if "frozen" in state and state["frozen"] != checkpoints.checksum(frozen(model)):
+        if "frozen" in state and state["frozen"] != self._frozen(model):
             raise UserError(
                 f"the weights that are not trained differ from those of {folder}: the backbone is "
                 "another one than before (put that one back, or start again without --resume)"
@@ -213,6 +214,12 @@ class Saver(keras.callbacks.Callback):
         held = optimizer.held.value
         checkpoints.restore(folder, [v for v in variables if v is not held])
         optimizer.weigh_as(len(self.feed.rows(0, 0)))
+
+    def _frozen(self, model: keras.Model) -> str:
+        """Return the checksum of the frozen weights, which no step changes."""
+        if self.frozen is None:
+            self.frozen = checkpoints.checksum(frozen(model))
+        return self.frozen
 
     def _newest(self) -> Path | None:
         """Return the newest checkpoint that is whole with its best weights; drop later ones."""
@@ -282,7 +289,7 @@ class Saver(keras.callbacks.Callback):
         _check_finite(self.model, self.extra, self.state, self.folder)
         # An epoch has one more place than batches: before and after its validation.
         number = self.feed.before(self.state.epoch) + self.state.epoch + self.state.step
-        state = {**asdict(self.state), "frozen": checkpoints.checksum(frozen(self.model))}
+        state = {**asdict(self.state), "frozen": self._frozen(self.model)}
         variables = self._variables(self.model, state)
         checkpoints.write(self.folder / f"step-{number}", variables, state)
         kept = checkpoints.listed(self.folder, "step-")[-2:]
@@ -324,7 +331,7 @@ def saved(model: keras.Model, state: Mapping[str, Any]) -> list[keras.Variable]:
 
     Args:
         model: the model.
-        state: the checkpoint's; ``frozen`` is a checksum of what it leaves out.
+        state: the checkpoint's; it has ``frozen`` if it leaves them out.
 
     Example::
 

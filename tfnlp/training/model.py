@@ -143,16 +143,20 @@ def build(
 
         model = build(experiment, task, context, loading.load("minilm-l6-en"))
     """
-    settings = experiment.backbone
     _adapt(experiment, backbone)
     # Packed blocks have as many logits as tokens, which would be held twice.
     network = trainable(
         task.build(context, backbone.model), divisible=task.rowwise and not task.pack
     )
-    frozen = settings.freeze_layers + 1 if settings.freeze_layers else settings.freeze_embeddings
-    for block in backbone.blocks[: int(frozen)]:
-        for layer in block:
-            layer.trainable = False
+    held = [layer for block in backbone.blocks[: _frozen(experiment)] for layer in block]
+    trained = any(weight.trainable for layer in held for weight in layer.weights)
+    if experiment.peft and experiment.backbone.freeze_embeddings and not trained:
+        raise UserError(
+            f"--freeze-embeddings has no effect with --peft {experiment.peft.name}, which does not "
+            "train them (leave it out)"
+        )
+    for layer in held:
+        layer.trainable = False
     return TrainedModel(experiment, task, context, network, backbone.blocks)
 
 
@@ -179,9 +183,21 @@ def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model
 
 
 def _adapt(experiment: Experiment, backbone: loading.Backbone) -> None:
-    """Let the experiment's peft method decide what of a backbone is trained."""
+    """Let the experiment's peft method decide what of a backbone is trained.
+
+    It does not see the blocks that are frozen: nothing is added where nothing would be trained.
+    """
     if experiment.peft:
-        extensions.load(Peft, experiment.peft.name).adapt(backbone, experiment.peft.options)
+        count = _frozen(experiment)
+        open_blocks = ((),) * count + backbone.blocks[count:]
+        seen = dataclasses.replace(backbone, blocks=open_blocks)
+        extensions.load(Peft, experiment.peft.name).adapt(seen, experiment.peft.options)
+
+
+def _frozen(experiment: Experiment) -> int:
+    """Return how many blocks of the backbone are frozen, the embeddings' being the first."""
+    settings = experiment.backbone
+    return settings.freeze_layers + 1 if settings.freeze_layers else int(settings.freeze_embeddings)
 
 
 @contextmanager

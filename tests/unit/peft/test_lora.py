@@ -102,9 +102,19 @@ def test_folded_it_computes_the_same_with_the_weights_of_before(backbone):
     [
         (lora.Options(rank=17), "--lora-rank 17 is more than the 16 that the matrix"),
         (lora.Options(targets=("queries",)), "--lora-targets queries: there is no such matrix"),
-        (lora.Options(targets=()), "has none of the matrices"),
+        (lora.Options(targets=()), "has no layer to train with a matrix"),
     ],
 )
 def test_what_cannot_be_is_named(backbone, options, message):
     with pytest.raises(UserError, match=message):
         lora.adapt(backbone, options)
+
+
+def test_a_matrix_that_is_named_twice_is_added_to_once(backbone):
+    lora.adapt(backbone, lora.Options(targets=("query", "query")))
+    assert len(insertions.inserted(backbone.model)) == 2
+
+
+def test_alpha_0_would_train_nothing(backbone):
+    with pytest.raises(UserError, match="--lora-alpha 0 would train nothing but the head"):
+        lora.adapt(backbone, lora.Options(alpha=0.0))
