@@ -38,8 +38,7 @@ def single_label(labels: Sequence[str], scores: np.ndarray, facts: Mapping[str, 
     unseen = sorted(set(labels) - set(names))
     every = [*names, *unseen]
     numbers = {name: number for number, name in enumerate(every)}
-    # As numbers: scikit-learn sorts them five times as fast as texts, and this is done for each
-    # of 200 resamples.
+    # As numbers, which scikit-learn sorts faster than texts: this is done for 200 resamples.
     truth = np.array([numbers[label] for label in labels], int)
     answers = scores.argmax(-1)
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
