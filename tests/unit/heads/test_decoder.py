@@ -156,5 +156,6 @@ def test_kinds():
     assert families.kind_of(hub.BertBackbone) == "encoder"
     assert families.kind_of(hub.BartBackbone) == "encoder-decoder"
     assert families.kind_of(hub.LlamaBackbone) == "causal"
-    assert families.kind_of(hub.RobertaBackbone) is None
+    assert families.kind_of(hub.RobertaBackbone) == "encoder"
+    assert families.kind_of(hub.FNetBackbone) is None  # its vocabulary is none that we read
     assert families.kind_of(hub.PaliGemmaBackbone) is None  # it also sees pictures
