@@ -24,7 +24,7 @@ from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runtime.signals import Interrupted
 from tfnlp.training import answering, examples
-from tfnlp.training.model import prepare
+from tfnlp.training.model import backbone_of, build, context_of, prepare
 from tfnlp.training.trainer import Trainer
 
 NAMES = extensions.names(Peft)
@@ -161,6 +161,18 @@ def test_freezing_what_is_frozen_is_refused(backbone, strategy_run, tmp_path):
     splits = examples.read_splits(made, tasks.load(made.task))
     with pytest.raises(UserError, match="--freeze-embeddings has no effect with --peft lora"):
         prepare(made, splits.train)
+
+
+def test_layers_that_stay_are_refused_where_a_backbone_is_left_behind(
+    backbone, strategy_run, tmp_path
+):
+    made = strategy_run.experiment(tmp_path, str(backbone), "supervised", peft={"name": "adapters"})
+    task = dataclasses.replace(tasks.load(made.task), save_extra=lambda *_: None)
+    splits = examples.read_splits(made, task)
+    loaded, _ = backbone_of(made, task, splits.train)
+    context = context_of(made, loaded, None, task.learn(splits.train, made.options))
+    with pytest.raises(UserError, match="--peft adapters adds layers that the backbone"):
+        build(made, task, context, loaded)
 
 
 def _change(file: Path) -> None:

@@ -127,6 +127,7 @@ def shut(padding_mask: Any, dtype: tf.DType) -> Any:
 def _project(layer: Any, x: Any, training: bool | None) -> Any:
     """Project rows (R, I) by a layer, heads side by side: (R, O)."""
     kernel, bias = ops.convert_to_tensor(layer.kernel), ops.convert_to_tensor(layer.bias)
+    x = layer.insertion.before(x) if isinstance(layer, Inserted) else x
     y = tf.matmul(x, tf.reshape(kernel, shape_of(layer)))
     y = tf.nn.bias_add(y, tf.reshape(bias, [-1]))
     return layer.insertion(x, y, training=training) if isinstance(layer, Inserted) else y

@@ -20,6 +20,9 @@ from tfnlp.extensions.analysis import Finding as Finding
 from tfnlp.extensions.analysis import Piece as Piece
 from tfnlp.extensions.analysis import Subject as Subject
 from tfnlp.extensions.analysis import UnsuitableError as UnsuitableError
+from tfnlp.extensions.peft import Adaptable as Adaptable
+from tfnlp.extensions.peft import Peft as Peft
+from tfnlp.extensions.peft import PeftStep as PeftStep
 from tfnlp.extensions.studies import Settings as Settings
 from tfnlp.extensions.studies import Study as Study
 from tfnlp.extensions.studies import Trial as Trial
@@ -28,13 +31,11 @@ from tfnlp.extensions.tracking import Tracked as Tracked
 from tfnlp.extensions.tracking import Tracker as Tracker
 from tfnlp.extensions.tracking import Tracking as Tracking
 from tfnlp.extensions.training import SUPERVISED as SUPERVISED
-from tfnlp.extensions.training import Adaptable as Adaptable
 from tfnlp.extensions.training import Augmenter as Augmenter
 from tfnlp.extensions.training import Batch as Batch
 from tfnlp.extensions.training import Defaults as Defaults
 from tfnlp.extensions.training import Network as Network
 from tfnlp.extensions.training import Outcome as Outcome
-from tfnlp.extensions.training import Peft as Peft
 from tfnlp.extensions.training import Source as Source
 from tfnlp.extensions.training import Step as Step
 from tfnlp.extensions.training import Strategy as Strategy

@@ -1,4 +1,4 @@
-"""How a network is trained, what of it is trained, and on which further rows.
+"""How a network is trained, and on which further rows.
 
 The protocols say what an entry may ask of its caller; ``tfnlp/training`` fulfils them.
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -264,54 +263,6 @@ class Strategy:
     options: type
     train: Callable[[Trainer], Outcome]
     fits: Callable[[Task, Experiment, Any], None] = accept
-    defaults: Defaults = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------- what of it is trained
-
-
-class Adaptable(Protocol):
-    """A backbone as peft methods see it (`tfnlp.backbones.loading.Backbone`).
-
-    Attributes:
-        name: as it was asked for.
-        model: the functional Keras model.
-        blocks: its layers, the embeddings' first, then each transformer layer's.
-    """
-
-    @property
-    def name(self) -> str:
-        """As it was asked for."""
-
-    @property
-    def model(self) -> keras.Model:
-        """The functional Keras model."""
-
-    @property
-    def blocks(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
-        """Its layers, the embeddings' first, then each transformer layer's."""
-
-
-@dataclass(frozen=True)
-class Peft:
-    """Which few weights of a backbone are trained, or are added to it and trained in its place.
-
-    Attributes:
-        summary: one line, shown by ``--help``.
-        options: dataclass; each field is a flag that bears the method's name.
-        adapt: (backbone, options) -> None; adds weights and sets which are trainable, after the
-            backbone was loaded and before a head is put on it. It is called when a model is loaded
-            again, too: the file of a run holds only what was trained, and weights that are not
-            must come out the same each time.
-        merged: a block in which what was added to a network is folded into the backbone's weights,
-            for an export; None if that cannot be done.
-        defaults: section -> option -> the default with this method, such as its learning rate.
-    """
-
-    summary: str
-    options: type
-    adapt: Callable[[Adaptable, Any], None]
-    merged: Callable[[keras.Model], AbstractContextManager[None]] | None = None
     defaults: Defaults = field(default_factory=dict)
 
 

@@ -1,22 +1,14 @@
-"""LoRA: to each matrix a product of two thin ones is added, and trained in its place.
-
-Dimensions: R rows, I inputs of a matrix, O its outputs.
-"""
+"""LoRA: to each matrix a product of two thin ones is added, and trained in its place."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pipelines.errors import UserError
 from tfnlp.extensions import Adaptable, Peft
 from tfnlp.options import option
-
-if TYPE_CHECKING:
-    import keras
 
 MATRICES = ("query", "key", "value", "attention", "intermediate", "output")
 
@@ -69,63 +61,24 @@ def adapt(backbone: Adaptable, options: Options) -> None:
             there = ", ".join(MATRICES)
             raise UserError(f"--lora-targets {target}: there is no such matrix (it may be {there})")
     by = math.sqrt(options.rank) if options.scaling == "sqrt" else options.rank
-    for weight in backbone.model.weights:
-        weight.trainable = False
-    added = 0
-    for number, block in enumerate(backbone.blocks[1:], 1):
-        for matrix, layers in insertions.projections(block, options.targets).items():
-            for place, layer in enumerate(layers):
-                inputs, outputs = insertions.shape_of(layer)
-                if options.rank > min(inputs, outputs):
-                    raise UserError(
-                        f"--lora-rank {options.rank} is more than the {min(inputs, outputs)} that "
-                        f"the matrix {matrix} of {backbone.name} has (at most that makes sense)"
-                    )
-                name = f"lora_{number}_{matrix}{f'_{place}' if place else ''}"
-                lora = insertions.LowRank(
-                    inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name
-                )
-                insertions.insert(layer, lora)
-                added += 1
-    if not added:
-        raise UserError(
-            f"the backbone {backbone.name!r} has no layer to train with a matrix that --peft lora "
-            f"adds to: {', '.join(options.targets)} (give other --lora-targets, fewer "
-            "--freeze-layers, or another backbone)"
+    places = insertions.places(backbone, options.targets, "lora", "other --lora-targets, ")
+    for name, layer in places:
+        inputs, outputs = insertions.shape_of(layer)
+        most = min(inputs, outputs)
+        if options.rank > most:
+            raise UserError(
+                f"--lora-rank {options.rank} is more than the {most} that the matrix {layer.name} "
+                f"of {backbone.name} has (less makes sense, such as 8)"
+            )
+        lora = insertions.LowRank(
+            inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name
         )
-
-
-@contextmanager
-def merged(model: keras.Model) -> Iterator[None]:
-    """Fold what was added into the matrices, which are as large and as fast as before, for a while.
-
-    Example::
-
-        with merged(network):
-            network.save("model.keras")
-    """
-    from keras import ops
-
-    from tfnlp.backbones import insertions
-
-    layers = insertions.inserted(model)
-    before = [(layer.insertion, layer.kernel.numpy()) for layer in layers]
-    for layer in layers:
-        kernel = layer.kernel
-        kernel.assign(kernel + ops.reshape(layer.insertion.delta(), kernel.shape))
-        insertions.remove(layer)
-    try:
-        yield
-    finally:
-        for layer, (insertion, kernel) in zip(layers, before, strict=True):
-            layer.kernel.assign(kernel)
-            insertions.insert(layer, insertion)
+        insertions.insert(layer, lora)
 
 
 PEFT = Peft(
     summary="train thin matrices that are added to those of the backbone, and the head (LoRA)",
     options=Options,
     adapt=adapt,
-    merged=merged,
     defaults={"optimizer": {"learning_rate": 1e-3}},
 )

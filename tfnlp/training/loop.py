@@ -15,7 +15,7 @@ differ in their last digits, as they do between two runs that nobody killed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def fit(
     minutes: float,
     resume: bool,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    logs: Callable[[], Mapping[str, float]] | None = None,
     extra: Sequence[Any] = (),
     remedy: str = Step.remedy,
 ) -> State:
@@ -63,6 +64,7 @@ def fit(
         minutes: time between checkpoints inside an epoch [min].
         resume: continue from the newest whole checkpoint in ``folder``, if there is one.
         callbacks: further Keras callbacks; they are ended also when training is broken off.
+        logs: called after each epoch for further figures to log.
         extra: variables of the step, saved with the model's.
         remedy: what a user may do if the loss becomes NaN or infinite.
 
@@ -84,7 +86,7 @@ def fit(
         stack = [
             FiniteLoss(feed, state, folder, remedy),
             Leftover(feed, state),
-            *([Score(watch.score)] if watch.score else []),
+            *(Score(own) for own in (watch.score, logs) if own),
             EarlyStopping(watch, patience, state, folder, extra),
             *callbacks,
             saver,

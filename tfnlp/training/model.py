@@ -20,7 +20,7 @@ from pipelines.rows import Column, Rows
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp import extensions
 from tfnlp import task as tasks
-from tfnlp.backbones import embeddings, loading
+from tfnlp.backbones import embeddings, insertions, loading
 from tfnlp.config import Experiment
 from tfnlp.extensions import Peft
 from tfnlp.runtime import keras_patches, precision
@@ -148,6 +148,11 @@ def build(
     network = trainable(
         task.build(context, backbone.model), divisible=task.rowwise and not task.pack
     )
+    if experiment.peft and task.save_extra and not insertions.can_merge(network):
+        raise UserError(
+            f"--peft {experiment.peft.name} adds layers that the backbone which {experiment.task} "
+            "leaves behind cannot have (take --peft lora, which is folded into it)"
+        )
     held = [layer for block in backbone.blocks[: _frozen(experiment)] for layer in block]
     trained = any(weight.trainable for layer in held for weight in layer.weights)
     if experiment.peft and experiment.backbone.freeze_embeddings and not trained:
@@ -209,12 +214,10 @@ def merged(model: TrainedModel) -> Iterator[TrainedModel]:
         with merged(model) as whole:
             whole.network.count_params()
     """
-    peft = model.experiment.peft
-    fold = extensions.load(Peft, peft.name).merged if peft else None
-    if fold is None:
+    if not model.experiment.peft:
         yield model
         return
-    with fold(model.network):
+    with insertions.merged(model.network):
         yield dataclasses.replace(model)  # whose functions are traced anew
 
 

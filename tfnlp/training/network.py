@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfnlp.extensions import Batch, Step
+from tfnlp.extensions import Batch, PeftStep, Step
 from tfnlp.runtime import keras_patches, threads
 from tfnlp.training import optimizers
 
@@ -31,6 +31,7 @@ class Network(keras_patches.ReplicatedModel):
 
     Attributes:
         step: how a batch becomes gradients.
+        peft_step: what a peft method does beside it.
         streams: parts of a batch that are computed in parallel, one for each core; 1 is whole.
         divisible: whether rows are answered each for itself, so that a batch may be taken in parts.
 
@@ -41,6 +42,7 @@ class Network(keras_patches.ReplicatedModel):
     """
 
     step: Step
+    peft_step: PeftStep
     streams = 1
     divisible = True
 
@@ -92,6 +94,20 @@ class Network(keras_patches.ReplicatedModel):
         if self.replicas > 1:
             keras_patches.update_each_copy(self.optimizer)
 
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the task's loss of a batch, in training with what a peft method adds."""
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if training:
+            loss += tf.cast(self.peft_step.loss(self, x, y_pred), loss.dtype) / self.replicas
+        return loss
+
     def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
         """Return the gradients of all that is trained, scaled as the optimizer wants them.
 
@@ -117,6 +133,7 @@ class Network(keras_patches.ReplicatedModel):
         if used:  # a step may have optimizers of its own
             optimizers.inner(self.optimizer).rows = self._rows(batch)
             self.optimizer.apply_gradients(used)
+            self.peft_step.updated(self, used, self.optimizer.scale_loss(tf.ones([])))
         self.step.updated(self, batch)
         return self._found(loss, batch, outputs)
 
@@ -201,7 +218,7 @@ def trainable(network: keras.Model, *, divisible: bool) -> Network:
     with network.distribute_strategy.scope():
         made = Network(network.input, network.output, name=network.name)
     made.divisible = divisible
-    made.step = Step()
+    made.step, made.peft_step = Step(), PeftStep()
     return made
 
 

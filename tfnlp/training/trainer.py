@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from pipelines.rows import Rows
 from pipelines.splits import Splits
+from tfnlp import extensions
 from tfnlp.config import Experiment
-from tfnlp.extensions import Batch, Defaults, Source, Step
+from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step
 from tfnlp.training import distribution, duration, examples, loop, optimizers
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
@@ -161,9 +162,11 @@ class Trainer:
                 minutes=model.experiment.training.checkpoint_minutes,
                 resume=self.resume,
                 callbacks=self.callbacks(Fit(name, model, drawn, epochs)),
-                extra=[*step.variables, *step.trainable],
+                logs=model.network.peft_step.logs,
+                extra=[*step.variables, *step.trainable, *model.network.peft_step.variables],
                 remedy=step.remedy,
             )
+        model.network.peft_step.finish()
         self.histories[name] = state.history
         self.seconds += state.seconds
         *earlier, last = [logs[watch.monitor] for logs in state.history]
@@ -205,7 +208,7 @@ def _prepare(
     network = model.network
     objective = model.task.objective(model.context)
     scope = network.distribute_strategy.scope
-    network.step = step
+    network.step, network.peft_step = step, _peft_step(model)
     before = random.getstate()
     random.seed(f"{model.experiment.seed} {name}")  # where Keras takes the seeds of new layers from
     with scope():
@@ -213,6 +216,7 @@ def _prepare(
         settings = model.experiment.optimizer
         missing = -drawn.steps(0) % settings.accumulate  # of an epoch's last update
         steps = (drawn.steps(0) + missing) * epochs
+        network.peft_step.build(network, steps // settings.accumulate)
         optimizer = optimizers.adamw(settings, steps, model.blocks)
     random.setstate(before)
     network.compile(
@@ -229,6 +233,13 @@ def _prepare(
     if score is None:
         return Watch(objective.monitor, objective.mode, least=least)
     return Watch("score", "max", score, least)
+
+
+def _peft_step(model: TrainedModel) -> PeftStep:
+    """Return what the model's peft method does at each step."""
+    peft = model.experiment.peft
+    make = extensions.load(Peft, peft.name).step if peft else None
+    return make(peft.options) if peft and make else PeftStep()
 
 
 def _make_metrics(model: TrainedModel, data: Examples) -> None:
