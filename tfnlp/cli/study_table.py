@@ -38,6 +38,7 @@ class StudyTable:
     def __init__(self, asked: Asked, trials: Sequence[Trial] = ()) -> None:
         self.asked = asked
         self.trials = list(trials)
+        self.lengths: dict[int, int] = {}  # by how many there are
         self.began: dict[int, float] = {}  # when a running trial was first seen
 
     def follow(self) -> RenderableType:
@@ -80,9 +81,9 @@ class StudyTable:
         """Return how long the trials took, and how long those to come may take."""
         spent = [self._seconds(number, trial) for number, trial in enumerate(self.trials, 1)]
         took = f"{_time(sum(spent))} so far"
-        if not self.asked.study.length:
-            return f"{len(self.trials)} trials, {took}"
-        most = max(self.asked.study.length(self.trials, self.asked.options), len(self.trials))
+        if len(self.trials) not in self.lengths:
+            self.lengths[len(self.trials)] = self.asked.length(self.trials)
+        most = self.lengths[len(self.trials)]
         said = f"trial {len(self.trials)} of at most {most}, {took}"
         states = [trial.state for trial in self.trials]
         ended = [s for s, state in zip(spent, states, strict=True) if state == "complete"]

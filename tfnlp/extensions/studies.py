@@ -58,7 +58,8 @@ class Study:
             at before the first trial.
         best: (trials, options) -> which trial is the one to take; if None, the best by the first
             metric of its validation rows.
-        length: (trials, options) -> how many there are at most, to say how long they take.
+        length: (trials, options) -> how many there are at most, to say how long they take; if None,
+            as many as are proposed whatever comes out.
     """
 
     summary: str

@@ -44,6 +44,20 @@ class Asked:
     vary: Callable[[Settings], Experiment]
     storage: str | None = None
 
+    def length(self, trials: Sequence[Trial]) -> int:
+        """Return how many trials there are at most, those so far among them.
+
+        Example::
+
+            asked.length([])  # 5
+        """
+        if self.study.length:
+            return max(len(trials), self.study.length(trials, self.options))
+        there = list(trials)
+        while (found := self.study.propose(self.base, there, self.options)) is not None:
+            there.append(Trial(self.base, found, "complete"))
+        return len(there)
+
     @property
     def folder(self) -> Path:
         """Where it lies."""

@@ -81,6 +81,16 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     return None
 
 
+def length(trials: Sequence[Trial], options: Options) -> int:
+    """Return how many trials there are at most.
+
+    Example::
+
+        length([], Options())  # 15, of five sizes under three seeds
+    """
+    return options.seeds * (len(options.sizes) or len(_SHARES) + 1)
+
+
 def _rows(trial: Trial, split: str = "train") -> int | None:
     """Return how many rows a trial was trained on, or judged by; None if it has not ended."""
     found: int | None = ((trial.metrics or {}).get("rows") or {}).get(split)
@@ -206,4 +216,5 @@ STUDY = Study(
     options=Options,
     propose=propose,
     report=report,
+    length=length,
 )

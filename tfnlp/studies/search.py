@@ -223,7 +223,8 @@ def search_length(trials: Sequence[Trial], options: Options) -> int | None:
 
 def length(trials: Sequence[Trial], options: Options) -> int:
     """Return how many trials there are at most, those of the finals among them."""
-    searched = min(options.trials, count(space(options.vary or USUAL))) * tried.folds_of(trials)
+    folds = tried.folds_of(trials) if trials else 1  # as the first trial says
+    searched = min(options.trials, count(space(options.vary or USUAL))) * folds
     return int(searched) + (options.finalists + 1) * options.seeds * bool(options.finalists)
 
 

@@ -105,5 +105,4 @@ STUDY = Study(
     options=Options,
     propose=propose,
     report=report,
-    length=lambda trials, options: options.count,
 )

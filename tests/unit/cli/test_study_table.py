@@ -135,3 +135,29 @@ def test_the_last_trials_and_the_best(here):
     assert "validation f1" in text
     # 18 minutes were trained, two trials are to come and one is in its second minute.
     assert "trial 18 of at most 20, 18:00 min so far, about 2:00 min to go" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "trials"),
+    [
+        ("seeds", {"count": 7}, 7),
+        ("grid", {"vary": ("epochs=2,4", "peft=none,bitfit"), "seeds": 3}, 12),
+        ("compare", {"against": ("epochs=2",), "seeds": 3}, 6),
+        ("ablation", {"seeds": 2}, 6),
+        ("learning_curve", {"seeds": 3}, 15),
+        ("learning_curve", {"sizes": (100, 200), "seeds": 2}, 4),
+        ("search", {"trials": 5}, 14),
+    ],
+)
+def test_how_many_trials_there_will_be(name, options, trials):
+    """Before the first one."""
+    line = ["--dataset", "trec", "--name", "toy", "--dropout", "0.2", "--max-length", "64"]
+    given = Given(*arguments.read(line, Parser())[:2])
+    entry = extensions.load(Study, name)
+    asked = Asked(name, entry, entry.options(**options), given.experiment(), given.vary)
+    assert asked.length([]) == trials
+
+
+def test_no_study_is_left_out():
+    of = test_how_many_trials_there_will_be.pytestmark[0].args[1]
+    assert {name for name, _, _ in of} == set(extensions.names(Study))
