@@ -14,10 +14,7 @@ was killed ends as one that was not.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,11 +23,10 @@ from tfnlp.config import Experiment
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
-from tfnlp.studies._search import judging, objectives, rows, tried
+from tfnlp.studies._search import judging, objectives, rows, sampling, tried
 from tfnlp.studies._search.objectives import COSTS, Objective
 from tfnlp.studies._search.space import (
     FIXED,
-    Dimension,
     applies,
     corners,
     count,
@@ -216,9 +212,17 @@ def search_length(trials: Sequence[Trial], options: Options) -> int | None:
     for place in range(1, len(trials) + 1):
         settings = tried.group(trials[:place])
         ended = not any(one.is_open for one in settings)
-        if ended and _enough(settings, trials[:place], options):
+        # What another process had begun by then is of the search too.
+        last = place == len(trials) or _is_first_final(trials, place)
+        if last and ended and _enough(settings, trials[:place], options):
             return place
     return None
+
+
+def _is_first_final(trials: Sequence[Trial], place: int) -> bool:
+    """Return whether a trial has the settings as they were, with the next seed."""
+    seed = (trials[0].experiment.seed + 1) % SEEDS
+    return trials[place].settings == {**_fixed(trials), "seed": seed}
 
 
 def length(trials: Sequence[Trial], options: Options) -> int:
@@ -241,20 +245,20 @@ def _chosen(
     base: Experiment, settings: Sequence[Tried], options: Options, goals: Sequence[Objective]
 ) -> Settings:
     """Return settings that were not tried, chosen by what those so far have found."""
-    optuna = _optuna()
+    optuna = sampling.optuna()
     dimensions = space(options.vary or USUAL)
     there = [params(one.settings, dimensions) for one in settings]
     for attempt in range(_SAMPLED):
         # A sampler that is made anew would begin with the same numbers each time.
         seed = (base.seed * 1_000_003 + len(settings) * _SAMPLED + attempt) % 2**32
         startup = max(5, len(dimensions) + 2)
-        with _silent():
+        with sampling.silent():
             sampler = (
                 optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
                 if options.sampler == "tpe"
                 else optuna.samplers.RandomSampler(seed=seed)
             )
-            study = told(settings, dimensions, goals, sampler)
+            study = sampling.told(settings, dimensions, goals, sampler)
             trial = study.ask()
             chosen: dict[str, Any] = {}
             for each in dimensions:
@@ -263,34 +267,6 @@ def _chosen(
         if chosen not in there:
             return chosen
     return next((one for one in every(dimensions) if one not in there), chosen)
-
-
-def told(
-    settings: Sequence[Tried],
-    dimensions: Sequence[Dimension],
-    goals: Sequence[Objective],
-    sampler: Any = None,
-) -> Any:
-    """Return a study of Optuna's that knows the settings as its trials."""
-    optuna = _optuna()
-    states = optuna.trial.TrialState
-    directions = ["minimize" if goal.less else "maximize" for goal in goals]
-    study = optuna.create_study(directions=directions, sampler=sampler, storage=None)
-    held = {each.name: each for each in dimensions}
-    for one in settings:
-        own = params(one.settings, dimensions)
-        values = [value for goal in goals if (value := one.mean(goal.of)) is not None]
-        known = len(values) == len(goals)
-        ended = states.COMPLETE if known else states.FAIL
-        study.add_trial(
-            optuna.trial.create_trial(
-                params=dict(own),
-                distributions={name: held[name].distribution() for name in own},
-                values=values if known else None,
-                state=states.RUNNING if one.state == "running" else ended,
-            )
-        )
-    return study
 
 
 def _least(trials: Sequence[Trial], epochs: int | None = None, lost: int = 0) -> tuple[str, ...]:
@@ -353,38 +329,13 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
     goals = objectives.objectives(trials, options.objective)
 
     def importance(some: Sequence[Tried]) -> Mapping[str, float]:
-        optuna = _optuna()
-        with _silent():
-            return dict(optuna.importance.get_param_importances(told(some, dimensions, goals[:1])))
+        optuna = sampling.optuna()
+        with sampling.silent():
+            return dict(
+                optuna.importance.get_param_importances(sampling.told(some, dimensions, goals[:1]))
+            )
 
     return judging.report(trials, searched, dimensions, goals, importance)
-
-
-def _optuna() -> Any:
-    """Return Optuna, which comes with an extra.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError("search needs optuna (pip install -e '.[search]')") from error
-    return optuna
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Hold back what Optuna logs and warns of, none of which a user can act on."""
-    logger = logging.getLogger("optuna")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
 
 
 STUDY = Study(

@@ -116,6 +116,22 @@ def test_minutes_end_the_search():
     assert len(simulated(options, lambda settings, epoch: 0.5)) == 3  # of a minute each
 
 
+def test_what_another_process_had_begun_by_then_is_of_the_search():
+    """The third trial ends after the time is up, and the fourth was begun before that."""
+    options = search.Options(vary=("warmup=0.0..0.3",), minutes=3.0, finalists=1)
+    trials = [trained({}, [0.5])]
+    for warmup, score in ((0.1, 0.6), (0.2, 0.5), (0.3, 0.7)):
+        trials.append(trained({"warmup": warmup}, [score]))
+    assert search.search_length(trials, options) == 4
+    finals = []
+    while (proposed := search.propose(BASE, trials, options)) is not None:
+        finals.append(proposed)
+        trials.append(trained(proposed, [0.5]))
+    assert search.search_length(trials, options) == 4
+    assert finals[:2] == [{"seed": BASE.seed + 1}, {"warmup": 0.3, "seed": BASE.seed + 1}]
+    assert len(finals) == 2 * options.seeds
+
+
 def test_a_failed_trial_is_none_to_learn_from_and_not_tried_again():
     options = search.Options(vary=("batch_size=16,32,64",), trials=9, finalists=2)
     trials = [trained({}, [0.5])]
