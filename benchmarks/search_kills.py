@@ -37,16 +37,19 @@ def started(name: str) -> subprocess.Popen[bytes]:
 
 
 def trial() -> tuple[int, int] | None:
-    """Return (process, trial's number) of the killed search's trial that runs here, if any."""
+    """Return (process, trial's number) of the killed search's trial that runs here, if any.
+
+    It is forked, and known by the file that it writes to.
+    """
+    outputs = Path.cwd() / "studies/killed/trials"
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            command = (entry / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            here = (entry / "cwd").resolve() == Path.cwd()
+            is_study = b"tfnlp.study" in (entry / "cmdline").read_bytes()
+            target = (entry / "fd/1").readlink()
         except OSError:
             continue
-        files = [Path(word) for word in command if word.startswith("studies/killed/trials/")]
-        if here and files:
-            return int(entry.name), int(files[0].stem)
+        if not is_study and target.parent == outputs and target.suffix == ".out":
+            return int(entry.name), int(target.stem)
     return None
 
 
