@@ -35,6 +35,12 @@ class Options:
         "folder of the SavedModels (default: as in the run; of joined runs saved_models)",
         metavar="FOLDER",
     )
+    adapter: str | None = option(
+        None,
+        "of a run with --peft lora, write what was added into this folder, as an adapter for "
+        "Hugging Face's peft, in place of a SavedModel",
+        metavar="FOLDER",
+    )
     join: bool = option(False, "put several runs into one SavedModel, as --layout says")
     layout: Literal["triples"] | None = option(
         None,
@@ -59,7 +65,7 @@ def export(runs: Sequence[str], values: Mapping[str, Any], place: str) -> Path:
         place: where they were given, for messages.
 
     Returns:
-        The folder of the version that was written.
+        The folder of the version, or of the adapter, that was written.
 
     Raises:
         UserError: options contradict one another, a run holds no model, or the place cannot be
@@ -81,6 +87,12 @@ def _check(runs: Sequence[str], options: Options, given: Mapping[str, Any]) -> N
         options.name != Path(options.name).name or options.name.startswith(".")
     ):
         raise UserError(f"--name {options.name!r} is not a plain folder name")
+    if options.adapter:
+        for name in given.keys() - {"adapter"}:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{flag} is about a SavedModel, and --adapter writes none (leave it out)"
+            )
     if not options.join:
         if len(runs) > 1:
             raise UserError(
@@ -107,6 +119,8 @@ def _export(run: Path, options: Options) -> Path:
         from tfnlp.runs import storage
     model = storage.load(run)
     experiment = model.experiment
+    if options.adapter:
+        return _write_adapter(run, model, Path(options.adapter))
     if options.saved_models:
         place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
         experiment = dataclasses.replace(experiment, export=place)
@@ -114,6 +128,25 @@ def _export(run: Path, options: Options) -> Path:
     model = dataclasses.replace(model, experiment=experiment)
     metrics = _metrics(run)
     return writer.export(model, metrics, card.write(model, metrics, []))
+
+
+def _write_adapter(run: Path, model: Any, folder: Path) -> Path:
+    """Write what LoRA added in a run as an adapter of peft's; returns its folder."""
+    from tfnlp.backbones import insertions, loading, peft_adapters
+
+    name = model.experiment.backbone.name
+    if not model.experiment.peft or model.experiment.peft.name != "lora":
+        raise UserError(f"{run} was not trained with --peft lora, which --adapter is about")
+    there = folder.exists() and not (folder / peft_adapters.CONFIG).exists()
+    if there and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} holds something else than an adapter (name another folder)")
+    kind, blocks = loading.architecture(name)
+    layers = [
+        (int(layer.insertion.name.split("_")[1]) - 1, layer)  # lora_1_query: see `insertions`
+        for layer in insertions.inserted(model.network)
+    ]
+    peft_adapters.write(layers, blocks, kind, name, folder)
+    return folder
 
 
 def _metrics(run: Path) -> dict[str, Any]:

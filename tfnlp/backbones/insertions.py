@@ -65,7 +65,7 @@ class LowRank(Insertion):
 
     def __init__(self, inputs: int, outputs: int, *, rank: int, scale: float, name: str) -> None:
         super().__init__(name=name)
-        self.scale = scale
+        self.rank, self.scale = rank, scale
         # As peft draws A: evenly from -1/sqrt(I) to 1/sqrt(I).
         bound = 1 / math.sqrt(inputs)
         drawn = keras.initializers.RandomUniform(-bound, bound)

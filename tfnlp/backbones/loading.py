@@ -23,7 +23,7 @@ from pipelines.json_files import read_json
 from pipelines.tokenizers import tokenizer as tokenizers
 from pipelines.tokenizers.tokenizer import Tokenizer
 from tfnlp.backbones import encoder, entry, families, hugging_face
-from tfnlp.backbones.checkpoint_names import ACTIVATIONS
+from tfnlp.backbones.checkpoint_names import ACTIVATIONS, FAMILIES
 from tfnlp.backbones.families import ENCODERS
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Kind
@@ -305,6 +305,27 @@ def digest(name: str) -> str | None:
             value = hashlib.file_digest(opened, "sha256").hexdigest()
         found.update(f"{file.relative_to(folder).as_posix()} {value}\n".encode())
     return found.hexdigest()
+
+
+def architecture(name: str) -> tuple[str, int]:
+    """Return the ``model_type`` of Hugging Face that a backbone is of, and its number of layers.
+
+    Raises:
+        UserError: there is no such backbone, or its config is damaged.
+
+    Example::
+
+        architecture("minilm-l6-en")  # ("bert", 6)
+    """
+    folder = find(name)
+    config = _config(name, folder)
+    made = _class_of(folder, config)
+    kinds = {family.backbone: kind for kind, family in FAMILIES.items()}
+    is_llama = issubclass(made, keras_hub.models.LlamaBackbone)
+    kind = "llama" if is_llama else kinds.get(made, made.__name__)
+    inner = config.get("config", config)
+    words = ("num_layers", "num_hidden_layers", "n_layers")
+    return kind, next(int(inner[word]) for word in words if word in inner)
 
 
 def _kind(name: str, folder: Path, config: dict[str, Any]) -> Kind:

@@ -101,6 +101,8 @@ class Peft:
             backbone was loaded and before a head is put on it. It is called when a model is loaded
             again, too: the file of a run holds only what was trained, and weights that are not
             must come out the same each time.
+        start: (backbone, options) -> None; gives what was added other weights to start from, after
+            ``adapt`` and before training alone.
         step: options -> what is done at each step of a fit, if anything is.
         defaults: section -> option -> the default with this method, such as its learning rate.
     """
@@ -108,5 +110,6 @@ class Peft:
     summary: str
     options: type
     adapt: Callable[[Adaptable, Any], None]
+    start: Callable[[Adaptable, Any], None] | None = None
     step: Callable[[Any], PeftStep] | None = None
     defaults: Defaults = field(default_factory=dict)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from pipelines.errors import UserError
@@ -34,6 +36,11 @@ class Options:
     targets: tuple[str, ...] = option(
         MATRICES,
         f"the matrices of each layer that are added to: {', '.join(MATRICES)}",
+    )
+    adapter: str | None = option(
+        None,
+        "folder of an adapter that Hugging Face's peft has written, from which training starts",
+        metavar="FOLDER",
     )
 
 
@@ -76,9 +83,31 @@ def adapt(backbone: Adaptable, options: Options) -> None:
         insertions.insert(layer, lora)
 
 
+def start(backbone: Adaptable, options: Options) -> None:
+    """Give what was added the weights of an adapter of peft's, if one is named.
+
+    Raises:
+        UserError: the folder is no adapter of this rank, alpha and kind of backbone.
+
+    Example::
+
+        start(backbone, Options(adapter="./adapter"))
+    """
+    if options.adapter is None:
+        return
+    from tfnlp.backbones import loading, peft_adapters
+
+    folder = Path(options.adapter)
+    kind, _ = loading.architecture(backbone.name)
+    if left := peft_adapters.read(folder, backbone.blocks[1:], kind):
+        names = ", ".join(left[:2]) + (", ..." if len(left) > 2 else "")
+        print(f"not taken from {folder}: {names} (the head is trained anew)", file=sys.stderr)
+
+
 PEFT = Peft(
     summary="train thin matrices that are added to those of the backbone, and the head (LoRA)",
     options=Options,
     adapt=adapt,
+    start=start,
     defaults={"optimizer": {"learning_rate": 1e-3}},
 )

@@ -143,7 +143,7 @@ def build(
 
         model = build(experiment, task, context, loading.load("minilm-l6-en"))
     """
-    _adapt(experiment, backbone)
+    _adapt(experiment, backbone, start=True)
     # Packed blocks have as many logits as tokens, which would be held twice.
     network = trainable(
         task.build(context, backbone.model), divisible=task.rowwise and not task.pack
@@ -187,7 +187,7 @@ def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model
         return task.build(context, backbone.model)
 
 
-def _adapt(experiment: Experiment, backbone: loading.Backbone) -> None:
+def _adapt(experiment: Experiment, backbone: loading.Backbone, start: bool = False) -> None:
     """Let the experiment's peft method decide what of a backbone is trained.
 
     It does not see the blocks that are frozen: nothing is added where nothing would be trained.
@@ -196,7 +196,10 @@ def _adapt(experiment: Experiment, backbone: loading.Backbone) -> None:
         count = _frozen(experiment)
         open_blocks = ((),) * count + backbone.blocks[count:]
         seen = dataclasses.replace(backbone, blocks=open_blocks)
-        extensions.load(Peft, experiment.peft.name).adapt(seen, experiment.peft.options)
+        peft = extensions.load(Peft, experiment.peft.name)
+        peft.adapt(seen, experiment.peft.options)
+        if start and peft.start:
+            peft.start(seen, experiment.peft.options)
 
 
 def _frozen(experiment: Experiment) -> int:
