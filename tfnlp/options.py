@@ -212,7 +212,7 @@ def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], 
 def _list_of(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
     """Return how argparse reads a list: texts, which may hold commas, one by one."""
     item = typing.get_args(hint)[0]
-    read = _reader(item, item, field)
+    read = _reader(_kind(item)[0], item, field)
     if item is str:
         return {"action": "append", "type": read}
     return {"action": "extend", "type": lambda text: [read(part) for part in text.split(",")]}
@@ -379,13 +379,14 @@ def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
     return value
 
 
-def _checked_list(value: Any, item: type, field: dataclasses.Field) -> tuple[Any, ...]:
+def _checked_list(value: Any, item: Any, field: dataclasses.Field) -> tuple[Any, ...]:
     """Return a list of texts or numbers; YAML may have one of them in its place, or nothing."""
     if value is None:
         return ()
-    several = [value] if isinstance(value, item) else value
+    kind = _kind(item)[0]
+    several = [value] if isinstance(value, kind) else value
     if not isinstance(several, (list, tuple)):
-        raise _FaultError(f"{value!r} is not a list of {_ITEMS[item]}")
+        raise _FaultError(f"{value!r} is not a list of {_ITEMS[kind]}")
     return tuple(_check(one, item, field) for one in several)
 
 

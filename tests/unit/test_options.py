@@ -30,6 +30,7 @@ class Section:
     columns: dict[str, str] = option({}, "headers", flag="--column")
     words: tuple[str, ...] = option((), "words", flag="--word", metavar="WORD", minimum=1)
     sizes: tuple[int, ...] = option((), "sizes", minimum=1)
+    kinds: tuple[Literal["one", "two"], ...] = option(("one", "two"), "some")
 
 
 def parsed(*argv: str) -> dict:
@@ -204,6 +205,8 @@ def test_a_pair_needs_an_equals_sign(capsys):
         ({"words": {"a": "b"}}, "words: {'a': 'b'} is not a list of texts"),
         ({"words": ["a", 3]}, "words: 3 is not a text"),
         ({"words": [""]}, "words: it must not be empty"),
+        ({"kinds": ["one", "three"]}, "kinds: 'three' is not one of: one, two"),
+        ({"kinds": "one,two"}, "kinds: 'one,two' is not one of: one, two"),
         ({"sizes": "1,2"}, "sizes: '1,2' is not a list of whole numbers"),
         ({"sizes": [1, 0]}, "sizes: 0 is too small"),
         ({"sizes": ["1"]}, "sizes: '1' is not a whole number"),
@@ -233,11 +236,15 @@ def test_help_shows_each_option_once_with_its_default():
     assert "--word WORD words" in shown
 
 
-def test_numbers_may_be_given_at_once_and_again(capsys):
+def test_numbers_and_choices_may_be_given_at_once_and_again(capsys):
     parser = Parser()
     add_flags(parser, "section", Section, "options")
-    given = parser.parse(["--sizes", "1,2", "--word", "a,b", "--sizes", "3"])
-    assert vars(given) == {"section.sizes": [1, 2, 3], "section.words": ["a,b"]}
+    line = ["--sizes", "1,2", "--word", "a,b", "--sizes", "3", "--kinds", "two,one"]
+    found = {key.removeprefix("section."): v for key, v in vars(parser.parse(line)).items()}
+    assert found == {"sizes": [1, 2, 3], "words": ["a,b"], "kinds": ["two", "one"]}
+    with pytest.raises(SystemExit):
+        parser.parse(["--kinds", "one,three"])
+    assert "--kinds: 'three' is not one of: one, two" in capsys.readouterr().err
     assert make(Section, {"sizes": [1, 2]}, "here").sizes == (1, 2)
     with pytest.raises(SystemExit):
         parser.parse(["--sizes", "1,few"])

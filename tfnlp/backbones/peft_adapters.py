@@ -56,6 +56,8 @@ _PLAIN = {
     "rank_pattern": {},
     "alpha_pattern": {},
 }
+# Ways to begin that leave a backbone with other weights than its checkpoint has.
+_OTHER_BASE = ("pissa", "olora", "corda", "loftq")
 _AGAIN = "save the adapter again with peft"
 _TENSOR = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 
@@ -219,6 +221,12 @@ def _config(folder: Path) -> dict[str, Any]:
     if config["peft_type"] != "LORA":
         raise UserError(
             f"{file} is of the kind {config['peft_type']}, which cannot be read (only LORA can)"
+        )
+    start = str(config.get("init_lora_weights", True)).lower()
+    if start.startswith(_OTHER_BASE):
+        raise UserError(
+            f"{file} has init_lora_weights {start!r}, which changes the backbone's own weights too "
+            "(convert the adapter: save_pretrained with path_initial_model_for_weight_conversion)"
         )
     for name, plain in _PLAIN.items():
         if (config.get(name) or plain) != plain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from pipelines.errors import UserError
 from tfnlp.extensions import Adaptable, Peft
 from tfnlp.options import option
 
-MATRICES = ("query", "key", "value", "attention", "intermediate", "output")
+Matrix = Literal["query", "key", "value", "attention", "intermediate", "output"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,8 @@ class Options:
         "what alpha is divided by: the rank, or its square root, which keeps the size of a step as "
         "the rank grows (rsLoRA)",
     )
-    targets: tuple[str, ...] = option(
-        MATRICES,
-        f"the matrices of each layer that are added to: {', '.join(MATRICES)}",
+    targets: tuple[Matrix, ...] = option(
+        typing.get_args(Matrix), "the matrices of each layer that are added to", metavar="NAME,NAME"
     )
     adapter: str | None = option(
         None,
@@ -63,10 +63,6 @@ def adapt(backbone: Adaptable, options: Options) -> None:
 
     if not options.alpha:
         raise UserError("--lora-alpha 0 would train nothing but the head (give more than 0)")
-    for target in options.targets:
-        if target not in MATRICES:
-            there = ", ".join(MATRICES)
-            raise UserError(f"--lora-targets {target}: there is no such matrix (it may be {there})")
     by = math.sqrt(options.rank) if options.scaling == "sqrt" else options.rank
     places = insertions.places(backbone, options.targets, "lora", "other --lora-targets, ")
     for name, layer in places:
