@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.peft.conftest import answers, train
 from tfnlp.backbones import encoder, insertions
 from tfnlp.peft import adapters
+
+from .conftest import answers, train
 
 
 @pytest.mark.parametrize(("placement", "count", "norms"), [("houlsby", 2, 2), ("pfeiffer", 1, 0)])

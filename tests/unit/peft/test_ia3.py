@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.unit.peft.conftest import answers, train
 from tfnlp.backbones import encoder, insertions
 from tfnlp.peft import ia3
+
+from .conftest import answers, train
 
 
 def test_at_first_nothing_changes_and_three_vectors_a_layer_are_trained(backbone):

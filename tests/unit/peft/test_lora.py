@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from tests.unit.peft.conftest import answers, train
 from tfnlp.backbones import encoder, insertions
 from tfnlp.peft import lora
+
+from .conftest import answers, train
 
 
 def test_at_first_nothing_changes_and_r_rows_and_columns_are_trained(backbone):
