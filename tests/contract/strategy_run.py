@@ -1,7 +1,7 @@
 """A run of a strategy from rows to SavedModel, in this process, killed or resumed.
 
 python strategy_run.py FOLDER BACKBONE STRATEGY [--replicas 2] [--precision mixed_float16]
-    [--kill FIT:BATCH] [--resume]
+    [--peft NAME] [--kill FIT:BATCH] [--resume]
 """
 
 import argparse
@@ -145,6 +145,7 @@ def main():
     parser.add_argument("strategy")
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--peft")
     parser.add_argument("--kill")
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
@@ -155,7 +156,10 @@ def main():
         devices = [tf.config.LogicalDeviceConfiguration()] * given.replicas
         tf.config.set_logical_device_configuration(cpu, devices)
     distribute = "mirrored" if given.replicas > 1 else "none"
-    made = experiment(given.folder, given.backbone, given.strategy, given.precision, distribute)
+    peft = {"peft": {"name": given.peft}} if given.peft else {}
+    made = experiment(
+        given.folder, given.backbone, given.strategy, given.precision, distribute, **peft
+    )
     further = lambda fit: []  # noqa: E731
     if given.kill:
         fit, batch = given.kill.split(":")

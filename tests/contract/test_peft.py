@@ -6,6 +6,8 @@ import dataclasses
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -208,3 +210,25 @@ def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
         strategy_run.train(made("cut"), further=kill)
     _, resumed = strategy_run.train(made("cut"), resume=True)
     assert json.dumps(resumed) == json.dumps(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_on_two_replicas_it_resumes_exactly_and_is_kept(name, backbone, tmp_path):
+    script = Path(__file__).parent / "strategy_run.py"
+
+    def run(folder, *flags):
+        line = [sys.executable, str(script), str(tmp_path / folder), str(backbone), "supervised"]
+        line += ["--replicas", "2", "--peft", name, *flags]
+        root = script.parents[2]
+        return subprocess.run(line, capture_output=True, text=True, cwd=root, check=False)
+
+    whole = run("whole")
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    assert run("cut", "--kill", "fit:9").returncode == -9
+    resumed = run("cut", "--resume")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    one, other = (json.loads((tmp_path / f / "found.json").read_text()) for f in ("whole", "cut"))
+    assert len(other.pop("answers")) == 3
+    assert other == one

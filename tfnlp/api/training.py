@@ -39,8 +39,7 @@ from tfnlp.runtime import signals, threads
 from tfnlp.runtime.commands import command
 from tfnlp.task import Task
 from tfnlp.training import answering, distribution, examples
-from tfnlp.training.model import TrainedModel, columns, prepare
-from tfnlp.training.network import single
+from tfnlp.training.model import TrainedModel, columns, on_one_device, prepare
 from tfnlp.training.state import RESUME
 from tfnlp.training.trainer import FIRST, Fit, Trainer
 
@@ -141,7 +140,7 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     outcome = _strategy(experiment).train(trainer) or Outcome()
     for name, history in trainer.histories.items():
         write_json(run / _place(name) / "history.json", history)
-    model = dataclasses.replace(model, network=single(model.network))
+    model = on_one_device(model)
     facts = {**model.context.facts, **outcome.facts}
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     model = answering.calibrated(model, splits.validation)

@@ -25,7 +25,7 @@ from tfnlp.config import Experiment
 from tfnlp.extensions import Peft
 from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
-from tfnlp.training.network import trainable
+from tfnlp.training.network import single, trainable
 
 
 @dataclass(frozen=True)
@@ -206,6 +206,24 @@ def _frozen(experiment: Experiment) -> int:
     """Return how many blocks of the backbone are frozen, the embeddings' being the first."""
     settings = experiment.backbone
     return settings.freeze_layers + 1 if settings.freeze_layers else int(settings.freeze_embeddings)
+
+
+def on_one_device(model: TrainedModel) -> TrainedModel:
+    """Return a model, trained on replicas or not, whose network knows of no strategy.
+
+    Example::
+
+        on_one_device(model).network.save("model.keras")
+    """
+    own = model.network
+    if not model.experiment.peft or own.distribute_strategy.num_replicas_in_sync == 1:
+        return dataclasses.replace(model, network=single(own))
+    # Keras clones layers by their settings, which know nothing of what peft added.
+    network = rebuilt(model.experiment, model.task, model.context)
+    network.set_weights(own.get_weights())
+    for weight, other in zip(network.weights, own.weights, strict=True):
+        weight.trainable = other.trainable
+    return dataclasses.replace(model, network=network)
 
 
 @contextmanager
