@@ -85,8 +85,8 @@ def test_what_is_frozen_stays_and_what_is_trained_moves(trained):
     of_backbone = {path for path in own if not path.startswith("logits")}
     # The gradient of some is zero, as of the biases of keys, which softmax takes no note of.
     assert len(moved & of_backbone) > len(of_backbone) / 2
-    # LoRA of rank 8 is much on matrices of 16 x 16.
-    assert sum(after[path].size for path in of_backbone) < 0.35 * sum(map(np.size, after.values()))
+    # LoRA of rank 8, or adapters of 48, are much on matrices of 16 x 16.
+    assert sum(after[path].size for path in of_backbone) < 0.5 * sum(map(np.size, after.values()))
 
 
 def test_run_holds_only_what_was_trained(trained):

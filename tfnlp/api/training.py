@@ -31,7 +31,7 @@ from tfnlp.data_checks import effects
 from tfnlp.evaluation import runs
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
-from tfnlp.extensions import Augmenter, Outcome, Strategy
+from tfnlp.extensions import Augmenter, Outcome, PeftStep, Strategy
 from tfnlp.report import Report
 from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard, tracking
 from tfnlp.runs.tracking import Trackers
@@ -252,11 +252,11 @@ def _finish(
     if model.experiment.training.baseline and model.task.baseline:
         terminal.line("fitting a linear model to the same rows, for comparison")
     linear = answering.baseline(model, splits.train, judged)
-    added = outcome.report
-    if added:  # the strategy's own findings, beside those of the model that is kept
-        report.tables.extend(added.tables)
-        report.figures.update(added.figures)
-        report.warnings.extend(added.warnings)
+    added, of_peft = outcome.report, _of_peft(model, after, splits.validation, trainer)
+    for own in filter(None, (added, of_peft)):  # findings beside those of the model that is kept
+        report.tables.extend(own.tables)
+        report.figures.update(own.figures)
+        report.warnings.extend(own.warnings)
     metrics: dict[str, Any] = {
         "monitor": model.task.objective(model.context).monitor,
         "validation_untrained": before,
@@ -266,6 +266,7 @@ def _finish(
         "costs": _costs(model, splits.validation, trainer),
         "baseline": linear.metrics if linear else None,
         "strategy": added.metrics if added else None,
+        "peft": of_peft.metrics if of_peft else None,
         "rows": _counts(splits),
         "set_aside": len(splits.test) if splits.test and model.experiment.data.test_share else 0,
         "example": _example(model, judged),
@@ -293,6 +294,17 @@ def _finish(
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
     terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
+
+
+def _of_peft(
+    model: TrainedModel, found: Report, validation: Rows, trainer: Trainer
+) -> Report | None:
+    """Return what the peft method found out about the trained model, if anything."""
+    again = dataclasses.replace(model)  # whose functions are traced anew
+    step: PeftStep = trainer.model.network.peft_step
+    return step.report(
+        model.network, found.metrics, lambda: answering.evaluate(again, validation).metrics
+    )
 
 
 def _costs(model: TrainedModel, validation: Rows, trainer: Trainer) -> dict[str, float]:

@@ -51,6 +51,10 @@ class Insertion(keras.layers.Layer):
         """
         return None
 
+    def reduced(self) -> Insertion:
+        """Return what stands in its place when merged: a smaller layer that answers the same."""
+        return self
+
 
 class LowRank(Insertion):
     """Adds ``scale * x A B`` to a projection's output (LoRA).
@@ -275,17 +279,19 @@ def inserted(model: keras.Model) -> list[keras.layers.Layer]:
 def merged(model: keras.Model) -> Iterator[None]:
     """Fold what was added into the matrices, which are as large and as fast as before, for a while.
 
-    Layers that no matrix can stand for stay.
+    Layers that no matrix can stand for stay, as small as they can be.
 
     Example::
 
         with merged(network):
             network.save("model.keras")
     """
-    held = []
+    held, replaced = [], []
     for layer in inserted(model):
         found = _folded(layer)
         if found is None:
+            replaced.append((layer, layer.insertion))
+            _exchange(layer, layer.insertion.reduced())
             continue
         bias = None if layer.bias is None else layer.bias.numpy()
         held.append((layer, layer.insertion, layer.kernel.numpy(), bias))
@@ -297,6 +303,8 @@ def merged(model: keras.Model) -> Iterator[None]:
         for layer, insertion, kernel, bias in held:
             _set(layer, kernel, bias)
             insert(layer, insertion)
+        for layer, insertion in replaced:
+            _exchange(layer, insertion)
 
 
 def can_merge(model: keras.Model) -> bool:
@@ -317,6 +325,13 @@ def _folded(layer: Any) -> tuple[Any, Any] | None:
     kernel = layer.kernel.numpy().astype("float32").reshape(shape_of(layer))
     found: tuple[Any, Any] | None = layer.insertion.folded(kernel, bias)
     return found
+
+
+def _exchange(layer: Any, insertion: Insertion) -> None:
+    """Give a projection another added layer."""
+    if layer.insertion is not insertion:
+        keras_patches.detach(layer, "insertion")
+        keras_patches.attach(layer, "insertion", insertion)
 
 
 def _set(layer: keras.layers.Layer, kernel: Any, bias: Any) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tfnlp.extensions.training import Defaults
+from tfnlp.report import Report
+from tfnlp.task import Kind
 
 if TYPE_CHECKING:
     import keras
@@ -20,6 +22,7 @@ class Adaptable(Protocol):
 
     Attributes:
         name: as it was asked for.
+        kind: what it can do.
         model: the functional Keras model.
         blocks: its layers, the embeddings' first, then each transformer layer's.
     """
@@ -27,6 +30,10 @@ class Adaptable(Protocol):
     @property
     def name(self) -> str:
         """As it was asked for."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it can do."""
 
     @property
     def model(self) -> keras.Model:
@@ -65,6 +72,9 @@ class PeftStep:
             UserError: the method cannot be used in this fit.
         """
 
+    def before_pass(self) -> None:
+        """Do what comes before each pass of a batch in training, once for all its parts."""
+
     def loss(self, network: Any, x: Any, outputs: Any) -> Any:
         """Return what is added to the task's loss of a batch, a scalar: a mean over its rows."""
         return 0.0
@@ -88,6 +98,21 @@ class PeftStep:
         Raises:
             UserError: the method did not do what it is for.
         """
+
+    def report(
+        self,
+        network: Any,
+        metrics: Mapping[str, float],
+        evaluate: Callable[[], Mapping[str, float]],
+    ) -> Report | None:
+        """Return findings on the trained network, which are added to the run's report.
+
+        Args:
+            network: what was trained, with its best weights.
+            metrics: of the validation rows, the headline first.
+            evaluate: returns them of the network as it is now, which is traced at the first call.
+        """
+        return None
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ class SpanCrossEntropy(keras.losses.Loss):
         losses = ops.sparse_categorical_crossentropy(targets, logits, from_logits=True)
         return _mean_over_windows(ops.mean(losses, axis=-1), real)
 
+    def choices(self, x: Any, outputs: Any) -> tuple[Any, Any]:
+        """Return the logits of start and end, (B, W, 2, T); see `agreement.choices`."""
+        used = ops.max(x["padding_mask"], axis=-1) > 0
+        return ops.transpose(outputs, (0, 1, 3, 2)), ops.stack([used, used], axis=-1)
+
 
 def exact(y_true: Any, y_pred: Any) -> Any:
     """Return (B,) numbers whose mean is the share of windows with start and end both right.

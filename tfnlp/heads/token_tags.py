@@ -150,6 +150,11 @@ class TagLoss(keras.losses.Loss):
             losses = tf.reduce_sum(losses * inside, 1)
         return losses / tf.maximum(tf.reduce_sum(inside), 1.0)
 
+    def choices(self, x: Any, outputs: Any) -> tuple[Any, Any]:
+        """Return the logits of each token's tags, (B, W, T, C); see `agreement.choices`."""
+        mask = x["padding_mask"]
+        return outputs[:, :, : tf.shape(mask)[2]], mask > 0
+
 
 @keras.saving.register_keras_serializable("tfnlp")
 class SpanF1(keras.metrics.Metric):

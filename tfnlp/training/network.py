@@ -48,6 +48,8 @@ class Network(keras_patches.ReplicatedModel):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the outputs of (B, ...) tensors; with several streams, of its parts at once."""
+        if training:
+            self.peft_step.before_pass()
         if self.streams == 1:
             return super().call(inputs, training=training, mask=mask)
         whole = super().call

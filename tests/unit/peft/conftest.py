@@ -28,7 +28,7 @@ def backbone():
     model = keras.Model({"states": states, "mask": mask}, x)
     encoder.adopt(model)
     blocks = ((), *((layer,) for layer in layers))
-    return SimpleNamespace(name="small", model=model, blocks=blocks)
+    return SimpleNamespace(name="small", kind="encoder", model=model, blocks=blocks)
 
 
 def answers(backbone):

@@ -1,0 +1,77 @@
+"""How far two passes through a network are from giving the same answers.
+
+Dimensions: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+
+def choices(loss: Any, x: Any, outputs: Any) -> tuple[Any, Any] | None:
+    """Return the choices between classes that outputs are logits of.
+
+    A loss of ours says it by a method ``choices(x, outputs)``, of Keras's losses what they are.
+
+    Args:
+        loss: the task's, for these outputs.
+        x: the network's inputs by name.
+        outputs: the network's.
+
+    Returns:
+        Logits (..., C), and which of the choices (...) count, bool; None if outputs are no logits.
+
+    Example::
+
+        choices(keras.losses.BinaryCrossentropy(from_logits=True), x, outputs)  # (B, labels, 2)
+    """
+    if hasattr(loss, "choices"):
+        found: tuple[Any, Any] = loss.choices(x, outputs)
+        return found
+    if not isinstance(
+        loss, (keras.losses.CategoricalCrossentropy, keras.losses.BinaryCrossentropy)
+    ):
+        return None
+    if not loss.get_config()["from_logits"]:
+        return None
+    if isinstance(loss, keras.losses.BinaryCrossentropy):  # each label by itself: yes or no
+        outputs = ops.stack([outputs, ops.zeros_like(outputs)], axis=-1)
+    return outputs, ops.ones(ops.shape(outputs)[:-1], "bool")
+
+
+def distance(loss: Any, x: Any, one: Any, other: Any) -> Any:
+    """Return how far the outputs of two passes of a batch are apart, a float32 scalar.
+
+    Of logits of classes it is the mean over the choices that count of the symmetric divergence,
+    half of KL(one || other) + KL(other || one) [nats]; of others, such as numbers and vectors, the
+    mean of the squared distance over the last axis.
+
+    Args:
+        loss: the task's, or one for each named output.
+        x: the network's inputs by name.
+        one: outputs, (B, ...), or one for each name.
+        other: those of the other pass.
+
+    Example::
+
+        distance(network.loss, x, outputs, network(x, training=True))
+
+    Source: Wang et al. 2022, "AdaMix", section 3.3 (https://arxiv.org/abs/2205.12410).
+    """
+    if isinstance(loss, Mapping):
+        return sum(distance(own, x, one[name], other[name]) for name, own in loss.items())
+    found = choices(loss, x, one)
+    if found is None:
+        difference = ops.cast(one, "float32") - ops.cast(other, "float32")
+        return ops.mean(ops.sum(ops.square(difference), axis=-1))
+    logits, counted = found
+    second = choices(loss, x, other)
+    assert second is not None  # the same loss
+    p, q = (ops.log_softmax(ops.cast(each, "float32")) for each in (logits, second[0]))
+    divergence = ops.sum((ops.exp(p) - ops.exp(q)) * (p - q), axis=-1) / 2
+    weights = ops.cast(counted, "float32")
+    return ops.sum(divergence * weights) / ops.maximum(ops.sum(weights), 1.0)
