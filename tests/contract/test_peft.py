@@ -21,7 +21,7 @@ from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.exporting import writer
-from tfnlp.extensions import Augmenter, Peft
+from tfnlp.extensions import Augmenter, Peft, PeftStep
 from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runtime.signals import Interrupted
@@ -210,6 +210,10 @@ def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
         strategy_run.train(made("cut"), further=kill)
     _, resumed = strategy_run.train(made("cut"), resume=True)
     assert json.dumps(resumed) == json.dumps(whole)
+    peft = extensions.load(Peft, name)
+    step = peft.step(peft.options()) if peft.step else PeftStep()
+    finds = type(step).report is not PeftStep.report
+    assert bool(whole["metrics"]["peft"]) == finds  # in metrics.json
 
 
 @pytest.mark.slow
