@@ -82,9 +82,12 @@ class PeftStep:
     def updated(self, network: Any, gradients: Sequence[tuple[Any, Any]], scale: Any) -> None:
         """Do what follows an update of the weights, in graph.
 
+        With ``--accumulate`` it is called once for all batches of an update.
+
         Args:
             network: what is trained.
-            gradients: of the whole batch, times the scale, each with its weight.
+            gradients: of all rows of the update, times the scale, each with its weight; where one
+                overflowed in float16, the weights are as they were.
             scale: what keeps float16 gradients from vanishing, a scalar; otherwise 1.
         """
 

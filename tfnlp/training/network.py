@@ -133,11 +133,19 @@ class Network(keras_patches.ReplicatedModel):
             total = context.all_reduce(tf.distribute.ReduceOp.SUM, [g for g, _ in used])
             used = list(zip(total, (v for _, v in used), strict=True))
         if used:  # a step may have optimizers of its own
-            optimizers.inner(self.optimizer).rows = self._rows(batch)
-            self.optimizer.apply_gradients(used)
-            self.peft_step.updated(self, used, self.optimizer.scale_loss(tf.ones([])))
+            self._apply(used, self._rows(batch))
         self.step.updated(self, batch)
         return self._found(loss, batch, outputs)
+
+    def _apply(self, gradients: list[tuple[Any, Any]], rows: tf.Tensor) -> None:
+        """Update by gradients of so many rows, or accumulate them, and let the peft method know."""
+        optimizer = optimizers.inner(self.optimizer)
+        optimizer.rows = rows
+        optimizer.then = lambda means: self.peft_step.updated(self, means, tf.ones([]))
+        scale = self.optimizer.scale_loss(tf.ones([]))  # which an update may change
+        self.optimizer.apply_gradients(gradients)
+        if getattr(optimizer, "held", None) is None:
+            self.peft_step.updated(self, gradients, scale)
 
     def _rows(self, batch: Batch) -> tf.Tensor:
         """Return how many rows a batch has, over all replicas."""

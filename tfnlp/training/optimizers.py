@@ -91,6 +91,7 @@ class AdamW(keras.optimizers.Adam):
     Attributes:
         rows: in the batch whose gradients are applied next; whoever applies them sets it.
         held: rows whose gradients are accumulated, float32; None if each batch makes an update.
+        then: is called after an update by accumulated gradients, with their means and weights.
 
     Args:
         scale: a variable's path -> what its learning rate is multiplied with, the decay with it.
@@ -107,6 +108,7 @@ class AdamW(keras.optimizers.Adam):
 
     rows: Any = 1.0
     held: keras.Variable | None = None
+    then: Callable[[Sequence[tuple[Any, Any]]], None] | None = None
     # The places of those variables that batches have gradients for: not they themselves, which
     # Keras would take for the optimizer's own.
     _learned: Sequence[int] = ()
@@ -152,6 +154,8 @@ class AdamW(keras.optimizers.Adam):
         means = [tf.convert_to_tensor(g) / tf.cast(rows, g.dtype) for g in self._accumulated()]
         variables = [self._trainable_variables[place] for place in self._learned]
         self._backend_update_step(self._clip_gradients(means), variables, self.learning_rate)
+        if self.then is not None:
+            self.then(list(zip(means, variables, strict=True)))
         self._backend_reset_gradient_accumulators()
         self.assign(self.held, tf.zeros([]))
 

@@ -10,7 +10,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfnlp import config
+from tfnlp.extensions import PeftStep
 from tfnlp.runtime import threads
+from tfnlp.training import optimizers
 from tfnlp.training.network import in_parts, trainable
 
 
@@ -114,3 +117,38 @@ def test_what_layers_add_to_the_loss_counts(parts, rows):
     history = made.fit(data, epochs=1, verbose=0).history
     assert history["loss"][0] == pytest.approx(wanted, rel=1e-5)
     np.testing.assert_allclose(made.get_weights()[0], kernel - 0.1 * slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_peft_method_hears_of_each_update_once(accumulate):
+    """With accumulated gradients, too: of their mean over the rows, and of what an epoch leaves."""
+    found = []
+
+    class Noted(PeftStep):
+        def updated(self, network, gradients, scale):
+            tf.py_function(
+                lambda g, s: found.append(float(g[0, 0] / s)), [gradients[0][0], scale], []
+            )
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input([1])
+    made = trainable(keras.Model(inputs, keras.layers.Dense(1)(inputs)), divisible=True)
+    made.peft_step = Noted()
+    optimizer = optimizers.adamw(
+        config.Optimizer(accumulate=accumulate, learning_rate=0.0), 5 * accumulate, ()
+    )
+    made.compile(optimizer=optimizer, loss=lambda y, outputs: outputs * y, jit_compile=False)
+    optimizer.build(made.trainable_variables)
+    # The slope of the kernel is the mean of x * y over a batch's rows.
+    batches = [[1.0, 3.0], [5.0, 7.0], [9.0]]
+    data = tf.data.Dataset.from_generator(
+        lambda: (
+            (np.array(b, "float32")[:, None], np.ones((len(b), 1), "float32")) for b in batches
+        ),
+        output_signature=(tf.TensorSpec([None, 1]), tf.TensorSpec([None, 1])),
+    )
+    made.fit(data, verbose=0)
+    assert found == ([2, 6, 9] if accumulate == 1 else [4])
+    if accumulate > 1:
+        optimizer.update_leftover()
+        assert found == [4, 9]
