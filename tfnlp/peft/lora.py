@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipelines.errors import UserError
 from tfnlp.extensions import Adaptable, Peft
 from tfnlp.options import option
-
-Matrix = Literal["query", "key", "value", "attention", "intermediate", "output"]
+from tfnlp.peft import _low_rank
+from tfnlp.peft._low_rank import Matrix
 
 
 @dataclass(frozen=True)
@@ -61,18 +60,17 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     """
     from tfnlp.backbones import insertions
 
-    if not options.alpha:
-        raise UserError("--lora-alpha 0 would train nothing but the head (give more than 0)")
     by = math.sqrt(options.rank) if options.scaling == "sqrt" else options.rank
-    places = insertions.places(backbone, options.targets, "lora", "other --lora-targets, ")
+    places = _low_rank.places(
+        backbone,
+        "lora",
+        options.targets,
+        alpha=options.alpha,
+        rank=options.rank,
+        said=f"--lora-rank {options.rank}",
+    )
     for name, layer in places:
         inputs, outputs = insertions.shape_of(layer)
-        most = min(inputs, outputs)
-        if options.rank > most:
-            raise UserError(
-                f"--lora-rank {options.rank} is more than the {most} that the matrix {layer.name} "
-                f"of {backbone.name} has (less makes sense, such as 8)"
-            )
         lora = insertions.LowRank(
             inputs, outputs, rank=options.rank, scale=options.alpha / by, name=name
         )
