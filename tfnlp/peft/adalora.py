@@ -336,5 +336,8 @@ PEFT = Peft(
     options=Options,
     adapt=adapt,
     step=Allocator,
-    defaults={"optimizer": {"learning_rate": 3e-3}},
+    # Test accuracy of one seed on 770 rows of Banking77 (3 layers of minilm-l6-en, 8 epochs): 0.68
+    # with 3e-3, 0.74 with 6e-3, 0.77 with 1.2e-2; on 1,000 of TREC 0.916 with 3e-3, 0.922 with
+    # 1.2e-2.
+    defaults={"optimizer": {"learning_rate": 6e-3}},
 )
