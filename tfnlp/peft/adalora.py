@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from pipelines.errors import UserError
 from tfnlp.extensions import Adaptable, Peft, PeftStep
 from tfnlp.options import option
 from tfnlp.peft import _low_rank
-from tfnlp.peft._low_rank import MATRICES
+from tfnlp.peft._low_rank import Matrix
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,8 @@ class Options:
     alpha: float = option(
         16.0, "the product is multiplied by this over the rank at first", minimum=0.0
     )
-    targets: tuple[str, ...] = option(
-        MATRICES,
-        f"the matrices of each layer that are added to: {', '.join(MATRICES)}",
+    targets: tuple[Matrix, ...] = option(
+        typing.get_args(Matrix), "the matrices of each layer that are added to", metavar="NAME,NAME"
     )
     orthogonality: float = option(
         0.1, "weight of the loss that keeps the parts of a product orthogonal", minimum=0.0
