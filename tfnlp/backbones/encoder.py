@@ -15,7 +15,8 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
-from tfnlp.backbones.insertions import Inserted, Insertion, shape_of
+from tfnlp.backbones.insertions import Addition, Inserted, shape_of
+from tfnlp.backbones.prefixes import Prefixed
 from tfnlp.runtime import keras_patches
 
 
@@ -76,7 +77,7 @@ class Encoder(keras_hub.layers.TransformerEncoder):
     def _is_plain(self) -> bool:
         """Return whether each sublayer computes what Keras's does; its weights may be adapted."""
         return all(
-            isinstance(layer, (Inserted, Insertion))
+            isinstance(layer, (Addition, Inserted, Prefixed))
             or (
                 type(layer).__module__.partition(".")[0] in ("keras", "keras_hub")
                 and "call" not in vars(layer)
@@ -93,16 +94,39 @@ class Encoder(keras_hub.layers.TransformerEncoder):
         hidden = heads * size
         parts = layer.query_dense, layer.key_dense, layer.value_dense
         query, key, value = (
-            _swap(tf.reshape(_project(part, x, training), [shape[0], shape[1], heads, size]))
+            swap(tf.reshape(_project(part, x, training), [shape[0], shape[1], heads, size]))
             for part in parts
         )
-        scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(size))
-        if bias is not None:
-            scores += bias
-        shares = tf.nn.softmax(scores + shut(padding_mask, x.dtype))
-        shares = layer._dropout_layer(shares, training=training)
-        x = tf.reshape(_swap(tf.matmul(shares, value)), [-1, hidden])
+        added = shut(padding_mask, x.dtype)
+        added = added if bias is None else added + bias
+        x = tf.reshape(swap(mix(layer, query, key, value, added, training)), [-1, hidden])
         return _project(layer.output_dense, x, training)
+
+
+def mix(layer: Any, query: Any, key: Any, value: Any, added: Any, training: bool | None) -> Any:
+    """Return for each query a mean of the values, weighted by how near their keys are to it.
+
+    Args:
+        layer: Keras's MultiHeadAttention, whose dropout is used, and whose prefix if it has one.
+        query: float (B, N, T, D).
+        key: as the queries.
+        value: as the queries.
+        added: to the scores of queries and keys; float, broadcast to (B, N, T, T).
+        training: whether dropout is drawn.
+
+    Returns:
+        Float (B, N, T, D).
+
+    Example::
+
+        mix(layer, query, key, value, shut(padding_mask, query.dtype), training=False)
+    """
+    if isinstance(layer, Prefixed):
+        key, value = layer.prefix.before(key, value, 2)
+        added = layer.prefix.unbiased(added)
+    scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(layer.key_dim))
+    shares = layer._dropout_layer(tf.nn.softmax(scores + added), training=training)
+    return tf.matmul(shares, value)
 
 
 def shut(padding_mask: Any, dtype: tf.DType) -> Any:
@@ -133,7 +157,7 @@ def _project(layer: Any, x: Any, training: bool | None) -> Any:
     return layer.insertion(x, y, training=training) if isinstance(layer, Inserted) else y
 
 
-def _swap(x: Any) -> Any:
+def swap(x: Any) -> Any:
     """Exchange axes 1 and 2."""
     return tf.transpose(x, [0, 2, 1, 3])
 

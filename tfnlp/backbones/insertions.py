@@ -28,7 +28,11 @@ MATRICES = {
 }
 
 
-class Insertion(keras.layers.Layer):
+class Addition(keras.layers.Layer):
+    """A layer that a peft method adds to a backbone."""
+
+
+class Insertion(Addition):
     """A layer that is added to a projection.
 
     Its ``call(x, y, training)`` takes what the projection was given, float (R, I), and what came
@@ -314,7 +318,7 @@ def can_merge(model: keras.Model) -> bool:
 
         can_merge(network)  # False of adapters
     """
-    added = [layer for layer in keras_patches.layers_of(model) if isinstance(layer, Insertion)]
+    added = [layer for layer in keras_patches.layers_of(model) if isinstance(layer, Addition)]
     folded = [layer for layer in inserted(model) if _folded(layer) is not None]
     return len(added) == len(folded)
 

@@ -16,7 +16,7 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
-from tfnlp.backbones.encoder import Encoder, shut
+from tfnlp.backbones.encoder import Encoder, mix, shut, swap
 
 POSITION_OFFSET = 2  # row of the first token's position; the rows before it are of padding
 
@@ -120,12 +120,10 @@ class BiasedEncoder(Encoder):
         """Compute the same by calls of the sublayers, some of which somebody has changed."""
         layer = self._self_attention_layer
         query, key, value = (
-            part(x) for part in (layer.query_dense, layer.key_dense, layer.value_dense)
+            swap(part(x)) for part in (layer.query_dense, layer.key_dense, layer.value_dense)
         )
-        scores = tf.einsum("btnd,bsnd->bnts", query, key) * (1 / math.sqrt(layer.key_dim))
-        shares = tf.nn.softmax(scores + bias + shut(padding_mask, x.dtype))
-        shares = layer._dropout_layer(shares, training=training)
-        y = layer.output_dense(tf.einsum("bnts,bsnd->btnd", shares, value))
+        added = bias + shut(padding_mask, x.dtype)
+        y = layer.output_dense(swap(mix(layer, query, key, value, added, training)))
         x = self._self_attention_layer_norm(x + self._self_attention_dropout(y, training=training))
         y = self._feedforward_output_dense(self._feedforward_intermediate_dense(x))
         return self._feedforward_layer_norm(x + self._feedforward_dropout(y, training=training))
