@@ -158,7 +158,12 @@ def _project(layer: Any, x: Any, training: bool | None) -> Any:
 
 
 def swap(x: Any) -> Any:
-    """Exchange axes 1 and 2."""
+    """Exchange the axes of tokens and heads: float (B, T, N, D) <-> (B, N, T, D).
+
+    Example::
+
+        swap(query_dense(x))  # (B, N, T, D)
+    """
     return tf.transpose(x, [0, 2, 1, 3])
 
 

@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from tests.unit.peft.conftest import MASK, answers, train
 from tfnlp.backbones import encoder, insertions, mpnet, prefixes
 from tfnlp.generation import keras_ops
-from tfnlp.heads import causal_lm
+from tfnlp.heads import causal_lm, decoder
 from tfnlp.peft import prefix
 
 IDS = np.random.default_rng(5).integers(4, 90, (2, 7)).astype("int32")
@@ -32,10 +32,6 @@ def described(model):
     return SimpleNamespace(
         name="small", model=model, blocks=blocks, tokenizer=SimpleNamespace(vocabulary_size=90)
     )
-
-
-def prefixed(backbone):
-    return [x for x in backbone.model._flatten_layers() if isinstance(x, prefixes.Prefix)]
 
 
 def test_length_keys_and_values_a_layer_are_trained(backbone):
@@ -84,7 +80,6 @@ def test_it_is_the_papers_formula(biased):
 def test_keras_own_attention_computes_the_same():
     layer, x, mask, _ = layer_and_inputs(encoder.Encoder)
     inner = layer._self_attention_layer
-    want = attended(inner, x.numpy(), mask.numpy())
     for masked in (True, False):
         given = {"attention_mask": mask[:, None, :]} if masked else {}
         want = attended(inner, x.numpy(), mask.numpy() if masked else np.ones_like(mask))
@@ -155,6 +150,32 @@ def test_cached_steps_say_what_the_whole_says(name):
         for place in range(1, 7):
             ids = IDS[:, place : place + 1]
             logits, _, cache = cached.step(ids, tf.constant(place), cache, fixed)
+            np.testing.assert_allclose(logits, whole[:, place], rtol=0, atol=1e-5)
+
+
+def test_bart_has_prefixes_in_all_its_attention_and_cached_steps_see_them():
+    keras.utils.set_random_seed(3)
+    bart = HUB.BartBackbone(90, 2, 2, 16, 32, max_sequence_length=32)
+    bart.transformer_layers = bart.encoder_transformer_layers + bart.decoder_transformer_layers
+    backbone = described(bart)
+    model = decoder.head(bart, vocabulary_size=90, shared=True, layers=None, positions=32)
+    prefix.adapt(backbone, prefix.Options(length=3))
+    assert len(backbone.model.trainable_weights) == 2 * (2 + 2 * 2)
+    train(backbone)
+    asked = {
+        "token_ids": tf.constant(IDS),
+        "padding_mask": tf.constant([[1] * 7, [1] * 4 + [0] * 3]),
+    }
+    asked |= {"segment_ids": tf.zeros_like(IDS), "decoder_ids": tf.constant(IDS[:, ::-1].copy())}
+    whole = model(asked).numpy()
+    cached = decoder.CachedHub(model)
+    with keras_ops.portable():
+        ids = asked["decoder_ids"]
+        _, cache, fixed = cached.prefill({**asked, "prompt": ids[:, :1]}, tf.constant(6))
+        for place in range(7):
+            logits, _, cache = cached.step(
+                ids[:, place : place + 1], tf.constant(place), cache, fixed
+            )
             np.testing.assert_allclose(logits, whole[:, place], rtol=0, atol=1e-5)
 
 
