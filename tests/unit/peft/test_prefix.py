@@ -153,6 +153,21 @@ def test_cached_steps_say_what_the_whole_says(name):
             np.testing.assert_allclose(logits, whole[:, place], rtol=0, atol=1e-5)
 
 
+def test_a_step_of_llama_still_multiplies_the_cache_in_place(monkeypatch):
+    """By what spares `keras_ops` to copy it for each head; joined to a prefix it would be."""
+    backbone = described(CAUSAL["llama"]())
+    cached = causal_lm.Cached(causal_lm.head(backbone.model))
+    prefix.adapt(backbone, prefix.Options(length=3))
+    seen = []
+    for name in ("_scores", "_mixed"):
+        own = getattr(keras_ops, name)
+        monkeypatch.setattr(keras_ops, name, lambda x, y, f=own: (seen.append(y.shape), f(x, y))[1])
+    with keras_ops.portable():
+        _, cache, fixed = cached.prefill({"prompt": IDS[:, :2]}, tf.constant(6))
+        cached.step(IDS[:, 2:3], tf.constant(2), cache, fixed)
+    assert seen == [(2, 2 + 6, 2, 4)] * 2 * 2  # keys and values of two heads, in two layers
+
+
 def test_bart_has_prefixes_in_all_its_attention_and_cached_steps_see_them():
     keras.utils.set_random_seed(3)
     bart = HUB.BartBackbone(90, 2, 2, 16, 32, max_sequence_length=32)
