@@ -135,6 +135,16 @@ def cached(context: Context, network: keras.Model) -> Network:
     return _CACHED[network]
 
 
+def forget(network: keras.Model) -> None:
+    """Trace a network's steps anew, for it has other layers than when they were traced.
+
+    Example::
+
+        forget(network)
+    """
+    _CACHED.pop(network, None)
+
+
 def _cached(context: Context, network: keras.Model) -> Network:
     """Return a network as the loops need it."""
     from tfnlp.heads import causal_lm, decoder

@@ -23,6 +23,7 @@ from tfnlp import task as tasks
 from tfnlp.backbones import embeddings, insertions, loading
 from tfnlp.config import Experiment
 from tfnlp.extensions import Peft
+from tfnlp.generation import signatures
 from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
 from tfnlp.training.network import single, trainable
@@ -238,8 +239,12 @@ def merged(model: TrainedModel) -> Iterator[TrainedModel]:
     if not model.experiment.peft:
         yield model
         return
-    with insertions.merged(model.network):
-        yield dataclasses.replace(model)  # whose functions are traced anew
+    try:
+        with insertions.merged(model.network):
+            signatures.forget(model.network)
+            yield dataclasses.replace(model)  # whose functions are traced anew
+    finally:
+        signatures.forget(model.network)
 
 
 def longest_example(task: Task, options: Any, kind: Kind) -> int:

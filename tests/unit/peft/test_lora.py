@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import keras
+import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipelines.errors import UserError
 from tfnlp.backbones import encoder, insertions
+from tfnlp.generation import keras_ops, signatures
+from tfnlp.heads import causal_lm
 from tfnlp.peft import lora
+from tfnlp.training.model import TrainedModel, merged
 
 from .conftest import answers, train
 
@@ -84,3 +92,30 @@ def test_a_matrix_that_is_named_twice_is_added_to_once(backbone):
 def test_alpha_0_would_train_nothing(backbone):
     with pytest.raises(UserError, match="--lora-alpha 0 would train nothing but the head"):
         lora.adapt(backbone, lora.Options(alpha=0.0))
+
+
+def test_steps_of_writing_are_traced_anew_when_it_is_folded():
+    """Those that wrote answers for a report hold the layers that the export has folded."""
+    keras.utils.set_random_seed(3)
+    llama = keras_hub.models.LlamaBackbone(90, 1, 4, 16, 24, 2)
+    network = causal_lm.head(llama)
+    blocks = ((), tuple(llama.transformer_layers))
+    lora.adapt(SimpleNamespace(name="small", model=llama, blocks=blocks), lora.Options(rank=2))
+    context = SimpleNamespace(kind="causal")
+    model = TrainedModel(SimpleNamespace(peft="lora"), None, context, network)
+    prompt = {"prompt": np.array([[5, 6, 7]], "int32")}
+
+    def held():
+        form = signatures.cached(context, network)
+        with keras_ops.portable():
+            _, cache, fixed = form.prefill(prompt, tf.constant(2))
+            given = tf.constant([[8]]), tf.constant(3), cache, fixed
+            graph = form.step.get_concrete_function(*given).graph
+        return {id(variable) for variable in graph.variables}
+
+    added = {id(w.value) for w in network.trainable_weights if w.path.startswith("lora")}
+    assert added
+    assert added <= held()
+    with merged(model):
+        assert not added & held()
+    assert added <= held()
