@@ -291,13 +291,18 @@ def _finals(
     base: Experiment, searched: Sequence[Trial], options: Options
 ) -> Iterator[tuple[Settings, int]]:
     """Yield the settings and seeds of the finals, a seed at a time."""
-    contenders = [{}, *(s for s in finalists(searched, options))]
+    contenders = _contenders(searched, options)
     if len(contenders) == 1:
         return
     for number in range(1, options.seeds + 1):
         for settings in contenders:
             start = settings.get("seed", base.seed)
             yield settings, (start + number) % SEEDS
+
+
+def _contenders(searched: Sequence[Trial], options: Options) -> list[Settings]:
+    """Return what the finals train with each seed: the settings as they were, and the finalists."""
+    return [{}, *finalists(searched, options)]
 
 
 def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:
@@ -319,7 +324,8 @@ def finalists(searched: Sequence[Trial], options: Options) -> list[Settings]:
 def best(trials: Sequence[Trial], options: Options) -> int | None:
     """Return which trial is the one to take: of the finals if there are, else of the search."""
     goals = objectives.objectives(trials, options.objective)
-    return judging.best(trials, search_length(trials, options), goals)
+    searched = search_length(trials, options)
+    return judging.best(trials, searched, _contenders(trials[:searched], options), goals)
 
 
 def report(trials: Sequence[Trial], options: Options) -> Report:
@@ -335,7 +341,8 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
                 optuna.importance.get_param_importances(sampling.told(some, dimensions, goals[:1]))
             )
 
-    return judging.report(trials, searched, dimensions, goals, importance)
+    contenders = _contenders(trials[:searched], options)
+    return judging.report(trials, searched, contenders, dimensions, goals, importance)
 
 
 STUDY = Study(

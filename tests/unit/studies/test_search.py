@@ -217,6 +217,22 @@ def test_the_winner_is_judged_beside_the_settings_as_they_were(gains, told):
         assert png(draw())[:4] == b"\x89PNG"
 
 
+def test_a_search_of_nothing_but_the_seed_is_judged_too():
+    """A placebo: the finals of the luckiest seed have other seeds, as all finals have."""
+    options = search.Options(vary=("seed=1..1000",), trials=4, finalists=1)
+    found = simulated(options, lambda settings, _: settings.get("seed", 0) / 1000, most=4)
+    best = max(found, key=lambda trial: trial.metrics["validation"]["accuracy"])
+    while (proposed := search.propose(BASE, found, options)) is not None:
+        found.append(trained(proposed, [0.5 + 0.01 * (len(found) % 2)], 0.6))
+    seeds = [trial.settings["seed"] for trial in found[4:]]
+    own = best.settings["seed"]
+    assert seeds[::2] == [BASE.seed + n for n in (1, 2, 3)]
+    assert seeds[1::2] == [own + n for n in (1, 2, 3)]
+    first = search.report(found, options).tables[0]
+    assert [row[0] for row in first.rows] == ["the settings as they were", f"seed {own}"]
+    assert "the settings that were given are as good as" in first.title
+
+
 def test_a_final_that_failed_is_told_and_the_others_are_judged():
     options = search.Options(vary=("batch_size=16,64",), trials=3, finalists=1)
     found = [trained({}, [0.5]), trained({"batch_size": 64}, [0.4])]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report, Table, four_places
 from tfnlp.studies._search.objectives import Objective, ranked
-from tfnlp.studies._search.space import FIXED, Dimension, params
-from tfnlp.studies._search.tried import FOLD, GIVE_UP, Tried, group
+from tfnlp.studies._search.space import Dimension, params
+from tfnlp.studies._search.tried import Tried, group
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,14 +23,25 @@ _RESAMPLES = 100
 _RUNS = 2  # of each finalist, without which nothing can be said of how they vary
 
 
-def best(trials: Sequence[Trial], searched: int | None, goals: Sequence[Objective]) -> int | None:
+def best(
+    trials: Sequence[Trial],
+    searched: int | None,
+    contenders: Sequence[Settings],
+    goals: Sequence[Objective],
+) -> int | None:
     """Return which trial is the one to take: of the winner of the finals, else of the search.
 
     Of settings that were tried by several it is the first, as the folds are no better or worse.
+
+    Args:
+        trials: all that there are.
+        searched: how many of them are the search's; None while it lasts.
+        contenders: of the finals, in their order.
+        goals: what settings are judged by, the first before the others.
     """
     goal = goals[0]
     final = trials[searched:] if searched else []
-    groups = {n: held for n, held in _groups(final, goal).items() if len(held) >= _RUNS}
+    groups = {n: h for n, h in _groups(final, contenders, goal).items() if len(h) >= _RUNS}
     if not groups:
         settings = group(trials[:searched])
         order = ranked(settings, goals)
@@ -40,19 +51,18 @@ def best(trials: Sequence[Trial], searched: int | None, goals: Sequence[Objectiv
     return next(place for place, trial in enumerate(trials) if trial is first)
 
 
-def _key(settings: Settings) -> str:
-    """Return what the runs of one finalist have in common."""
-    common = (FOLD, GIVE_UP, "seed", *FIXED)
-    return ", ".join(f"{name} {value}" for name, value in settings.items() if name not in common)
+def _groups(
+    final: Sequence[Trial], contenders: Sequence[Settings], goal: Objective
+) -> dict[str, list[Trial]]:
+    """Return the runs of each contender that have ended, the settings as they were first.
 
-
-def _groups(final: Sequence[Trial], goal: Objective) -> dict[str, list[Trial]]:
-    """Return the runs of each finalist that have ended, the settings as they were first."""
-    found: dict[str, list[Trial]] = {}
-    for trial in final:
-        found.setdefault(_key(trial.settings), [])
+    They are in the order of the contenders, again for each seed.
+    """
+    names = [", ".join(f"{n} {v}" for n, v in settings.items()) for settings in contenders]
+    found: dict[str, list[Trial]] = {name: [] for name in names}
+    for place, trial in enumerate(final):
         if goal.of(trial) is not None:
-            found[_key(trial.settings)].append(trial)
+            found[names[place % len(names)]].append(trial)
     return {name: held for name, held in found.items() if held}
 
 
@@ -68,6 +78,7 @@ def _winner(groups: Mapping[str, list[Trial]], goal: Objective) -> tuple[str, li
 def report(
     trials: Sequence[Trial],
     searched: int | None,
+    contenders: Sequence[Settings],
     dimensions: Sequence[Dimension],
     goals: Sequence[Objective],
     importance: Callable[[Sequence[Tried]], Mapping[str, float]],
@@ -77,6 +88,7 @@ def report(
     Args:
         trials: all that there are.
         searched: how many of them are the search's; None while it lasts.
+        contenders: of the finals, in their order.
         dimensions: what was varied.
         goals: what settings are judged by, the first before the others.
         importance: settings -> by name, its share in what made them differ.
@@ -93,7 +105,7 @@ def report(
     if len(goals) > 1:
         _front(settings, dimensions, goals, found)
     if searched:
-        _judge(trials[searched:], goals, found)
+        _judge(trials[searched:], contenders, goals, found)
         _importances(settings, goals[0], importance, found)
     values = [(one, value) for one in settings if (value := one.mean(goals[0].of)) is not None]
     if values:
@@ -187,12 +199,17 @@ def _listed(numbers: Sequence[int]) -> str | int:
     return f"{numbers[0]} to {numbers[-1]}" if in_a_row else ", ".join(map(str, numbers))
 
 
-def _judge(final: Sequence[Trial], goals: Sequence[Objective], found: Report) -> None:
+def _judge(
+    final: Sequence[Trial],
+    contenders: Sequence[Settings],
+    goals: Sequence[Objective],
+    found: Report,
+) -> None:
     """Add what the finals say: the winner beside the settings as they were, on the same seeds."""
     from tfnlp.evaluation import comparing, plots
 
     goal, *others = goals
-    groups = {n: held for n, held in _groups(final, goal).items() if len(held) >= _RUNS}
+    groups = {n: h for n, h in _groups(final, contenders, goal).items() if len(h) >= _RUNS}
     if final and ("" not in groups or len(groups) < 2):
         found.warnings.append(
             f"too few runs of the finals have ended for a verdict ({_RUNS} of each are needed)"
