@@ -62,6 +62,9 @@ def main(argv: list[str]) -> int:
     console.line(f"report: {asked.folder / 'report.html'}")
     best = study_files.best(asked, trials)
     if best is None:
+        if any(trial.state == "running" for trial in trials):
+            console.line("no trial has ended yet")
+            return 0
         console.warn("no trial has ended; each says why in its .err file")
         return 1
     minutes = sum(trial.seconds for trial in trials) / 60

@@ -124,3 +124,18 @@ def test_the_file_of_another_trial_is_noticed(here, end):
     for flag in ("--resume", "--show"):
         with pytest.raises(UserError, match=r"trials/1\.yaml is damaged: .*seed.* 1\.json says"):
             study.main([*LINE, flag])
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_runs_metrics_are_named_or_its_trial_trained_again(here, damage):
+    (file,) = Path("tensorboard_logs").glob("toy-1/*/metrics.json")
+    before = table()
+    DAMAGES[damage](file)
+    if damage == "removed":
+        assert study.main([*LINE, "--resume"]) == 0
+        assert [row["state"] for row in table()] == [row["state"] for row in before]
+        return
+    with pytest.raises(UserError, match=r"metrics.json is damaged: .*delete its run's folder"):
+        study.main([*LINE, "--resume"])
+    with pytest.raises(UserError, match=r"metrics.json is damaged"):
+        study.main([*LINE, "--show"])

@@ -137,7 +137,9 @@ def _to_keep(experiment: Experiment, base: Experiment) -> Experiment:
 def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return a row for each trial: its state, what it changed in the experiment, its metrics."""
     options = [_flat(to_values(trial.experiment)) for trial in trials]
-    varied = [n for n in options[0] if n not in _OF_TRIALS and _differ(options, n)]
+    # An entry has options that the first trial may not have.
+    every = dict.fromkeys(name for values in options for name in values)
+    varied = [n for n in every if n not in _OF_TRIALS and _differ(options, n)]
     found = []
     for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
         row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}

@@ -231,7 +231,8 @@ def known(trial: Trial, folder: Path, number: int) -> Trial:
     run = folders.last_run(trial.experiment)
     file = run / "metrics.json" if run else None
     again = "delete its run's folder to train it again"
-    metrics = read_json(file, remedy=again) if file and file.exists() else None
+    holds = {"validation": dict}
+    metrics = read_json(file, holds, remedy=again) if file and file.exists() else None
     story = run / "history.json" if run else None
     if story and story.exists():
         trial = dataclasses.replace(trial, history=read_json(story, list, remedy=again))

@@ -214,6 +214,11 @@ def check(settings: Mapping[str, Any], there: Mapping[str, Setting], place: str)
         if name == "seed" or (name.endswith("_column") and isinstance(value, str)):
             continue  # which columns there are depends on the task's options
         if name not in there:
+            if owner := _owner(name):
+                raise UserError(
+                    f"{place}: {name} is an option of {owner[0]} {owner[1]}, which is not chosen "
+                    f"(give {owner[0]}={owner[1]} too)"
+                )
             near = difflib.get_close_matches(name, [*there, *ENTRIES, "task"], n=1)
             hint = f"; did you mean {near[0]!r}?" if near else " (--help lists the flags)"
             raise UserError(f"{place}: there is no setting {name!r}{hint}")
@@ -224,6 +229,48 @@ def check(settings: Mapping[str, Any], there: Mapping[str, Setting], place: str)
             except UserError as error:
                 said = str(error).replace(f"{setting.field}:", f"{name}:", 1)
                 raise UserError(said) from error
+
+
+def _owner(name: str) -> tuple[str, str] | None:
+    """Return the section and the name of the entry that has an option, if one has."""
+    for section, record in ENTRIES.items():
+        for entry in extensions.names(record):
+            options = _options(extensions.load(record, entry).options)
+            if name in (_word(field, f"{entry.replace('_', '-')}-") for field in options):
+                return section, entry
+    return None
+
+
+def effective(base: Experiment, settings: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return what settings change in an experiment: values in their types, but for its own.
+
+    Raises:
+        UserError: a setting is none, or cannot have its value.
+
+    Example::
+
+        effective(experiment, {"learning_rate": "1e-3", "epochs": None}, "row a")
+        # {"learning_rate": 0.001}
+    """
+    there = known(base, settings, place)
+    check(settings, there, place)
+    found: dict[str, Any] = {}
+    own: Any
+    new: Any
+    for name, value in settings.items():
+        if name in ENTRIES:
+            own, new = [n for s, n in named(base) if s == name], _names(value, name, place)
+        elif name in there:
+            setting = there[name]
+            chosen = not setting.entry or (setting.section, setting.entry) in named(base)
+            own = setting.of(base) if chosen else setting.default
+            made = make(setting.kind, {setting.field: value}, place) if value is not None else None
+            new = getattr(made, setting.field) if made else setting.default
+        else:
+            own, new = base.task if name == "task" else None, value
+        if new != own:
+            found[name] = new
+    return found
 
 
 def said(settings: Mapping[str, Any]) -> str:

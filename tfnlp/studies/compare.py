@@ -88,6 +88,11 @@ def _other(base: Experiment, options: Options) -> dict[str, Any]:
         if name in found:
             raise UserError(f"--against gives {name} twice (leave one out)")
         found[name] = values[0]
+    if "seed" not in found and not _settings.effective(base, found, "--against"):
+        raise UserError(
+            f"--against {_settings.said(found)} is what the experiment has already: both sides "
+            "would be the same (give another value)"
+        )
     seed = found.get("seed", SEEDS)
     if not isinstance(seed, int) or abs(seed - base.seed) < options.seeds:
         raise UserError(

@@ -155,7 +155,16 @@ def _named(values: Mapping[Any, Any], place: str) -> dict[str, Settings]:
 def _check(
     base: Experiment, rows: Mapping[str, Settings], columns: Mapping[str, Settings], file: str
 ) -> None:
-    """Raise UserError if a cell's settings cannot be used."""
+    """Raise UserError if a cell's settings cannot be used, or are those of another row."""
+    seen: dict[str, str] = {}
+    for row, own in rows.items():
+        known = {n: v for n, v in own.items() if n not in _SOURCES and n != "seed"}
+        found = repr(sorted(_settings.effective(base, known, f"{file}: row {row!r}").items()))
+        if not any(n in _SOURCES for n in own) and seen.setdefault(found, row) != row:
+            raise UserError(
+                f"{file}: row {row!r} has the settings of {seen[found]!r}, some of them as its "
+                "defaults or written otherwise (leave one out)"
+            )
     for (row, own), (column, data) in itertools.product(rows.items(), columns.items()):
         places = [(own, f"{file}: row {row!r}"), (data, f"{file}: data {column!r}")]
         for settings, place in places:
@@ -274,9 +283,25 @@ class _Results:
         return plots.intervals("mean and 95% interval", self.rows, panels)
 
 
+def best(trials: Sequence[Trial], options: Options) -> int | None:
+    """Return the best trial by validation rows, of the first column: columns have other rows.
+
+    Example::
+
+        best(trials, Options())  # 2
+    """
+    from tfnlp.evaluation import runs
+
+    known: dict[str, Settings] = _read(options)[1] if options.settings else {"": {}}
+    first = next(iter(known.values()))
+    own = [all(trial.settings.get(n) == v for n, v in first.items()) for trial in trials]
+    return runs.best([t.metrics if o else None for t, o in zip(trials, own, strict=True)])
+
+
 STUDY = Study(
     summary="every combination of settings, or a table of settings and data sets",
     options=Options,
     propose=propose,
     report=report,
+    best=best,
 )

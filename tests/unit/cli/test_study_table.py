@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import pty
@@ -19,9 +20,9 @@ from tfnlp import extensions
 from tfnlp.cli import arguments
 from tfnlp.cli.settings import Given
 from tfnlp.cli.study_table import StudyTable
-from tfnlp.extensions import Study
+from tfnlp.extensions import Study, Trial
 from tfnlp.options import Parser
-from tfnlp.runs import folders
+from tfnlp.runs import folders, study_files
 from tfnlp.runs.experiment_yaml import write_yaml
 from tfnlp.runs.study_files import Asked
 
@@ -30,7 +31,7 @@ from tfnlp.runs.study_files import Asked
 FAKE = """
 import signal, sys, time
 from pipelines.files.writers import write_json
-from tfnlp.runs import folders
+from tfnlp.runs import folders, study_files
 from tfnlp.runs.experiment_yaml import read_kept
 from pathlib import Path
 came = []
@@ -135,6 +136,20 @@ def test_the_last_trials_and_the_best(here):
     assert "validation f1" in text
     # 18 minutes were trained, two trials are to come and one is in its second minute.
     assert "trial 18 of at most 20, 18:00 min so far, about 2:00 min to go" in text
+
+
+def test_the_file_of_trials_has_an_entry_that_the_first_lacks(here):
+    given = Given(*arguments.read(["--dataset", "trec", "--name", "toy"], Parser())[:2])
+    entry = extensions.load(Study, "grid")
+    asked = Asked("grid", entry, entry.options(), given.experiment(), given.vary)
+    chosen = [{}, {"peft": "bitfit"}, {"peft": "lora", "lora_rank": 4}]
+    trials = [Trial(given.vary(settings), settings, "failed") for settings in chosen]
+    asked.folder.mkdir(parents=True)
+    study_files.write(asked, trials)
+    with (asked.folder / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["peft.name"] for row in rows] == ["", "bitfit", "lora"]
+    assert rows[2]["peft.rank"] == "4"
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def test_a_placebo_differs_by_seed_only():
     ("against", "said"),
     [
         ((), "nothing to compare with"),
+        (("learning_rate=0.0001",), "--against learning_rate=0.0001 is what the experiment has"),
+        (("peft=none",), "--against peft=none is what the experiment has already"),
         (("epochs",), "--against epochs: it must be NAME=VALUE"),
         (("epochs=2,4",), "--against epochs=2,4: it must be NAME=VALUE"),
         (("epochs=2", "epochs=4"), "gives epochs twice"),

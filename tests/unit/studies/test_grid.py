@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pipelines.errors import UserError
-from tfnlp.studies import _settings
+from tfnlp.studies import _settings, grid
 
 
 @pytest.mark.parametrize(
@@ -92,6 +94,21 @@ def test_a_table_of_settings_and_data(simulate, tmp_path):
     assert report.figures["grid"]().get_axes()
 
 
+def test_the_best_is_of_the_first_column(simulate, tmp_path):
+    """Scores of other rows do not compete: the second data set is the easier one."""
+    (tmp_path / "table.yaml").write_text(TABLE)
+
+    trials, _ = simulate("grid", scored, settings=str(tmp_path / "table.yaml"), seeds=3)
+    options = grid.Options(settings=str(tmp_path / "table.yaml"), seeds=3)
+    better = [
+        dataclasses.replace(t, metrics={**t.metrics, "validation": {"accuracy": 0.99}})
+        if t.metrics and t.experiment.data.train
+        else t
+        for t in trials
+    ]
+    assert better[grid.best(better, options)].experiment.data.dataset == "trec"
+
+
 def test_rows_that_are_as_good_are_marked_alike(simulate):
     _, report = simulate("grid", lambda e: min(e.training.epochs, 2) / 4, vary=("epochs=1,2,3",))
     assert [row[1] for row in report.tables[0].rows] == ["0.2500", "0.5000 best", "0.5000 best"]
@@ -117,11 +134,17 @@ def test_less_may_be_better(simulate):
         ("a: {epochs: 1}\na: {epochs: 2}", "line 2: 'a' stands there twice"),
         ("a: {epochs: 1, epochs: 2}", "'epochs' stands there twice"),
         ("a: {epochs: 1}\nb: {epochs: 1}", "row 'b' has the settings of 'a'"),
+        ("a:\nb: {learning_rate: 0.0001}", "row 'b' has the settings of 'a', some of them as"),
+        (
+            "a: {learning_rate: 1e-3}\nb: {learning_rate: 0.001}",
+            "row 'b' has the settings of 'a', ",
+        ),
+        ("a:\nb: {lora_rank: 4}", "lora_rank is an option of peft lora, which is not chosen"),
         ("a: {epoch: 1}", "row 'a': there is no setting 'epoch'; did you mean 'epochs'"),
         ("a:\nb: {epochs: few}", "row 'b': epochs: 'few' is not a whole number"),
         ("a: {backbone: 3}", "row 'a': backbone: 3 is not a text"),
         ("a:\nb: {peft: bitfitt}", "row 'b': there is no peft 'bitfitt'; did you mean 'bitfit'"),
-        ("a: {aeda_ratio: 0.1}", "row 'a': there is no setting 'aeda_ratio'"),
+        ("a: {aeda_ratio: 0.1}", "row 'a': aeda_ratio is an option of augment aeda"),
         ("a: {seed: 4}", "row 'a' sets the seed"),
         ("data: []\na:", "data must hold"),
         ("data: {}\na:", "data must hold"),
@@ -145,7 +168,7 @@ def test_a_file_that_cannot_be_used_is_refused(text, said, simulate, tmp_path):
         (["epochs=1,2", "epochs=3"], "a setting twice"),
         (["epochs=1,1"], "is there twice"),
         (["seed=1,2"], "give --grid-seeds"),
-        (["aeda_ratio=0.2,0.4"], "there is no setting 'aeda_ratio'"),
+        (["aeda_ratio=0.2,0.4"], "aeda_ratio is an option of augment aeda, which is not chosen"),
         (["name=a,b"], "there is no setting 'name'"),
         (["epochs=0,1"], "epochs: 0 is too small"),
         (["peft=bitfitt"], "did you mean 'bitfit'"),
