@@ -1,8 +1,8 @@
 """Stands for tfnlp.train: makes a run whose accuracy follows from its seed, in no time.
 
 The file ``orders`` in the working folder says by seed, or by seed and fold, what goes wrong:
-``refuse`` (before there is a run), ``fail``, ``die`` (by SIGKILL), ``wait`` (until a signal comes),
-or ``pause`` (while there is a file ``paused``). Each call is written down in ``calls``.
+``refuse`` (before there is a run), ``fail``, ``full`` (of the disk), ``die`` (by SIGKILL), ``wait``
+(until a signal comes), or ``pause`` (while there is a file ``paused``). Each call is written down in ``calls``.
 """
 
 import os
@@ -44,6 +44,8 @@ while order == "pause" and Path("paused").exists():
     time.sleep(0.05)
 if order == "die":
     os.kill(os.getpid(), signal.SIGKILL)
+if order == "full":
+    sys.exit("error: cannot write the checkpoint: No space left on device (free space there)")
 if order == "fail":
     print("starting TensorFlow", file=sys.stderr)
     sys.exit("error: the disk is full")

@@ -223,6 +223,17 @@ def test_a_failed_trial_is_noted_and_not_repeated(here, capsys):
     ]
 
 
+def test_a_full_disk_ends_the_study_and_uses_up_no_trial(here):
+    (here / "orders").write_text("1: full")
+    with pytest.raises(UserError, match=r"trial 2 stopped: .*No space left .*--resume to continue"):
+        seeds()
+    (here / "orders").write_text("")
+    assert seeds("--resume") == 0
+    assert calls(here) == [0, 1, 1, 2]
+    rows = csv.DictReader((here / "studies/toy/trials.csv").open(encoding="utf-8"))
+    assert [row["state"] for row in rows] == ["complete"] * 3
+
+
 def test_a_killed_trial_is_resumed_in_its_run(here):
     (here / "orders").write_text("1: die")
     with pytest.raises(UserError, match="trial 2 was killed by SIGKILL"):

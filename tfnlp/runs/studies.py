@@ -13,6 +13,8 @@ alone.
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ from tfnlp.runs.trial_files import Claim
 
 TRAIN = ("tfnlp.train", "tfnlp.api.training")  # as `ForkServer` takes them
 _WAIT = 2.0  # until other processes' trials are looked at again [s]
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _RESUMED = "run the same command with --resume to continue"
 
 
@@ -230,6 +233,9 @@ def _trained(
             f"trial {number} was killed by {signal.Signals(-code if code < 0 else code - 128).name}"
             f" ({_RESUMED})"
         )
+    if code and any(os.strerror(each).lower() in error.lower() for each in _FULL):
+        # The others would fail for that too, one after another, and none is repeated.
+        raise UserError(f"trial {number} stopped: {error} (free space there; {_RESUMED})")
     if code:
         trial_files.fail(folder, number, error or f"exit status {code}")
     return trial_files.known(trial, folder, number)
