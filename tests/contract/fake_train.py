@@ -2,7 +2,8 @@
 
 The file ``orders`` in the working folder says by seed, or by seed and fold, what goes wrong:
 ``refuse`` (before there is a run), ``fail``, ``full`` (of the disk), ``die`` (by SIGKILL), ``wait``
-(until a signal comes), or ``pause`` (while there is a file ``paused``). Each call is written down in ``calls``.
+(until a signal comes), or ``pause`` (while there is a file ``paused``). Each call is written down
+in ``calls``.
 """
 
 import os

@@ -51,6 +51,7 @@ CONTRACT = Path(__file__).parents[2] / "contract"
         ("schedule=linear,qubic", "'qubic'"),
         ("epochs=1.5,2", "epochs: 1.5 is not a whole number"),
         ("peft=none,lorra", "there is no peft"),
+        ("test=a.csv,b.csv", "test: scores on other rows cannot be compared"),
         ("test_share=0.1,0.2", "test_share: the search decides that itself"),
         ("fold=1/5,2/5", "fold: the search decides that itself"),
     ],

@@ -13,6 +13,7 @@ from tfnlp.extensions import Settings
 from tfnlp.studies._settings import parse, value
 
 _COUNTED = 1000  # settings of which it matters whether all have been tried
+_SOURCES = ("dataset", "train", "validation", "test")
 FIXED = ("test_share",)  # what a search decides, the same for all of its trials
 ENTRIES = ("backbone", "strategy", "peft", "augment")  # chosen first: others may depend on them
 
@@ -122,6 +123,11 @@ def space(texts: Sequence[str]) -> list[Dimension]:
     for name in names:
         if name in (*FIXED, "fold", "give_up"):
             raise UserError(f"--vary {name}: the search decides that itself (leave it out)")
+        if name in _SOURCES:
+            raise UserError(
+                f"--vary {name}: scores on other rows cannot be compared (leave it out; the study "
+                "grid has columns for data)"
+            )
         if names.count(name) > 1:
             raise UserError(f"--vary names {name!r} twice (give all of its values at once)")
     return sorted(found, key=lambda each: each.name not in ENTRIES)
