@@ -91,6 +91,22 @@ def length(trials: Sequence[Trial], options: Options) -> int:
     return options.seeds * (len(options.sizes) or len(_SHARES) + 1)
 
 
+def best(trials: Sequence[Trial], options: Options) -> int | None:
+    """Return the best trial by validation rows, of those that most rows trained.
+
+    Those of few rows may have few validation rows, all of them right.
+
+    Example::
+
+        best(trials, Options())  # 0
+    """
+    from tfnlp.evaluation import runs
+
+    rows = [_rows(trial) or 0 for trial in trials]
+    most = max(rows, default=0)
+    return runs.best([t.metrics if r == most else None for t, r in zip(trials, rows, strict=True)])
+
+
 def _rows(trial: Trial, split: str = "train") -> int | None:
     """Return how many rows a trial was trained on, or judged by; None if it has not ended."""
     found: int | None = ((trial.metrics or {}).get("rows") or {}).get(split)
@@ -216,5 +232,6 @@ STUDY = Study(
     options=Options,
     propose=propose,
     report=report,
+    best=best,
     length=length,
 )

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from pipelines.errors import UserError
 from tfnlp.evaluation import power_law
+from tfnlp.studies import learning_curve
 
 
 def scored(experiment):
@@ -103,3 +106,11 @@ def test_the_interval_covers_what_is_true():
 @pytest.mark.parametrize("rows", [[1, 1, 1, 2, 2, 2], [1, 1, 1, 2, 2, 2, 4, 4]])
 def test_of_too_few_runs_there_is_no_curve(rows):
     assert power_law.fit(np.array(rows), np.linspace(0.1, 0.9, len(rows))) is None
+
+
+def test_the_best_is_of_those_that_most_rows_trained():
+    few, most = (
+        SimpleNamespace(metrics={"validation": {"accuracy": score}, "rows": {"train": rows}})
+        for score, rows in ((1.0, 40), (0.9, 800))
+    )
+    assert learning_curve.best([most, few, SimpleNamespace(metrics=None)], None) == 0
