@@ -217,11 +217,14 @@ def _config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     if not file.exists():
         raise UserError(f"{folder} has no {CONFIG} (name the folder of an adapter of peft's)")
-    config = dict(read_json(file, {"peft_type": str, "r": int}, remedy=_AGAIN))
+    config = dict(read_json(file, {"peft_type": str}, remedy=_AGAIN))
     if config["peft_type"] != "LORA":
         raise UserError(
             f"{file} is of the kind {config['peft_type']}, which cannot be read (only LORA can)"
         )
+    read_json(file, {"r": int, "lora_alpha": (int, float)}, remedy=_AGAIN)
+    if config["r"] < 1:
+        raise UserError(f"{file} has r {config['r']}, and a rank is at least 1 ({_AGAIN})")
     start = str(config.get("init_lora_weights", True)).lower()
     if start.startswith(_OTHER_BASE):
         raise UserError(
@@ -268,7 +271,7 @@ def _check(
     """Raise UserError if an adapter is not of the size, or not for the matrices, that LoRA has."""
     if not pairs:
         raise UserError(f"{folder / WEIGHTS} has no weights of LoRA ({_AGAIN})")
-    rank, alpha = config["r"], config.get("lora_alpha", 8)
+    rank, alpha = config["r"], config["lora_alpha"]
     scaling = "sqrt" if config.get("use_rslora") else "rank"
     scale = alpha / (math.sqrt(rank) if scaling == "sqrt" else rank)
     first = next(iter(ours.values()))

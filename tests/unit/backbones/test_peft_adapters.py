@@ -142,6 +142,8 @@ def test_an_adapter_under_a_head_is_read_and_its_head_is_named(backbone, tmp_pat
         ({"peft_type": "IA3"}, {}, "is of the kind IA3, which cannot be read"),
         ({"use_dora": True}, {}, "has use_dora True, which cannot be read here"),
         ({"init_lora_weights": "pissa_niter_4"}, {}, "changes the backbone's own weights too"),
+        ({"r": 0}, {}, "has r 0, and a rank is at least 1"),
+        ({"lora_alpha": "16"}, {}, "adapter_config.json is damaged"),
         ({"bias": "all"}, {}, "has bias 'all', which cannot be read here"),
         ({"rank_pattern": {"query": 4}}, {}, "has rank_pattern"),
         ({}, {"rank": 4}, "give --lora-rank 3 --lora-alpha 5 --lora-scaling rank"),
