@@ -16,8 +16,10 @@ from tfnlp.runtime import commands, exit_status, signals
 def main(argv: list[str]) -> int:
     """Run the study that the arguments describe."""
     there = extensions.names(Study)
+    name = argv[0] if argv and not argv[0].startswith("-") else None
     parser = Parser(
         prog="python -m tfnlp.study",
+        usage=f"%(prog)s {name or 'STUDY'} [--resume | --show] [--name NAME] [option ...]",
         description="Train several runs, each in a process of its own, and compare them. The "
         "results go to\nstudies/NAME: best.yaml, trials.csv and report.html; the runs are where "
         "runs always are.",
@@ -39,7 +41,6 @@ def main(argv: list[str]) -> int:
         help="a database that keeps the trials, for processes on machines that share no folder: "
         "postgresql+psycopg://USER@HOST/DATABASE or sqlite:///FILE (default: the study's folder)",
     )
-    name = argv[0] if argv and not argv[0].startswith("-") else None
     found = entries.add(parser, Study, [name] if name else [])
     begun, flags, own = arguments.read(argv, parser)
     if not found:

@@ -1,9 +1,9 @@
 """Stands for tfnlp.train: makes a run whose accuracy follows from its seed, in no time.
 
 The file ``orders`` in the working folder says by seed, or by seed and fold, what goes wrong:
-``refuse`` (before there is a run), ``fail``, ``full`` (of the disk), ``die`` (by SIGKILL), ``wait``
-(until a signal comes), or ``pause`` (while there is a file ``paused``). Each call is written down
-in ``calls``.
+``refuse`` (before there is a run), ``fail``, ``full`` (of the disk), ``stop`` (by SIGTERM), ``die``
+(by SIGKILL; ``once``, the first time), ``wait`` (until a signal comes), or ``pause`` (while there
+is a file ``paused``). Each call is written down in ``calls``.
 """
 
 import os
@@ -43,7 +43,10 @@ if order == "wait":
     sys.exit(143)
 while order == "pause" and Path("paused").exists():
     time.sleep(0.05)
-if order == "die":
+if order == "stop":
+    os.kill(os.getpid(), signal.SIGTERM)
+if order == "die" or (order == "once" and not Path("died").exists()):
+    Path("died").touch()
     os.kill(os.getpid(), signal.SIGKILL)
 if order == "full":
     sys.exit("error: cannot write the checkpoint: No space left on device (free space there)")

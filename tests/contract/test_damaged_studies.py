@@ -79,6 +79,8 @@ def test_what_a_study_cannot_do_without_is_named(here, name, damage):
     file = Path("studies/toy", name)
     DAMAGES[damage](file)
     before = {other: other.read_bytes() for other in Path("studies/toy").rglob("*.[yj]*")}
+    if file.parent.name == "trials" and damage == "removed":
+        return  # below
     with pytest.raises(UserError) as caught:
         study.main([*LINE, "--resume"])
     assert re.search(rf"{re.escape(file.name)}.*\(.*(restore|--name)", str(caught.value))
@@ -89,6 +91,27 @@ def test_what_a_study_cannot_do_without_is_named(here, name, damage):
     after = {other: other.read_bytes() for other in Path("studies/toy").rglob("*.[yj]*")}
     assert after == before  # nothing is begun anew over what is left
     assert Path("calls").read_text().split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("name", [name for name in TRUTH if name.startswith("trials")])
+def test_a_trials_file_that_is_removed_is_written_again_from_its_other_one(here, name):
+    before, file = table(), Path("studies/toy", name)
+    held = file.read_text("utf-8")
+    file.unlink()
+    with pytest.raises(UserError, match=rf"{file.name}.*--resume"):
+        study.main([*LINE, "--show"])
+    assert study.main([*LINE, "--resume"]) == 0
+    if file.suffix == ".yaml":
+        assert file.read_text("utf-8") == held
+    assert table() == before
+    assert Path("calls").read_text().split() == ["0", "1", "2"]
+
+
+def test_settings_that_the_study_would_not_propose_are_not_made_up(here):
+    Path("studies/toy/trials/2.json").unlink()
+    shutil.copy("studies/toy/trials/3.yaml", "studies/toy/trials/2.yaml")
+    with pytest.raises(UserError, match=r"2\.json.*missing.*\(restore"):
+        study.main([*LINE, "--resume"])
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -67,8 +67,8 @@ def test_processes_that_begin_at_the_same_time_share_one_study(machines, url):
 
 
 def test_a_killed_trial_goes_on_in_its_run_where_it_was(machines, url):
-    one = machines("one", "1: die")
-    with pytest.raises(UserError, match="trial 2 was killed by SIGKILL"):
+    one = machines("one", "1: stop")
+    with pytest.raises(UserError, match="trial 2 was stopped by SIGTERM"):
         study.main(line(url))
     machines("one")
     assert study.main(line(url, "--resume")) == 0  # at once: the folder knows that nobody has it

@@ -59,8 +59,8 @@ def test_what_no_trial_can_use_leaves_nothing_behind(machines, url):
 
 
 def test_a_machine_without_the_rows_does_not_use_up_the_trials(machines, url):
-    machines("one", "1: die")
-    with pytest.raises(UserError, match="killed"):
+    machines("one", "1: stop")
+    with pytest.raises(UserError, match="stopped by"):
         study.main(line(url, count=2))
     two = machines("two", "2: refuse\n3: refuse")
     with pytest.raises(UserError, match=r"trial 3 could not begin here: there is no rows\.csv"):

@@ -83,7 +83,7 @@ class LowRank(Insertion):
 
     def call(self, x: Any, y: Any, training: bool | None = None) -> Any:
         """Float (R, I), float (R, O) -> float (R, O)."""
-        return y + ops.matmul(ops.matmul(x, self.a), self.b) * self.scale
+        return y + ops.matmul(ops.matmul(x, self.a) * self.scale, self.b)
 
     def folded(self, kernel: np.ndarray, bias: np.ndarray | None) -> tuple[Any, Any]:
         """Add the product to the matrix."""

@@ -26,6 +26,7 @@ mpl.rcParams["font.sans-serif"] = [
 mpl.rcParams["text.parse_math"] = False
 LONGEST_NAME = 40  # characters of a label's name that are drawn
 MOST_NAMES = 60  # labels named in a picture
+_MARKS = "osD^vP*Xhd<>"  # of points that have a name each
 
 
 class Picture(Figure):
@@ -287,6 +288,39 @@ def intervals(
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
     several[0].set_yticks(range(len(names)), shown(names))
     several[0].set_ylim(max(len(names), 1) - 0.5, -0.5)
+    return figure
+
+
+def costs(quantity: str, panels: Mapping[str, Sequence[tuple[float, float, str]]]) -> Figure:
+    """Draw scores against what they cost, a mark for each name, in panels side by side.
+
+    Args:
+        quantity: what is paid.
+        panels: what is measured -> (cost, score, name) of each point.
+
+    Example::
+
+        found = [(331776.0, 0.94, "lora"), (22567686.0, 0.93, "full")]
+        costs("trained parameters", {"trec: accuracy (test)": found}).savefig("costs.png")
+    """
+    figure = Picture(figsize=(3.0 + 3.6 * max(len(panels), 1), 4), layout="constrained")
+    several = figure.subplots(1, max(len(panels), 1), squeeze=False)[0]
+    names = list(dict.fromkeys(name for points in panels.values() for _, _, name in points))
+    for axes, (title, points) in zip(several, panels.items(), strict=False):
+        for x, y, name in points:
+            place = names.index(name)
+            axes.plot(x, y, _MARKS[place % len(_MARKS)], color=f"C{place % 10}", markersize=8)
+        known = [x for x, _, _ in points]
+        if min(known) > 0 and max(known) > 20 * min(known):
+            axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(ticker.EngFormatter())
+        axes.set(xlabel=quantity, ylabel=shown([title])[0])
+        axes.grid(color="0.9")
+        axes.margins(0.1)
+    for place, label in enumerate(shown(names)):
+        mark = _MARKS[place % len(_MARKS)]
+        several[0].plot([], [], mark, color=f"C{place % 10}", markersize=8, label=label)
+    figure.legend(loc="outside right center")
     return figure
 
 

@@ -60,6 +60,7 @@ class Study:
             metric of its validation rows.
         length: (trials, options) -> how many there are at most, to say how long they take; if None,
             as many as are proposed whatever comes out.
+        labels: (trials, options) -> for each trial what it is called, by the columns of trials.csv.
     """
 
     summary: str
@@ -69,3 +70,4 @@ class Study:
     possible: Callable[[Any], Sequence[Settings]] = lambda options: ()
     best: Callable[[Sequence[Trial], Any], int | None] | None = None
     length: Callable[[Sequence[Trial], Any], int] | None = None
+    labels: Callable[[Sequence[Trial], Any], Sequence[Mapping[str, str]]] | None = None

@@ -34,6 +34,8 @@ from tfnlp.runs.trial_files import Claim
 TRAIN = ("tfnlp.train", "tfnlp.api.training")  # as `ForkServer` takes them
 _WAIT = 2.0  # until other processes' trials are looked at again [s]
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_ASKED = ("SIGINT", "SIGTERM")  # signals by which somebody stops a trial
+_DEATHS = 3  # of a trial's process, by other signals, until the trial has failed
 _RESUMED = "run the same command with --resume to continue"
 
 
@@ -75,7 +77,7 @@ def run(
     Raises:
         UserError: there is a study of this name that is not to be resumed, or another one; the
             study cannot use its options, or the first trial its rows or options, and nothing is
-            left of the study; or a trial's process was killed.
+            left of the study; a trial's process was stopped; or the disk is full.
         KeyboardInterrupt: a signal came; the trial has kept what ``resume`` needs.
 
     Example::
@@ -109,7 +111,7 @@ def _run(
         with claim as lock:
             tell(f"trial {number}: {folder / 'trials' / f'{number}.out'}")
             begun = trial_files.begun(folder, number)
-            trial = _trained(begun, folder, number, [lock], server)
+            trial = _trained(begun, folder, number, [lock], server, tell)
             kept.end(number, trial)
         with trial_files.locked(folder / "lock"):
             trials = kept.read()
@@ -214,9 +216,41 @@ def _taken(
 
 
 def _trained(
-    trial: Trial, folder: Path, number: int, held: Sequence[IO[str]], server: ForkServer
+    trial: Trial,
+    folder: Path,
+    number: int,
+    held: Sequence[IO[str]],
+    server: ForkServer,
+    tell: Callable[[str], None],
 ) -> Trial:
-    """Train a trial to its end in a process of its own, which has a hold on its lock too."""
+    """Train a trial to its end; one whose process dies goes on from its checkpoint, twice."""
+    for deaths in range(1, _DEATHS + 1):
+        trial, code, error = _process(trial, folder, number, held, server)
+        name = _signal(code)
+        if name in _ASKED:
+            raise UserError(f"trial {number} was stopped by {name} ({_RESUMED})")
+        if code and any(os.strerror(each).lower() in error.lower() for each in _FULL):
+            # The others would fail for that too, one after another, and none is repeated.
+            raise UserError(f"trial {number} stopped: {error} (free space there; {_RESUMED})")
+        if not name:
+            break
+        if deaths < _DEATHS:
+            tell(f"trial {number}: killed by {name}, goes on from its checkpoint")
+        error = f"killed by {name} {_DEATHS} times (SIGKILL may mean that memory ran out)"
+    if code:
+        trial_files.fail(folder, number, error or f"exit status {code}")
+    return trial_files.known(trial, folder, number)
+
+
+def _process(
+    trial: Trial, folder: Path, number: int, held: Sequence[IO[str]], server: ForkServer
+) -> tuple[Trial, int, str]:
+    """Train a trial in a process of its own, which has a hold on its lock too.
+
+    Returns:
+        The trial with the seconds that it has taken; the exit status, and the last line of what
+        was printed as an error.
+    """
     parts = [folder / "trials" / f"{number}.{suffix}" for suffix in ("yaml", "out", "err")]
     began = time.monotonic()
     with parts[1].open("ab") as out, parts[2].open("wb") as err:
@@ -227,18 +261,13 @@ def _trained(
             trial = dataclasses.replace(trial, seconds=spent)
             kept = {"settings": dict(trial.settings), "seconds": spent}
             write_json(folder / "trials" / f"{number}.json", kept)
-    error = _last_line(parts[2])
-    if code < 0 or code > 128:
-        raise UserError(
-            f"trial {number} was killed by {signal.Signals(-code if code < 0 else code - 128).name}"
-            f" ({_RESUMED})"
-        )
-    if code and any(os.strerror(each).lower() in error.lower() for each in _FULL):
-        # The others would fail for that too, one after another, and none is repeated.
-        raise UserError(f"trial {number} stopped: {error} (free space there; {_RESUMED})")
-    if code:
-        trial_files.fail(folder, number, error or f"exit status {code}")
-    return trial_files.known(trial, folder, number)
+    return trial, code, _last_line(parts[2])
+
+
+def _signal(code: int) -> str:
+    """Return the name of the signal that ended a process with an exit status; '' if none did."""
+    number = -code if code < 0 else code - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
 
 
 def _last_line(path: Path) -> str:

@@ -140,9 +140,12 @@ def _rows(asked: Asked, trials: Sequence[Trial]) -> list[dict[str, Any]]:
     # An entry has options that the first trial may not have.
     every = dict.fromkeys(name for values in options for name in values)
     varied = [n for n in every if n not in _OF_TRIALS and _differ(options, n)]
+    named = asked.study.labels
+    labels = named(trials, asked.options) if named else [{}] * len(trials)
     found = []
     for number, (trial, values) in enumerate(zip(trials, options, strict=True), 1):
-        row: dict[str, Any] = {"trial": number, "state": trial.state, "run": str(trial.run or "")}
+        row: dict[str, Any] = {"trial": number, **labels[number - 1], "state": trial.state}
+        row["run"] = str(trial.run or "")
         row |= {name: values.get(name) for name in varied} | {"error": trial.error}
         for split in ("validation", "test"):
             held = (trial.metrics or {}).get(split) or {}

@@ -23,6 +23,9 @@ from tfnlp.runs.study_files import Asked
 from tfnlp.runtime.commands import quoted
 
 DAMAGED = "restore it, or start another study with --name"
+_DELETABLE = (
+    "restore it, or delete it and --resume: it is written again from the trial's other file"
+)
 MEMBERSHIP = "storage.json"  # says which study of a database the folder belongs to
 
 # On a trial: a block in which it is this process's, and the lock's file, which goes to its process.
@@ -60,6 +63,7 @@ class FolderTrials:
             )
         if file.exists():
             same(self._asked, _name(file), read(folder / "base.yaml"))
+            self._restore()
         elif _numbers(folder):
             raise damaged(file, "it is missing", DAMAGED)
         else:
@@ -80,6 +84,27 @@ class FolderTrials:
             found.append(known(trial, folder, number))
         return found
 
+    def _restore(self) -> None:
+        """Write a trial's file again that is missing, where the other of its two tells of it.
+
+        The settings of a trial are what the study proposes after those before it, if that makes the
+        experiment that the trial has: several processes may have ended theirs in another order.
+        """
+        before: list[Trial] = []
+        for number in _begun(self._folder):
+            file = self._folder / "trials" / f"{number}.yaml"
+            kept = file.with_suffix(".json")
+            if not file.exists() and kept.exists():
+                settings = read_json(kept, {"settings": dict}, remedy=DAMAGED)["settings"]
+                write_yaml(_planned(self._asked, number, settings), file)
+            elif file.exists() and not kept.exists():
+                found = self._asked.study.propose(self._asked.base, before, self._asked.options)
+                made = None if found is None else _planned(self._asked, number, found)
+                if made is None or folders.changes(made, read(file)):
+                    raise damaged(kept, "it is missing", DAMAGED)
+                write_json(kept, {"settings": dict(found or {})})
+            before.append(begun(self._folder, number))
+
     def _check(self, number: int, trial: Trial) -> None:
         """Refuse a trial whose two files do not belong together: one is another trial's, say."""
         changed = folders.changes(read(self._folder / "base.yaml"), self._asked.base)
@@ -88,7 +113,7 @@ class FolderTrials:
             if told:
                 file = self._folder / "trials" / f"{number}.yaml"
                 why = f"{', '.join(told)} are not what {number}.json says, or that is damaged"
-                raise damaged(file, why, DAMAGED)
+                raise damaged(file, why, _DELETABLE)
         self._checked.add(number)
 
     def add(self, number: int, trial: Trial) -> bool:
@@ -195,11 +220,11 @@ def begun(folder: Path, number: int) -> Trial:
 def planned(folder: Path, number: int) -> Trial:
     """Return a trial as it was begun."""
     file = folder / "trials" / f"{number}.yaml"
-    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=DAMAGED)
+    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=_DELETABLE)
     seconds = held.get("seconds", 0.0)
     if not isinstance(seconds, int | float):
-        raise damaged(file.with_suffix(".json"), "its 'seconds' is no number", DAMAGED)
-    return Trial(read(file), held["settings"], seconds=seconds)
+        raise damaged(file.with_suffix(".json"), "its 'seconds' is no number", _DELETABLE)
+    return Trial(read_kept(file, _DELETABLE), held["settings"], seconds=seconds)
 
 
 def _numbers(folder: Path) -> Sequence[int]:
@@ -208,14 +233,20 @@ def _numbers(folder: Path) -> Sequence[int]:
     Raises:
         UserError: the file of one of them is missing.
     """
-    # The lock comes after what makes a trial one, so it tells of a last one that is missing.
-    files = [*folder.glob("trials/*.yaml"), *folder.glob("trials/*.lock")]
-    numbers = range(1, 1 + max((int(f.stem) for f in files if f.stem.isdecimal()), default=0))
+    numbers = _begun(folder)
     for number in numbers:
         file = folder / "trials" / f"{number}.yaml"
         if not file.exists():
-            raise damaged(file, "it is missing", DAMAGED)
+            again = "--resume writes it again" if file.with_suffix(".json").exists() else DAMAGED
+            raise damaged(file, "it is missing", again)
     return numbers
+
+
+def _begun(folder: Path) -> Sequence[int]:
+    """Return the numbers of the trials that have begun, whatever is left of their files."""
+    # The lock comes after what makes a trial one, so it tells of a last one that is missing.
+    files = [*folder.glob("trials/*.yaml"), *folder.glob("trials/*.lock")]
+    return range(1, 1 + max((int(f.stem) for f in files if f.stem.isdecimal()), default=0))
 
 
 def _name(file: Path) -> str:

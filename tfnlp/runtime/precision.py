@@ -58,6 +58,19 @@ def start(kind: Precision, *, training: bool) -> str:
     return "mixed_bfloat16" if capable and all(capable) else "float32"
 
 
+def multiplies_in_bfloat16() -> bool:
+    """Return whether this process gives products of float32 tensors bfloat16 factors.
+
+    Example::
+
+        start("float32", training=True)
+        multiplies_in_bfloat16()  # False
+    """
+    import tensorflow as tf
+
+    return bool(tf.config.optimizer.get_experimental_options().get(_OPTION))
+
+
 @contextmanager
 def exact() -> Iterator[None]:
     """Multiply in float32 what this thread calls, or traces calls of, within the block.

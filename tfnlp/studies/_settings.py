@@ -16,13 +16,16 @@ from tfnlp.extensions import ENTRIES, SUPERVISED
 from tfnlp.options import default_of, flag_of, make
 
 _NONE = "none"  # no entry
-_WORDS: Mapping[str, Any] = {"true": True, "false": False, _NONE: None}
+_WORDS: Mapping[str, Any] = {
+    **{"yes": True, "no": False},  # as --help says the defaults
+    **{"true": True, "false": False, _NONE: None},
+}
 
 
 def parse(text: str) -> tuple[str, list[Any]]:
     """Return the name and the values of ``NAME=VALUE,VALUE``.
 
-    A value is a whole number, a number, true or false, none, or else a text.
+    A value is a whole number, a number, true or false (yes or no), none, or else a text.
 
     Raises:
         UserError: it has no name or no value, or a value is empty or there twice.

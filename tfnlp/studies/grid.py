@@ -15,7 +15,7 @@ from tfnlp.config import Experiment
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table
-from tfnlp.studies import _scores, _settings
+from tfnlp.studies import _costs, _scores, _settings
 
 _USUAL = ("learning_rate=3e-5,1e-4,3e-4",)
 _DATA = "data"  # in a file: the columns
@@ -201,12 +201,16 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
     tables = [Table(title, ("settings", *heads), cells)]
     head = ("settings", _DATA, "runs", "mean", "95% from", "to")
     tables.append(Table("Cells", head, long))
+    if costs := _costs.table(table.cells()):
+        tables.append(costs)
     warnings = table.warnings()
     if options.seeds == 1 and len(long) > 1:
         warnings.append(
             "each cell is one run, so the best may have been lucky (give --grid-seeds 3 or more)"
         )
-    return Report({}, tables, {"grid": table.draw}, warnings)
+    titles = {column: table.head(column) for column in table.columns}
+    pictures = {"grid": table.draw, **_costs.figures(table.cells(), titles)}
+    return Report({}, tables, pictures, warnings)
 
 
 class _Results:
@@ -234,10 +238,19 @@ class _Results:
             if cell:
                 self._places[place] = cell
 
+    def cells(self) -> dict[tuple[str, str], list[Trial]]:
+        """Return the trials of each cell that has some."""
+        every = itertools.product(self.rows, self.columns)
+        return {cell: found for cell in every if (found := self._of(*cell))}
+
     def _of(self, row: str | None, column: str) -> list[Trial]:
         """Return the trials of a cell, or of a column."""
         cells = self._places.items()
         return [self._trials[i] for i, (r, c) in cells if c == column and row in (r, None)]
+
+    def place(self, number: int) -> tuple[str, str]:
+        """Return the row and the column of a trial; "" of one that is in no cell."""
+        return self._places.get(number, ("", ""))
 
     def scores(self, row: str, column: str) -> list[float]:
         """Return the scores of a cell."""
@@ -283,6 +296,23 @@ class _Results:
         return plots.intervals("mean and 95% interval", self.rows, panels)
 
 
+def labels(trials: Sequence[Trial], options: Options) -> list[dict[str, str]]:
+    """Return the row and the column of each trial's cell, as the file names them.
+
+    Example::
+
+        labels(trials, Options(settings="table.yaml"))[0]  # {"row": "default", "data": "trec"}
+    """
+    if not options.settings:
+        return [{}] * len(trials)
+    table = _Results(trials, options)
+    several = any(table.columns)
+    return [
+        {"row": row, **({_DATA: column} if several else {})}
+        for row, column in (table.place(number) for number in range(len(trials)))
+    ]
+
+
 def best(trials: Sequence[Trial], options: Options) -> int | None:
     """Return the best trial by validation rows, of the first column: columns have other rows.
 
@@ -304,4 +334,5 @@ STUDY = Study(
     propose=propose,
     report=report,
     best=best,
+    labels=labels,
 )

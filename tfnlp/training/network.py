@@ -6,7 +6,7 @@ Dimensions: B rows of a batch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfnlp.backbones import encoder
 from tfnlp.extensions import Batch, PeftStep, Step
-from tfnlp.runtime import keras_patches, threads
+from tfnlp.runtime import keras_patches, precision, threads
 from tfnlp.training import optimizers
 
 
@@ -249,16 +250,21 @@ def single(network: keras.Model) -> keras.Model:
 
 
 @contextmanager
-def in_parts(network: Network) -> Iterator[None]:
-    """Let a network take parts of a batch in parallel: in training, not in an export.
+def on_all_cores(network: Network) -> Iterator[None]:
+    """Let a network be trained by all cores of the machine; what is exported is as it was.
+
+    It takes parts of a batch in parallel, and holds frozen matrices as they are multiplied.
 
     Example::
 
-        with in_parts(network):
+        with on_all_cores(network):
             network.fit(data)
     """
-    network.streams = threads.count() if network.divisible and network.replicas == 1 else 1
+    one = network.replicas == 1
+    network.streams = threads.count() if network.divisible and one else 1
+    held = one and precision.multiplies_in_bfloat16()
     try:
-        yield
+        with encoder.frozen_in_bfloat16(network) if held else nullcontext():
+            yield
     finally:
         network.streams = 1

@@ -23,7 +23,7 @@ from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step
 from tfnlp.training import distribution, duration, examples, loop, optimizers
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
-from tfnlp.training.network import batch_of, in_parts
+from tfnlp.training.network import batch_of, on_all_cores
 from tfnlp.training.sources import Drawn, joined
 from tfnlp.training.state import Feed, Watch
 
@@ -151,7 +151,7 @@ class Trainer:
         watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
         folder = self.folder if name == FIRST else self.folder / name
-        with in_parts(model.network):
+        with on_all_cores(model.network):
             state = loop.fit(
                 model.network,
                 watch,

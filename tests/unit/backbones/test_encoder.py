@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfnlp.backbones.encoder import Encoder
+from tfnlp.backbones.encoder import Encoder, frozen_in_bfloat16
 
 OPTIONS = {"intermediate_dim": 32, "num_heads": 4, "layer_norm_epsilon": 1e-12}
 
@@ -151,3 +151,38 @@ def test_a_graph_with_it_names_no_gradients():
     nodes = graph.as_graph_def().node
     assert nodes
     assert not [node.name for node in nodes if "_gradient_op_type" in node.attr]
+
+
+def test_frozen_matrices_are_multiplied_as_they_are_held():
+    x, mask = inputs()
+    given = {"x": keras.Input((None, 16)), "mask": keras.Input((None,), dtype="int32")}
+    encoder = Encoder(**OPTIONS)
+    network = keras.Model(given, encoder(given["x"], padding_mask=given["mask"]))
+    encoder.trainable = False
+    encoder._feedforward_output_dense.trainable = True
+    whole = network({"x": x, "mask": mask}, training=True)
+    with frozen_in_bfloat16(network), tf.GradientTape() as tape:
+        tape.watch(x)
+        rounded = network({"x": x, "mask": mask}, training=True)
+        answered = network({"x": x, "mask": mask}, training=False)
+        gradient = tape.gradient(tf.reduce_sum(tf.sin(rounded)), x)
+    kernel = encoder._feedforward_intermediate_dense.kernel
+    np.testing.assert_array_equal(answered, whole)  # what is scored is exact
+    assert 1e-4 < float(tf.reduce_max(tf.abs(rounded - whole))) < 0.1  # three digits
+    kernel.assign(tf.cast(tf.cast(kernel, "bfloat16"), "float32"))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        wanted = tape.gradient(tf.reduce_sum(tf.sin(network({"x": x, "mask": mask}))), x)
+    np.testing.assert_allclose(gradient, wanted, atol=0.05 * float(tf.reduce_max(tf.abs(wanted))))
+    np.testing.assert_array_equal(
+        network({"x": x, "mask": mask}, training=True), network({"x": x, "mask": mask})
+    )
+
+
+def test_what_is_trained_is_not_held():
+    given = {"x": keras.Input((None, 16)), "mask": keras.Input((None,), dtype="int32")}
+    network = keras.Model(given, Encoder(**OPTIONS)(given["x"], padding_mask=given["mask"]))
+    x, mask = inputs()
+    with frozen_in_bfloat16(network):
+        found = network({"x": x, "mask": mask}, training=True)
+    np.testing.assert_array_equal(found, network({"x": x, "mask": mask}))

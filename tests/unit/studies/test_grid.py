@@ -15,6 +15,7 @@ from tfnlp.studies import _settings, grid
         ("epochs=2,4", "epochs", [2, 4]),
         ("peft=none,bitfit", "peft", [None, "bitfit"]),
         ("freeze-embeddings=true, false", "freeze_embeddings", [True, False]),
+        ("pair=yes,no", "pair", [True, False]),
         ("backbone=minilm-l6-en,./1e5x", "backbone", ["minilm-l6-en", "./1e5x"]),
         ("dropout=.1,-1,1.", "dropout", [0.1, -1, 1.0]),
         ("encoding=nan,1_000", "encoding", ["nan", "1_000"]),

@@ -338,8 +338,8 @@ def test_a_killed_search_ends_as_an_unbroken_one(here):
     # In the second fold of settings, and in the finals.
     killed = {4: f"{whole[3]['seed']} 2/2", 7: f"{whole[6]['seed']} None"}
     for number, which in killed.items():
-        Path("orders").write_text(f"{which}: die\n")
-        with pytest.raises(UserError, match=f"trial {number} was killed by SIGKILL"):
+        Path("orders").write_text(f"{which}: stop\n")
+        with pytest.raises(UserError, match=f"trial {number} was stopped by SIGTERM"):
             study.main([*line, "--name", "cut", "--resume"])
     Path("orders").write_text("")
     assert study.main([*line, "--name", "cut", "--resume"]) == 0

@@ -14,7 +14,7 @@ from tfnlp import config
 from tfnlp.extensions import PeftStep
 from tfnlp.runtime import threads
 from tfnlp.training import optimizers
-from tfnlp.training.network import in_parts, trainable
+from tfnlp.training.network import on_all_cores, trainable
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_model_is_whole_again_after_training(network):
     inside = []
 
     def broken_off():
-        with in_parts(network):
+        with on_all_cores(network):
             inside.append(network.streams)
             raise KeyboardInterrupt
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfnlp.extensions import Settings, Trial
 from tfnlp.report import Report, Table, four_places
+from tfnlp.studies import _settings
 from tfnlp.studies._search.objectives import Objective, ranked
 from tfnlp.studies._search.space import Dimension, params
 from tfnlp.studies._search.tried import Tried, group
@@ -163,7 +164,7 @@ def _table(
     for place, one in enumerate(settings):
         value = one.mean(goals[0].of)
         state = one.state + ", the settings as they were" * (place == 0)
-        epochs = sum(len(trial.history) for trial in one.trials)
+        epochs = round(sum(len(t.history) for t in one.trials) / max(len(one.trials), 1))
         cells = (*_cells(one, dimensions), *_means(one, goals), epochs, state)
         order = math.inf if value is None else goals[0].order(value)
         rows.append((order, (_listed(one.numbers), *cells)))
@@ -183,7 +184,13 @@ def _numbered(settings: Sequence[Tried]) -> str:
 
 def _cells(one: Tried, dimensions: Sequence[Dimension]) -> list[Any]:
     """Return a cell for each setting that is varied."""
-    return [one.settings.get(each.name, "") for each in dimensions]
+    there = one.settings
+    return [_cell(there[each.name]) if each.name in there else "" for each in dimensions]
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as --vary has it where a person would not know it otherwise."""
+    return _settings.shown(value) if value is None or isinstance(value, bool) else value
 
 
 def _means(one: Tried, goals: Sequence[Objective]) -> list[str]:
