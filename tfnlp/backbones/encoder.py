@@ -220,27 +220,30 @@ def _normalize(layer: Any, x: Any, training: bool | None) -> Any:
     if x.dtype != tf.float32:  # Keras sums them in float32.
         return layer(x)
     beta, gamma = ops.convert_to_tensor(layer.beta), ops.convert_to_tensor(layer.gamma)
-    if training:
-        return _learned_norm(x, gamma, tf.constant(layer.epsilon, x.dtype)) + beta
+    epsilon = tf.constant(layer.epsilon, x.dtype)
+    read = tf.convert_to_tensor(gamma)  # of a variable, which is a part of no gradient function
+    return beta + (_learned_norm if training else _norm)(x, read, epsilon)[0]
+
+
+def _norm(x: Any, gamma: Any, epsilon: Any) -> tuple[Any, Any, Any]:
+    """Return rows normalized, and from their means, and the inverse of their deviation (R, 1)."""
     centred = x - tf.reduce_mean(x, -1, keepdims=True)
-    variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)
-    return beta + centred * (tf.math.rsqrt(variance + layer.epsilon) * gamma)
+    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
+    return centred * (scale * gamma), centred, scale
 
 
 @tf.custom_gradient
 def _learned_norm(x: Any, gamma: Any, epsilon: Any) -> Any:
-    """Normalize rows, keeping one tensor of their size for the gradient."""
-    centred = x - tf.reduce_mean(x, -1, keepdims=True)
-    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), -1, keepdims=True) + epsilon)
-    normal = centred * scale
+    """The same, of which one tensor of the rows' size is kept for the gradient."""
+    y, centred, scale = _norm(x, gamma, epsilon)
 
     def gradients(above: Any) -> Any:
-        inner = above * gamma
+        inner, normal = above * gamma, centred * scale
         shift = tf.reduce_mean(inner, -1, keepdims=True)
         turn = tf.reduce_mean(inner * normal, -1, keepdims=True)
         return (inner - shift - normal * turn) * scale, tf.reduce_sum(above * normal, 0), None
 
-    return normal * gamma, gradients
+    return (y,), gradients
 
 
 def adopt(network: keras.Model) -> None:

@@ -54,8 +54,9 @@ def from_values(values: Mapping[str, Any], options: type, place: str) -> Experim
     if isinstance(task.get("stop"), str) and issubclass(options, WritingOptions):
         task["stop"] = list(stop_strings(task["stop"]))  # version 0.1.0 wrote them as requests do
     made = make(options, task, f"task in {place}")
-    filed = values.get("name") or default_name(name, sections["data"])
-    if not isinstance(filed, str) or filed != Path(filed).name or filed.startswith("."):
+    filed = values.get("name")
+    filed = default_name(name, sections["data"]) if filed is None else filed
+    if not isinstance(filed, str) or filed != Path(filed).name or filed[:1] in ("", "."):
         raise UserError(f"{place}: name is {filed!r}; it must be a plain folder name")
     experiment = Experiment(
         task=name,

@@ -36,7 +36,8 @@ def inputs(rows: int = 3, tokens: int = 7):
 
 @pytest.mark.parametrize("activation", ["gelu", "relu", "tanh"])
 @pytest.mark.parametrize("normalize_first", [False, True])
-def test_the_numbers_and_gradients_are_those_of_kerashub(activation, normalize_first):
+@pytest.mark.parametrize("training", [False, True])  # trained with, it keeps less for gradients
+def test_the_numbers_and_gradients_are_those_of_kerashub(activation, normalize_first, training):
     activation = keras.activations.get(activation)
     theirs, ours = pair(activation=activation, normalize_first=normalize_first)
     x, mask = inputs()
@@ -44,7 +45,7 @@ def test_the_numbers_and_gradients_are_those_of_kerashub(activation, normalize_f
     for layer in (theirs, ours):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            y = layer(x, padding_mask=mask)
+            y = layer(x, padding_mask=mask, training=training)
             loss = tf.reduce_sum(tf.sin(y) * tf.cast(mask, tf.float32)[..., None])
         gradients = tape.gradient(loss, [x, *(v.value for v in layer.weights)])
         found.append([y * tf.cast(mask, tf.float32)[..., None], *gradients])
@@ -155,7 +156,10 @@ def test_a_graph_with_it_names_no_gradients():
 
 def test_frozen_matrices_are_multiplied_as_they_are_held():
     x, mask = inputs()
-    given = {"x": keras.Input((None, 16)), "mask": keras.Input((None,), dtype="int32")}
+    given = {
+        "x": keras.Input((None, 16), name="x"),
+        "mask": keras.Input((None,), dtype="int32", name="mask"),
+    }
     encoder = Encoder(**OPTIONS)
     network = keras.Model(given, encoder(given["x"], padding_mask=given["mask"]))
     encoder.trainable = False
@@ -180,7 +184,10 @@ def test_frozen_matrices_are_multiplied_as_they_are_held():
 
 
 def test_what_is_trained_is_not_held():
-    given = {"x": keras.Input((None, 16)), "mask": keras.Input((None,), dtype="int32")}
+    given = {
+        "x": keras.Input((None, 16), name="x"),
+        "mask": keras.Input((None,), dtype="int32", name="mask"),
+    }
     network = keras.Model(given, Encoder(**OPTIONS)(given["x"], padding_mask=given["mask"]))
     x, mask = inputs()
     with frozen_in_bfloat16(network):

@@ -113,6 +113,7 @@ def test_a_commands_own_options_are_given_apart():
         ({"seed": True}, "seed is True"),
         ({"seed": "1"}, "seed is '1'"),
         ({"name": "a/b"}, "name is 'a/b'; it must be a plain folder name"),
+        ({"name": ""}, "name is ''; it must be a plain folder name"),
         ({"name": ".."}, "name is '..'"),
         ({"name": 3}, "name is 3"),
         ({"data": {"columns": ["text"]}}, "columns: ['text'] is not a mapping"),
