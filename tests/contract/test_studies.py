@@ -289,7 +289,7 @@ def test_two_processes_run_one_study(here):
     wait_for(lambda: calls(here) == [0, 1, 2, 3], second)  # without the trial that first has
     end_trial(here)
     _, errors = first.communicate(timeout=60)
-    assert b"trial 2 was killed by SIGTERM" in errors
+    assert b"trial 2 was stopped by SIGTERM" in errors
     assert second.wait(120) == 0, second.communicate()
     second.communicate()
     assert calls(here) == [0, 1, 2, 3, 1]
