@@ -78,6 +78,9 @@ def is_vector(items: Sequence[str]) -> bool:
     return len(told) > len(set(told)) and any(set(told) <= kind for kind in kinds)
 
 
+LOST = "\ufffd"  # in place of what could not be decoded
+
+
 def is_visible(character: str) -> bool:
     r"""Return whether a character is neither white space nor of no width.
 

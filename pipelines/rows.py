@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
 from pipelines.atomic import replacing
-from pipelines.cells import is_visible
+from pipelines.cells import LOST, is_visible
 from pipelines.columns import CHATS, IN_MEMORY, value_of
 from pipelines.columns import Column as Column
 from pipelines.errors import UserError
@@ -362,7 +362,7 @@ def _refuse_empty(
     """Raise ValueError if nothing of a text can be seen, or a conversation has no turns."""
     for column in (column for column in columns if column.name in values):
         value = values[column.name]
-        unseen = column.kind == "text" and not any(map(is_visible, value))
+        unseen = column.kind == "text" and not any(c != LOST and is_visible(c) for c in value)
         if unseen or (column.kind == "turns" and not value):
             held = f": it has only {ascii(value)[:60]}" * bool(unseen and value.strip())
             raise ValueError(f"{keys[column.name]!r} is empty{held}")

@@ -64,6 +64,8 @@ def check(experiment: Experiment) -> Findings:
         describe(rows, column, found)
         if column.kind == "spans":
             _broken_tags(experiment, column, found)
+    for doubt in doubts.of_texts(rows, inputs):
+        found.warn(*doubt)
     facts = None
     if "train" in rows:
         for doubt in doubts.of_targets(rows, targets, experiment.data.label_separator):

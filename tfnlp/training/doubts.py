@@ -1,4 +1,4 @@
-"""Targets that are perhaps not as meant: what `validate` and `train` warn of before training."""
+"""Texts and targets that are perhaps not as meant: `validate` and `train` warn of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from pipelines import cells
-from pipelines.cells import is_visible
+from pipelines.cells import LOST, is_visible
 from pipelines.columns import Column
 from pipelines.files.tags import OUTSIDE_WORDS
 from pipelines.rows import BadRow, Rows
@@ -72,6 +72,38 @@ alike)"]
                 yield from _together(train, several)
             if held is not None and column.name in held.columns:
                 yield from _unjudged(several, held, column)
+
+
+def of_texts(rows: Mapping[str, Rows], columns: Sequence[Column]) -> Iterator[Doubt]:
+    r"""Yield what may be wrong with the texts of rows.
+
+    Args:
+        rows: by split.
+        columns: what a model is given.
+
+    Example:
+        >>> rows = {"train": Rows("a.csv", {"text": ["caf\ufffd", "tea"]}, [1, 2])}
+        >>> [bad for _, bad in of_texts(rows, [Column("text", "text", "")])]
+        [[BadRow(number=1, reason="'caf\\ufffd'", line=None)]]
+    """
+    lost: dict[str, list[BadRow]] = defaultdict(list)
+    for part in rows.values():
+        given = [c.name for c in columns if c.kind == "text" and c.name in part.columns]
+        for name in given:
+            lost[part.source] += [
+                BadRow(number, ascii(text[max(text.index(LOST) - 20, 0) :][:40]))
+                for number, text in zip(part.numbers, part.columns[name], strict=True)
+                if LOST in text
+            ]
+    for source, bad in lost.items():
+        if bad:
+            several = "texts hold" if len(bad) > 1 else "text holds"
+            yield (
+                f"{source}: {len(bad)} {several} U+FFFD, which stands for a letter that was lost "
+                "when a file was read in another encoding (read the file as it was before, with "
+                "--encoding)",
+                sorted(bad, key=lambda row: row.number),
+            )
 
 
 def labels_of(rows: Rows, column: Column) -> list[list[str]]:

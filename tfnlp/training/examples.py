@@ -109,11 +109,12 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
         if rows.bad
     ]
     warnings += filter(None, map(noted, found.values()))
-    inputs = [column.name for column in task.input_columns(experiment.options)]
-    warnings += splits.leakage(found, inputs)
+    inputs = task.input_columns(experiment.options)
+    warnings += splits.leakage(found, [column.name for column in inputs])
     rows = divided(experiment, task, found)
     targets = task.target_columns(experiment.options)
-    for said, bad in doubts.of_targets(rows, targets, experiment.data.label_separator):
+    separator = experiment.data.label_separator
+    for said, bad in (*doubts.of_texts(rows, inputs), *doubts.of_targets(rows, targets, separator)):
         warnings.append(f"{said}, the first: {bad[0]}" if bad else said)
     return splits.Splits(rows["train"], rows["validation"], rows.get("test"), warnings)
 

@@ -311,6 +311,7 @@ def test_quarantine_keeps_the_raw_rows_and_forgets_fixed_ones(tmp_path):
             '{"text": "\\u200b \\ufeff", "label": "x"}',
             r"'text' is empty: it has only '\u200b \ufeff'",
         ),
+        ('{"text": "\ufffd\ufffd", "label": "x"}', r"'text' is empty: it has only '\ufffd\ufffd'"),
         ('{"text": "\\u0000", "label": "x"}', "'text' is empty: it has only"),
         ("[" * 100_000, "invalid JSON"),
         ('{"text": "a", "label": ' + "1" * 5000 + "}", "invalid JSON"),

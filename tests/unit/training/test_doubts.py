@@ -334,3 +334,21 @@ def test_labels_of_two_scripts_that_look_the_same_are_named(values):
 @pytest.mark.parametrize("values", [["да", "нет", "net"], ["ναι", "όχι", "nai"], ["на", "Ha!"]])
 def test_labels_of_two_scripts_that_look_different_are_not_named(values):
     assert said(values) == ("", [])
+
+
+def test_letters_that_were_lost_are_named_once_a_file():
+    texts = Column("text", "text", ""), Column("more", "text", "", optional=True)
+    train = Rows("a.csv", {"text": ["tea", "x" * 90 + " caf\ufffd", "ok"]}, [1, 2, 3])
+    same = Rows("a.csv", {"text": ["\ufffdt\ufffd"]}, [4])
+    held = Rows("v.csv", {"text": ["fine"], "more": ["na\ufffdve"]}, [7])
+    splits = {"train": train, "validation": held, "test": Rows("t.csv", {"text": ["fine"]}, [1])}
+    found = list(doubts.of_texts(splits, texts))
+    assert [(said.split(":")[0], [bad.number for bad in rows]) for said, rows in found] == [
+        ("a.csv", [2]),
+        ("v.csv", [7]),
+    ]
+    assert "1 text holds U+FFFD" in found[0][0]
+    assert found[0][1][0].reason == ascii("x" * 16 + " caf\ufffd")[:42]
+    ((said, rows),) = doubts.of_texts({"train": train, "validation": same}, texts)  # of one file
+    assert "2 texts hold" in said
+    assert [bad.number for bad in rows] == [2, 4]
