@@ -69,5 +69,7 @@ PEFT = Peft(
     summary="train small layers with a bottleneck inside the backbone's layers, and the head",
     options=Options,
     adapt=adapt,
-    defaults={"optimizer": {"learning_rate": 1e-3}},
+    # Accuracy on validation rows, one seed, 770 rows of Banking77 and 1,000 of TREC: 0.779
+    # and 0.900 with 1e-3, 0.786 and 0.920 with 3e-3, 0.812 and 0.910 with 6e-3.
+    defaults={"optimizer": {"learning_rate": 3e-3}},
 )

@@ -45,5 +45,7 @@ PEFT = Peft(
     summary="train vectors that keys, values and inner activations are multiplied by, and the head",
     options=Options,
     adapt=adapt,
-    defaults={"optimizer": {"learning_rate": 1e-2}},
+    # Accuracy on validation rows, one seed, 770 rows of Banking77 and 1,000 of TREC: 0.805
+    # and 0.915 with 1e-2, 0.838 and 0.915 with 2e-2.
+    defaults={"optimizer": {"learning_rate": 2e-2}},
 )
