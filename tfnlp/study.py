@@ -53,6 +53,7 @@ def main(argv: list[str]) -> int:
     )
     with signals.caught("; run the same command with --resume to continue"):
         if own["show"]:
+            asked = study_files.kept(asked)
             trials, report = studies.shown(asked)
             console.out.print(study_table.StudyTable(asked, trials).draw())
         else:
@@ -60,7 +61,8 @@ def main(argv: list[str]) -> int:
                 tell = (lambda text: None) if drawn else console.line
                 trials, report = studies.run(asked, resume=own["resume"], tell=tell)
     console.tables(report)
-    console.line(f"report: {asked.folder / 'report.html'}")
+    if (asked.folder / "report.html").exists():  # not where another machine's trials are shown
+        console.line(f"report: {asked.folder / 'report.html'}")
     best = study_files.best(asked, trials)
     if best is None:
         if any(trial.state == "running" for trial in trials):

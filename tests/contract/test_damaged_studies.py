@@ -30,6 +30,7 @@ TRUTH = [
     *(f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("yaml", "json")),
 ]
 WRITTEN = ["best.yaml", "trials.csv", "report.html", "lock"]
+OPTIONS = "options.json"  # written anew by --resume, and read by --show
 WRITTEN += [f"trials/{n}.{end}" for n in (1, 2, 3) for end in ("out", "err", "lock", "held")]
 
 
@@ -70,7 +71,7 @@ def files(folder):
 
 
 def test_every_file_is_among_those_that_are_damaged_here(whole):
-    assert files(whole / "studies/toy") == sorted([*TRUTH, *WRITTEN, "trials/2.failed"])
+    assert files(whole / "studies/toy") == sorted([*TRUTH, *WRITTEN, OPTIONS, "trials/2.failed"])
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -123,6 +124,24 @@ def test_what_is_written_anew_does_no_harm(here, damage):
     assert study.main([*LINE, "--resume"]) == 0
     assert table() == before
     assert Path("calls").read_text().split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_options_that_were_kept(here, damage, capsys):
+    before, file = table(), Path("studies/toy", OPTIONS)
+    held = file.read_bytes()
+    DAMAGES[damage](file)
+    if damage == "removed":
+        assert study.main([*LINE, "--show"]) == 0
+    else:
+        with pytest.raises(UserError, match=r"options\.json.*\(the study's command with --resume"):
+            study.main([*LINE, "--show"])
+    assert study.main([*LINE, "--resume"]) == 0
+    assert file.read_bytes() == held
+    assert study.main(["seeds", "--name", "toy", "--show"]) == 0  # its own flags are not needed
+    assert table() == before
+    with pytest.raises(UserError, match="is a study by seeds, not by grid"):
+        study.main(["grid", "--name", "toy", "--show"])
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

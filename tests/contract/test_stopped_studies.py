@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import time
@@ -97,6 +98,21 @@ def test_a_killed_study_does_not_train_a_run_twice_at_once(here):
     time.sleep(5)
     assert calls(here) == [0, 1]  # its trial's process is still there; what is next depends on it
     end_trial(here)
-    assert again.wait(120) == 0, again.communicate()
-    again.communicate()
+    out, _ = again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert b"trial 2: waiting for the process that trains it" in out
+    assert b"trial 2: complete" in out
     assert calls(here) == [0, 1, 1, 2]
+
+
+def test_what_a_trial_took_that_outlived_its_study_is_known(here):
+    assert seeds() == 0
+    file = here / "studies/toy/trials/2.json"
+    held = json.loads(file.read_text())
+    assert set(held) == {"settings", "seconds"}
+    began = time.time() - 1000
+    file.write_text(json.dumps({**held, "seconds": 1.0, "began": began}))  # as a kill leaves it
+    os.utime(file.with_suffix(".out"), (began + 30, began + 30))  # its last line
+    assert seeds("--resume") == 0
+    rows = list(csv.DictReader((here / "studies/toy/trials.csv").open(encoding="utf-8")))
+    assert rows[1]["seconds"] == "31.0"

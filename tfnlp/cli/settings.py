@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import UserError
+from tfnlp import extensions
 from tfnlp.cli import arguments
 from tfnlp.cli.arguments import CHOSEN, NONE, Begun
 from tfnlp.config import Experiment
 from tfnlp.extensions import ENTRIES
-from tfnlp.options import Parser, meant
+from tfnlp.options import Parser, flag_of, meant
 
 # Whatever a trial has of these is the study's to say.
 _RESERVED = ("config", "export", "name", "saved_models", "tensorboard_logs")
@@ -64,6 +65,11 @@ class Given:
             if name in _RESERVED:
                 raise UserError(f"{name!r} cannot be varied: each trial has its own")
             if name not in keys:
+                if owner := _owner(name):
+                    raise UserError(
+                        f"{name} is an option of --{owner[0]} {owner[1]}, which is not chosen "
+                        f"(give it, or vary {owner[0]} too)"
+                    )
                 near = meant(f"--{name}", [f"--{key.replace('_', '-')}" for key in keys])
                 hint = f"; did you mean {near[2:].replace('-', '_')!r}?" if near else ""
                 raise UserError(f"there is no setting {name!r} to vary{hint}")
@@ -73,6 +79,21 @@ class Given:
             else:
                 flags[keys[name]] = value
         return arguments.finish(begun, {k: v for k, v in flags.items() if k not in CHOSEN})
+
+
+def _owner(name: str) -> tuple[str, str] | None:
+    """Return the section and the name of the entry that has an option, if one has."""
+    for section, record in ENTRIES.items():
+        for entry in extensions.names(record):
+            fields = dataclasses.fields(extensions.load(record, entry).options)
+            flags = [
+                flag_of(each, f"{entry.replace('_', '-')}-")
+                for each in fields
+                if "flag" in each.metadata
+            ]
+            if f"--{name.replace('_', '-')}" in flags:
+                return section, entry
+    return None
 
 
 def _without(file: Mapping[str, Any], destination: str) -> Mapping[str, Any]:

@@ -55,6 +55,8 @@ class StudyTable:
         name = next((runs.headline(trial.metrics) for trial in trials if trial.metrics), None)
         best = study_files.best(self.asked, trials)
         first = max(0, len(trials) - _LAST)
+        named = self.asked.study.labels
+        labels = named(trials, self.asked.options) if named else [{}] * len(trials)
         table = Table(title=f"Study {escape(self.asked.base.name)}")
         for title in ("", "trial", "state"):
             table.add_column(title)
@@ -65,7 +67,8 @@ class StudyTable:
         for number, trial in enumerate(trials, 1):
             spent = self._seconds(number, trial)
             if number > first or trial is best:
-                cells = _cells(number, trial, name, spent)
+                called = " on ".join(filter(None, labels[number - 1].values()))
+                cells = _cells(number, trial, called, name, spent)
                 mark = "★" if trial is best else ""
                 table.add_row(mark, *cells, style="bold" if mark else _STYLES[trial.state])
         return Group(table, self._times())
@@ -74,8 +77,8 @@ class StudyTable:
         """Return how long a trial has taken; of a running one since it was seen, and before."""
         if trial.state != "running" and trial.seconds:
             return trial.seconds
-        began = self.began.setdefault(number, time.monotonic())
-        return trial.seconds + time.monotonic() - began
+        began = self.began.setdefault(number, time.monotonic() - trial.seconds)
+        return time.monotonic() - began
 
     def _times(self) -> str:
         """Return how long the trials took, and how long those to come may take."""
@@ -95,17 +98,20 @@ class StudyTable:
         return f"{said}, about {_time(to_go)} to go" if left else said
 
 
-def _cells(number: int, trial: Trial, name: str | None, seconds: float) -> list[str]:
+def _cells(number: int, trial: Trial, called: str, name: str | None, seconds: float) -> list[str]:
     """Return a trial's row, without its mark.
 
     Args:
         number: of the trial.
         trial: as it is now.
+        called: what stands for its settings; "" if they do.
         name: of the metric that is shown; None before one is known.
         seconds: that it has taken.
     """
     settings = {n: v for n, v in trial.settings.items() if n != "give_up"}
     said = ", ".join(f"{n}={_shown(v)}" for n, v in settings.items()) or "as given"
+    if called:
+        said = f"{called}, seed={trial.experiment.seed}"
     if trial.error:
         said = f"{said}: {trial.error}"
     epochs = trial.experiment.training.epochs

@@ -313,7 +313,8 @@ def costs(quantity: str, panels: Mapping[str, Sequence[tuple[float, float, str]]
         known = [x for x, _, _ in points]
         if min(known) > 0 and max(known) > 20 * min(known):
             axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(ticker.EngFormatter())
+        if max(known) >= 1000:
+            axes.xaxis.set_major_formatter(ticker.EngFormatter())
         axes.set(xlabel=quantity, ylabel=shown([title])[0])
         axes.grid(color="0.9")
         axes.margins(0.1)

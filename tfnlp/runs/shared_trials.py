@@ -208,6 +208,8 @@ class SharedTrials:
         """Return the trial that a row holds."""
         if row.state not in ("running", "complete", "failed"):
             raise self._damaged(f"trial {row.number}", f"its state is {row.state!r}")
+        if row.state == "complete" and not row.metrics:
+            raise self._damaged(f"trial {row.number}", "it is complete, but has no metrics")
         run = Path(row.run) if row.run else None
         if run and row.host != self._here:  # as scp names it
             host, _, folder = row.host.partition(":")

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pipelines.errors import UserError
-from pipelines.files.writers import write_json
 from tfnlp.extensions import Trial
 from tfnlp.report import Report
-from tfnlp.runs import trial_files
+from tfnlp.runs import study_files, trial_files
 from tfnlp.runs.fork_server import ForkServer
 from tfnlp.runs.study_files import Asked, best, write
 from tfnlp.runs.trial_files import Claim
@@ -89,6 +88,7 @@ def run(
         asked.vary(settings)
     kept = _kept(asked, tell)
     kept.begin(resume)
+    study_files.keep(asked)
     with ForkServer(*TRAIN) as server:
         trials = _run(asked, kept, server, tell)
     return trials, write(asked, trials)
@@ -99,13 +99,21 @@ def _run(
 ) -> list[Trial]:
     """Run the trials that have not ended; returns all."""
     folder = asked.folder
+    awaited: set[int] = set()
     while True:
         with trial_files.locked(folder / "lock"):
             trials, taken = _taken(asked, kept, tell)
+        running = {number for number, trial in enumerate(trials, 1) if trial.state == "running"}
+        for number in sorted(awaited - running):
+            tell(f"trial {number}: {_told(asked, trials[number - 1], trials)}")
+        awaited &= running
         if taken is None:
-            if all(trial.state != "running" for trial in trials):
+            if not running:
                 return trials
-            time.sleep(_WAIT)  # for the other processes' trials
+            for number in sorted(running - awaited):
+                tell(f"trial {number}: waiting for the process that trains it")
+            awaited |= running
+            time.sleep(_WAIT)
             continue
         number, claim = taken
         with claim as lock:
@@ -253,14 +261,14 @@ def _process(
     """
     parts = [folder / "trials" / f"{number}.{suffix}" for suffix in ("yaml", "out", "err")]
     began = time.monotonic()
+    trial_files.time_it(folder, number, trial, time.time())
     with parts[1].open("ab") as out, parts[2].open("wb") as err:
         try:
             code = server.run(["--config", str(parts[0]), "--resume"], [out, err, *held])
         finally:
             spent = round(trial.seconds + time.monotonic() - began, 1)
             trial = dataclasses.replace(trial, seconds=spent)
-            kept = {"settings": dict(trial.settings), "seconds": spent}
-            write_json(folder / "trials" / f"{number}.json", kept)
+            trial_files.time_it(folder, number, trial, None)
     return trial, code, _last_line(parts[2])
 
 

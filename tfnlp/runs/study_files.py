@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.atomic import replacing
-from pipelines.files.writers import csv_writer
+from pipelines.errors import UserError
+from pipelines.files.writers import csv_writer, write_json
+from pipelines.json_files import damaged, read_json
 from tfnlp.config import Experiment
 from tfnlp.extensions import Settings, Study, Trial
+from tfnlp.options import make, plain
 from tfnlp.report import Report
 from tfnlp.runs.experiment_yaml import to_values, write_yaml
 
 STUDIES = Path("studies")
+_OPTIONS = "options.json"  # in a study's folder
 _OF_TRIALS = ("name", "export.export", "logging.projector")  # which every trial has its own of
 
 
@@ -62,6 +66,43 @@ class Asked:
     def folder(self) -> Path:
         """Where it lies."""
         return STUDIES / self.base.name
+
+
+def keep(asked: Asked) -> None:
+    """Keep a study's own options in its folder, for `kept`.
+
+    Example::
+
+        keep(asked)
+    """
+    write_json(asked.folder / _OPTIONS, {"study": asked.name, "options": plain(asked.options)})
+
+
+def kept(asked: Asked) -> Asked:
+    """Return a study with the options that it was begun or resumed with, if its folder has them.
+
+    Raises:
+        UserError: the folder has another study, or the file is damaged.
+
+    Example::
+
+        kept(asked).options.trials  # 8, though --show came without --trials
+    """
+    file = asked.folder / _OPTIONS
+    if not file.exists():
+        return asked
+    again = "the study's command with --resume writes it again"
+    held = read_json(file, {"study": str, "options": dict}, remedy=again)
+    if held["study"].replace("-", "_") != asked.name.replace("-", "_"):
+        raise UserError(
+            f"{asked.folder} is a study by {held['study']}, not by {asked.name} (python -m "
+            f"tfnlp.study {held['study']} --name {asked.base.name} --show)"
+        )
+    try:
+        options = make(asked.study.options, held["options"], str(file))
+    except UserError as error:
+        raise damaged(file, str(error), again) from error
+    return dataclasses.replace(asked, options=options)
 
 
 def trial_of(experiment: Experiment) -> tuple[str, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ DAMAGED = "restore it, or start another study with --name"
 _DELETABLE = (
     "restore it, or delete it and --resume: it is written again from the trial's other file"
 )
+WRITTEN_AGAIN = "--resume writes it again"
 MEMBERSHIP = "storage.json"  # says which study of a database the folder belongs to
 
 # On a trial: a block in which it is this process's, and the lock's file, which goes to its process.
@@ -112,8 +114,8 @@ class FolderTrials:
             told = folders.changes(_planned(self._asked, number, trial.settings), trial.experiment)
             if told:
                 file = self._folder / "trials" / f"{number}.yaml"
-                why = f"{', '.join(told)} are not what {number}.json says, or that is damaged"
-                raise damaged(file, why, _DELETABLE)
+                why = f"its {', '.join(told)} and what {number}.json says differ"
+                raise damaged(file, why, "restore the one that was changed, or start another study")
         self._checked.add(number)
 
     def add(self, number: int, trial: Trial) -> bool:
@@ -220,11 +222,24 @@ def begun(folder: Path, number: int) -> Trial:
 def planned(folder: Path, number: int) -> Trial:
     """Return a trial as it was begun."""
     file = folder / "trials" / f"{number}.yaml"
-    held = read_json(file.with_suffix(".json"), {"settings": dict}, remedy=_DELETABLE)
-    seconds = held.get("seconds", 0.0)
-    if not isinstance(seconds, int | float):
+    kept = file.with_suffix(".json")
+    remedy = _DELETABLE if kept.exists() else WRITTEN_AGAIN if file.exists() else DAMAGED
+    held = read_json(kept, {"settings": dict}, remedy=remedy)
+    seconds, began = held.get("seconds", 0.0), held.get("began", math.inf)
+    if not all(isinstance(each, int | float) for each in (seconds, began)):
         raise damaged(file.with_suffix(".json"), "its 'seconds' is no number", _DELETABLE)
-    return Trial(read_kept(file, _DELETABLE), held["settings"], seconds=seconds)
+    # Where the study was killed nobody has counted: its process printed until then.
+    out = file.with_suffix(".out")
+    seconds += max(0.0, out.stat().st_mtime - began) if out.exists() else 0.0
+    return Trial(read_kept(file, _DELETABLE), held["settings"], seconds=round(seconds, 1))
+
+
+def time_it(folder: Path, number: int, trial: Trial, began: float | None) -> None:
+    """Keep how long a trial has taken, and since when its process runs [s of the epoch]."""
+    kept = {"settings": dict(trial.settings), "seconds": trial.seconds}
+    if began is not None:
+        kept["began"] = began
+    write_json(folder / "trials" / f"{number}.json", kept)
 
 
 def _numbers(folder: Path) -> Sequence[int]:
@@ -237,7 +252,7 @@ def _numbers(folder: Path) -> Sequence[int]:
     for number in numbers:
         file = folder / "trials" / f"{number}.yaml"
         if not file.exists():
-            again = "--resume writes it again" if file.with_suffix(".json").exists() else DAMAGED
+            again = WRITTEN_AGAIN if file.with_suffix(".json").exists() else DAMAGED
             raise damaged(file, "it is missing", again)
     return numbers
 

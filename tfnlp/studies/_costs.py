@@ -57,7 +57,8 @@ def _story(trial: Trial) -> tuple[list[float], int]:
 def table(cells: Cells) -> Table | None:
     """Return what each cell costs, and how long it takes to the first row's validation score.
 
-    Times are medians over the seeds; None if no trial tells its costs.
+    Times are medians over the seeds, the score of the best epoch a mean; None if no trial tells its
+    costs.
 
     Example::
 
@@ -76,12 +77,15 @@ def table(cells: Cells) -> Table | None:
         until = f"{statistics.median(needed):.2f}" if len(there) > len(needed) / 2 else "–"
         if needed and len(there) < len(needed):
             until += f" ({len(there)} of {len(needed)} runs)"
-        rows.append((*line, f"{found['minutes']:.2f}", until))
+        own = _goal(trials)
+        best = _scores.number(math.nan if own is None else own)
+        rows.append((*line, f"{found['minutes']:.2f}", best, until))
     if not rows:
         return None
     data = ["data"] if any(column for _, column in cells) else []
     goal_of = next(name for name, _ in cells)
-    head = ("settings", *data, *_UNITS.values(), f"minutes to the validation score of {goal_of}")
+    until = f"minutes until as good as {goal_of}"
+    head = ("settings", *data, *_UNITS.values(), "best epoch (validation)", until)
     return Table("Costs", head, rows)
 
 

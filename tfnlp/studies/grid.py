@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -314,7 +315,9 @@ def labels(trials: Sequence[Trial], options: Options) -> list[dict[str, str]]:
 
 
 def best(trials: Sequence[Trial], options: Options) -> int | None:
-    """Return the best trial by validation rows, of the first column: columns have other rows.
+    """Return the first run of the row that is best by the mean over its seeds on validation rows.
+
+    It is of the first column: columns have other rows.
 
     Example::
 
@@ -322,10 +325,17 @@ def best(trials: Sequence[Trial], options: Options) -> int | None:
     """
     from tfnlp.evaluation import runs
 
-    known: dict[str, Settings] = _read(options)[1] if options.settings else {"": {}}
-    first = next(iter(known.values()))
-    own = [all(trial.settings.get(n) == v for n, v in first.items()) for trial in trials]
-    return runs.best([t.metrics if o else None for t, o in zip(trials, own, strict=True)])
+    table = _Results(trials, options)
+    found: dict[str, list[tuple[int, float]]] = {}
+    for place, trial in enumerate(trials):
+        metric = runs.headline(trial.metrics) if trial.metrics else ""
+        value = _scores.score(trial, "validation", metric)
+        row, column = table.place(place)
+        if row and column == table.columns[0] and value is not None:
+            sign = -1 if runs.less_is_better(metric) else 1
+            found.setdefault(row, []).append((place, sign * value))
+    means = {row: fmean(value for _, value in several) for row, several in found.items()}
+    return found[max(means, key=means.__getitem__)][0][0] if means else None
 
 
 STUDY = Study(

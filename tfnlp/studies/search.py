@@ -23,6 +23,7 @@ from tfnlp.config import Experiment
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report
+from tfnlp.studies import _settings
 from tfnlp.studies._search import judging, objectives, rows, sampling, tried
 from tfnlp.studies._search.objectives import COSTS, Objective
 from tfnlp.studies._search.space import (
@@ -137,6 +138,7 @@ def propose(base: Experiment, trials: Sequence[Trial], options: Options) -> Sett
     """
     if not trials:
         return _first(base, options)
+    _check_space(trials, options)
     _check_folds(trials, options)
     goals = objectives.objectives(trials, options.objective)
     searched = search_length(trials, options)
@@ -168,6 +170,20 @@ def _fixed(trials: Sequence[Trial]) -> Settings:
     """Return what all trials have besides the settings that are varied, as the first one has it."""
     first = trials[0].settings
     return {name: first[name] for name in FIXED if name in first}
+
+
+def _check_space(trials: Sequence[Trial], options: Options) -> None:
+    """Raise UserError if trials have settings that the space as it is given now does not have."""
+    held = {each.name: each for each in space(options.vary or USUAL)}
+    for number, trial in enumerate(trials, 1):
+        for name, given in trial.settings.items():
+            own = name in (*FIXED, FOLD, GIVE_UP, "seed")
+            if not own and (name not in held or not held[name].holds(given)):
+                raise UserError(
+                    f"trial {number} of this search has {_settings.said({name: given})}, which "
+                    "--vary does not allow as it is given now (give it as the search was begun, "
+                    "or begin another with --name)"
+                )
 
 
 def _check_folds(trials: Sequence[Trial], options: Options) -> None:
@@ -330,6 +346,7 @@ def best(trials: Sequence[Trial], options: Options) -> int | None:
 
 def report(trials: Sequence[Trial], options: Options) -> Report:
     """Return the trials, what the finals say of the best, and which settings mattered."""
+    _check_space(trials, options)
     dimensions = space(options.vary or USUAL)
     searched = search_length(trials, options)
     goals = objectives.objectives(trials, options.objective)

@@ -67,3 +67,8 @@ def test_a_fold_is_one_of_several(given, fold):
     with pytest.raises(UserError, match=r"--fold says which rows .* so does --validation-share"):
         given.vary({"fold": "1/5", "validation_share": 0.3})
     assert given.vary({"fold": "5/5"}).data.part() == (5, 5)
+
+
+def test_an_option_of_an_entry_that_is_not_chosen_says_whose_it_is(given):
+    with pytest.raises(UserError, match=r"lora_rank is an option of --peft lora, .*vary peft too"):
+        given.vary({"lora_rank": 4})

@@ -152,6 +152,19 @@ def test_the_file_of_trials_has_an_entry_that_the_first_lacks(here):
     assert rows[2]["peft.rank"] == "4"
 
 
+def test_a_trial_of_a_table_bears_the_name_of_its_cell(here):
+    Path("table.yaml").write_text("data:\n  ours: {train: a.csv}\nplain:\nlow: {dropout: 0.0}\n")
+    given = Given(*arguments.read(["--dataset", "trec", "--name", "toy"], Parser())[:2])
+    entry = extensions.load(Study, "grid")
+    options = entry.options(settings="table.yaml")
+    asked = Asked("grid", entry, options, given.experiment(), given.vary)
+    settings = entry.propose(asked.base, [], options)
+    trials = [Trial(given.vary(settings), settings, "failed")]
+    out = Console(width=100, record=True)
+    out.print(StudyTable(asked, trials).draw())
+    assert "plain on ours, seed=42" in out.export_text()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "trials"),
     [

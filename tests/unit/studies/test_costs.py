@@ -41,12 +41,12 @@ def test_costs_stand_beside_scores():
     }
     table = _costs.table(cells)
     assert table is not None
-    assert table.header[-1] == "minutes to the validation score of full"
+    assert table.header[-2:] == ("best epoch (validation)", "minutes until as good as full")
     assert table.rows == [
-        ("full", "a", "1,000,000", "1.17", "– (1 of 2 runs)"),  # 0.9 is the mean of 0.8 and 1.0
-        ("lora", "a", "1,000", "0.58", "0.42"),
-        ("head", "a", "10", "0.17", "– (0 of 2 runs)"),
-        ("full", "b", "1,000,000", "1.00", "1.00"),
+        ("full", "a", "1,000,000", "1.17", "0.9000", "– (1 of 2 runs)"),
+        ("lora", "a", "1,000", "0.58", "0.9000", "0.42"),
+        ("head", "a", "10", "0.17", "0.6000", "– (0 of 2 runs)"),
+        ("full", "b", "1,000,000", "1.00", "0.5000", "1.00"),
     ]
     titles = {"a": "a: accuracy (test)", "b": "b: accuracy (test)"}
     figures = _costs.figures(cells, titles)
@@ -56,6 +56,13 @@ def test_costs_stand_beside_scores():
     assert drawn == [[[1_000_000, 0.9]], [[1000, 0.9]], [[10, 0.6]]]
     assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
     assert all(png(draw()) for draw in figures.values())
+
+
+def test_few_minutes_are_not_shown_as_thousandths():
+    cells = {("a", ""): [trial([0.5], seconds=6)], ("b", ""): [trial([0.6], seconds=7)]}
+    (axes,) = _costs.figures(cells, {"": "accuracy"})["score_by_minutes"]().axes
+    axes.figure.canvas.draw()
+    assert not any("m" in label.get_text() for label in axes.get_xticklabels())
 
 
 def test_what_costs_as_much_has_no_picture_and_old_runs_no_table():

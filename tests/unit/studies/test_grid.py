@@ -95,6 +95,20 @@ def test_a_table_of_settings_and_data(simulate, tmp_path):
     assert report.figures["grid"]().get_axes()
 
 
+def test_the_best_is_the_row_with_the_best_mean_on_validation_rows(simulate):
+    # The luckiest run is of the row that is worse.
+    values = {1e-4: (0.9, 0.5, 0.5), 3e-4: (0.7, 0.7, 0.7)}
+    trials, _ = simulate(
+        "grid",
+        lambda e: values[e.optimizer.learning_rate][e.seed],
+        vary=("learning_rate=1e-4,3e-4",),
+        seeds=3,
+        split="validation",
+    )
+    found = trials[grid.best(trials, grid.Options(("learning_rate=1e-4,3e-4",), seeds=3))]
+    assert (found.experiment.optimizer.learning_rate, found.experiment.seed) == (3e-4, 0)
+
+
 def test_the_best_is_of_the_first_column(simulate, tmp_path):
     """Scores of other rows do not compete: the second data set is the easier one."""
     (tmp_path / "table.yaml").write_text(TABLE)

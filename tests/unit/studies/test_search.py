@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ CONTRACT = Path(__file__).parents[2] / "contract"
         ("epochs=1.5,2", "epochs: 1.5 is not a whole number"),
         ("peft=none,lorra", "there is no peft"),
         ("test=a.csv,b.csv", "test: scores on other rows cannot be compared"),
+        ("limit_held_out=10,40", "limit_held_out: scores on other validation rows"),
+        ("validation_share=0.1,0.3", "validation_share: scores on other validation rows"),
         ("test_share=0.1,0.2", "test_share: the search decides that itself"),
         ("fold=1/5,2/5", "fold: the search decides that itself"),
     ],
@@ -306,6 +309,25 @@ def test_rows_are_set_aside_where_there_are_no_test_rows(monkeypatch):
         "the settings as they were",
         "batch_size 16",
     ]
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        (("batch_size=16,32",), "trial 2 of this search has dropout=0.1"),
+        (("dropout=0.2..0.3",), "trial 2 of this search has dropout=0.1"),
+        ((), ""),  # the usual space has it
+        (("dropout=0.0..0.5",), ""),  # it may grow
+    ],
+)
+def test_another_space_than_the_trials_have_is_refused(vary, said):
+    trials = [trained({}, [0.5]), trained({"dropout": 0.1}, [0.6])]
+    for use in (partial(search.propose, BASE), search.report):
+        if said:
+            with pytest.raises(UserError, match=said):
+                use(trials, search.Options(vary))
+        else:
+            use(trials, search.Options(vary))
 
 
 # On disk

@@ -288,7 +288,7 @@ def _sentence(
         return f"{winner}: {than} than the settings that were given: {told}"
     return (
         f"As far as {seeds} seeds can tell, the settings that were given are as good as {winner}: "
-        f"{told}, which covers zero"
+        f"{told}, which covers zero; what is less than {max(-low, high):.4f} may be there"
     )
 
 
@@ -304,7 +304,7 @@ def _importances(
     ended = [one for one in settings[1:] if one.mean(goal.of) is not None]
     if len(ended) < _FEWEST:
         found.warnings.append(
-            f"{len(ended)} trials are too few to tell which settings matter ({_FEWEST} are needed)"
+            f"{_FEWEST} trials are needed to tell which settings matter, and {len(ended)} ended"
         )
         return
     whole = importance(ended)

@@ -14,6 +14,7 @@ from tfnlp.studies._settings import parse, value
 
 _COUNTED = 1000  # settings of which it matters whether all have been tried
 _SOURCES = ("dataset", "train", "validation", "test")
+_JUDGES = ("validation_share", "limit", "limit_held_out")  # which rows judge
 FIXED = ("test_share",)  # what a search decides, the same for all of its trials
 ENTRIES = ("backbone", "strategy", "peft", "augment")  # chosen first: others may depend on them
 
@@ -127,6 +128,11 @@ def space(texts: Sequence[str]) -> list[Dimension]:
             raise UserError(
                 f"--vary {name}: scores on other rows cannot be compared (leave it out; the study "
                 "grid has columns for data)"
+            )
+        if name in _JUDGES:
+            raise UserError(
+                f"--vary {name}: scores on other validation rows cannot be compared (leave it out; "
+                "the study learning_curve varies how many rows are learned from)"
             )
         if names.count(name) > 1:
             raise UserError(f"--vary names {name!r} twice (give all of its values at once)")
