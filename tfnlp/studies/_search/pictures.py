@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tfnlp.evaluation.plots import Picture
+from tfnlp.studies import _settings
 from tfnlp.studies._search.objectives import COSTS, Objective
 from tfnlp.studies._search.space import Dimension
 
@@ -88,7 +89,7 @@ def parallel(
     for i, each in enumerate(dimensions):
         for end in each.ends:
             axes.annotate(
-                f"{end}",
+                _settings.shown(end),
                 (i, _share(each, end)),
                 (6, 0),
                 **_OFFSET,
@@ -168,7 +169,7 @@ def _share(each: Dimension, value: Any) -> float:
 def _scale(each: Dimension, axis: Any, set_scale: Any) -> None:
     """Name listed values at their places; give a range its scale."""
     if each.values:
-        axis.set_ticks(range(len(each.values)), [str(value) for value in each.values])
+        axis.set_ticks(range(len(each.values)), list(map(_settings.shown, each.values)))
     elif each.log:
         set_scale("log")
         axis.set_major_formatter("{x:g}")  # as powers of ten they would be formulas, which are off
