@@ -232,11 +232,11 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     ),
     "masked texts": ("masked_lm", {"train": plain()}, [], ""),
     "masked texts of nothing": (
-        "masked_lm", {"train": [{"text": "\ufffd"}] * 20}, [], "no text to learn from"
+        "masked_lm", {"train": [{"text": "\u0301"}] * 20}, [], "no text to learn from"
     ),
     "nothing in validation": (
         "masked_lm",
-        {"train": plain(), "validation": [{"text": "\ufffd"}] * 2},
+        {"train": plain(), "validation": [{"text": "\u0301"}] * 2},
         [],
         "no text to learn from",
     ),
