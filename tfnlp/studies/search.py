@@ -280,8 +280,8 @@ def _chosen(
             for each in dimensions:
                 if applies(each, chosen, dimensions):
                     chosen[each.name] = each.suggest(trial)
-        if chosen not in there:
-            return chosen
+        if chosen not in there and _settings.effective(base, chosen, "--vary"):
+            return chosen  # other than the settings as they are, which the first trial has
     return next((one for one in every(dimensions) if one not in there), chosen)
 
 

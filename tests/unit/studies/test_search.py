@@ -311,6 +311,15 @@ def test_rows_are_set_aside_where_there_are_no_test_rows(monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_defaults_are_not_tried_again_before_all_others_are(seed):
+    base = dataclasses.replace(BASE, seed=seed)
+    options = search.Options(("peft=none,lora", "lora_rank=4,8"), trials=4, finalists=0)
+    trials = simulated(options, lambda s, e: 0.5, base=base)
+    ranks = [trial.settings.get("lora_rank") for trial in trials]
+    assert (ranks[0], {*ranks[1:3]}) == (None, {4, 8})
+
+
 @pytest.mark.parametrize(
     ("vary", "said"),
     [
