@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfnlp.extensions import Settings, Trial
-from tfnlp.report import between, four_places
+from tfnlp.report import Table, between, four_places
 
 
 def headline(trials: Sequence[Trial]) -> tuple[str, str]:
@@ -95,3 +95,38 @@ def failures(trials: Sequence[Trial], names: Mapping[int, str]) -> list[str]:
         for place, trial in enumerate(trials)
         if trial.state == "failed"
     ]
+
+
+def beside_first(cells: Mapping[tuple[str, str], Sequence[Trial]]) -> Table | None:
+    """Return by how much each row's score differs from the first row's on the same seeds.
+
+    What a seed does to both cancels out, so these intervals are narrower than those of the means.
+
+    Args:
+        cells: row and column -> their trials.
+
+    Returns:
+        A table of means with their 95% intervals (Student's t); None without two pairs of runs.
+
+    Example::
+
+        beside_first({("full", ""): trials, ("lora", ""): others}).rows
+        # [("lora", 5, "+0.0120", "+0.0013", "+0.0227")]
+    """
+    rows = []
+    for (row, column), trials in cells.items():
+        first = next(name for name, c in cells if c == column)
+        of_column = [t for (_, c), several in cells.items() if c == column for t in several]
+        split, metric = headline(of_column)
+        base = {t.experiment.seed: score(t, split, metric) for t in cells[first, column]}
+        pairs = [(score(t, split, metric), base.get(t.experiment.seed)) for t in trials]
+        found = [a - b for a, b in pairs if a is not None and b is not None]
+        if row != first and len(found) > 1:
+            figures = (f"{value:+.4f}" for value in mean(found))
+            rows.append((row, *([column] if column else []), len(found), *figures))
+    if not rows:
+        return None
+    data = ["data"] if any(column for _, column in cells) else []
+    head = ("settings", *data, "pairs", "difference", "95% from", "to")
+    name = next(row for row, _ in cells)
+    return Table(f"Beside {name}, on the same seeds", head, rows)

@@ -202,6 +202,8 @@ def report(trials: Sequence[Trial], options: Options) -> Report:
     tables = [Table(title, ("settings", *heads), cells)]
     head = ("settings", _DATA, "runs", "mean", "95% from", "to")
     tables.append(Table("Cells", head, long))
+    if beside := _scores.beside_first(table.cells()):
+        tables.insert(1, beside)
     if costs := _costs.table(table.cells()):
         tables.append(costs)
     warnings = table.warnings()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from tfnlp.cli.settings import Given
 from tfnlp.extensions import Trial
 from tfnlp.options import Parser
 from tfnlp.report import png
-from tfnlp.studies import _costs, grid
+from tfnlp.studies import _costs, _scores, grid
 
 BASE = Given(*arguments.read(["--dataset", "trec"], Parser())[:2]).experiment()
 
@@ -56,6 +57,24 @@ def test_costs_stand_beside_scores():
     assert drawn == [[[1_000_000, 0.9]], [[1000, 0.9]], [[10, 0.6]]]
     assert (left.get_xscale(), right.get_xscale()) == ("log", "linear")
     assert all(png(draw()) for draw in figures.values())
+
+
+def seeded(*scores):
+    """Return trials of seeds 0, 1, ... with these scores."""
+    made = [trial([score]) for score in scores]
+    experiments = [dataclasses.replace(BASE, seed=seed) for seed in range(len(scores))]
+    return [dataclasses.replace(t, experiment=e) for t, e in zip(made, experiments, strict=True)]
+
+
+def test_what_a_seed_does_to_both_cancels_out():
+    cells = {("full", "a"): seeded(0.5, 0.7, 0.9), ("lora", "a"): seeded(0.51, 0.72, 0.93)}
+    cells["head", "b"] = seeded(0.1, 0.2)
+    table = _scores.beside_first(cells)
+    assert table is not None
+    assert table.title == "Beside full, on the same seeds"
+    # 0.02, and 4.303 (t of two degrees of freedom) times 0.01 / sqrt(3).
+    assert table.rows == [("lora", "a", 3, "+0.0200", "-0.0048", "+0.0448")]
+    assert _scores.beside_first({("full", ""): seeded(0.5), ("lora", ""): seeded(0.6)}) is None
 
 
 def test_few_minutes_are_not_shown_as_thousandths():
