@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from tfnlp import extensions
 from tfnlp.cli import arguments, console, entries, study_table
 from tfnlp.cli.settings import Given
-from tfnlp.extensions import Study
+from tfnlp.extensions import Study, Trial
 from tfnlp.options import Parser
+from tfnlp.report import Report
 from tfnlp.runs import studies, study_files
 from tfnlp.runtime import commands, exit_status, signals
 
@@ -60,6 +62,11 @@ def main(argv: list[str]) -> int:
             with study_table.live(asked) as drawn:
                 tell = (lambda text: None) if drawn else console.line
                 trials, report = studies.run(asked, resume=own["resume"], tell=tell)
+    return _finish(asked, trials, report)
+
+
+def _finish(asked: study_files.Asked, trials: Sequence[Trial], report: Report) -> int:
+    """Print what was found and what may come next; returns the exit status."""
     console.tables(report)
     if (asked.folder / "report.html").exists():  # not where another machine's trials are shown
         console.line(f"report: {asked.folder / 'report.html'}")

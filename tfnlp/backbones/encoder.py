@@ -168,8 +168,8 @@ def _project(layer: Any, x: Any, training: bool | None) -> Any:
 def frozen_in_bfloat16(network: keras.Model) -> Iterator[None]:
     """Keep the frozen matrices of a network's encoders in bfloat16 too, to train with.
 
-    TensorFlow would round each of them anew in each step, and once for each part of the batch: a
-    fifth of LoRA's time. It is of use where products are computed of bfloat16 factors
+    TensorFlow would round each of them anew in each step, and once for each part of the batch. It
+    is of use where products are computed of bfloat16 factors
     (`tfnlp.runtime.precision`), and changes none of them.
 
     Example::

@@ -24,9 +24,7 @@ from tfnlp.runs.study_files import Asked
 from tfnlp.runtime.commands import quoted
 
 DAMAGED = "restore it, or start another study with --name"
-_DELETABLE = (
-    "restore it, or delete it and --resume: it is written again from the trial's other file"
-)
+_DELETABLE = "restore it, or delete it and --resume, which writes it again"
 WRITTEN_AGAIN = "--resume writes it again"
 MEMBERSHIP = "storage.json"  # says which study of a database the folder belongs to
 
