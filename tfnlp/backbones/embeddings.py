@@ -1,14 +1,20 @@
-"""A network in two parts, cut after its token embeddings.
+"""A network's token embeddings: where it can be cut, and what may be added to them.
 
-Dimensions: B batch, T tokens, H hidden.
+Dimensions: B batch, W windows, T tokens, H hidden.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import keras
 import keras_hub
+import tensorflow as tf
 
 from pipelines.errors import UserError
+from tfnlp.runtime import keras_patches
 
 EMBEDDINGS = "embeddings"  # the input by which the second part takes them
 _LAYERS = (keras.layers.Embedding, keras_hub.layers.TokenAndPositionEmbedding)
@@ -33,19 +39,80 @@ def cut(network: keras.Model) -> tuple[keras.Model, keras.Model]:
         outputs = above({**features, "embeddings": below(features)})
     """
     inputs = {tensor.name: tensor for tensor in network.inputs}
-    found = [
-        layer
-        for layer in network.layers
-        if isinstance(layer, _LAYERS)
-        and any(node.input_tensors[0] is inputs["token_ids"] for node in layer._inbound_nodes)
-    ]
-    if not found:
+    layer = _embedding(network)
+    if layer is None:
         raise UserError(
             f"the network {network.name} cannot be cut after its embeddings, which are inside of "
             "a layer (take an encoder, and --windows 1)"
         )
-    output = found[0].output
+    output = layer.output
     output.name = EMBEDDINGS  # Keras warns of an input whose key is not its name
     below = keras.Model(inputs, output, name="below_embeddings")
     above = keras.Model({**inputs, EMBEDDINGS: output}, network.output, name="above_embeddings")
     return below, above
+
+
+def embedding(network: keras.Model) -> keras.layers.Layer:
+    """Return the layer that embeds the token ids of an encoder's network, at any depth.
+
+    Raises:
+        UserError: there is none.
+
+    Example::
+
+        embedding(network).embeddings.shape  # (30522, 384)
+    """
+    inner = (layer for layer in keras_patches.layers_of(network) if isinstance(layer, keras.Model))
+    for model in (network, *inner):
+        if layer := _embedding(model):
+            return layer
+    raise UserError(f"the network {network.name} has no embedding of token ids (take an encoder)")
+
+
+def zeros(network: keras.Model, x: Any) -> tf.Tensor:
+    """Return what changes nothing when it is added to a batch's embeddings.
+
+    Args:
+        network: an encoder's.
+        x: its inputs by name, ``token_ids`` (B, T) or (B, W, T) among them.
+
+    Returns:
+        Zeros, float32 (B, T, H) or (B, W, T, H).
+
+    Example::
+
+        network(x, added=zeros(network, x))  # as network(x)
+    """
+    hidden = embedding(network).output.shape[-1]
+    return tf.zeros([*tf.unstack(tf.shape(x["token_ids"])), hidden])
+
+
+@contextmanager
+def adding(network: keras.Model, added: tf.Tensor) -> Iterator[None]:
+    """Within the block, add a tensor to the token embeddings of each pass through a network.
+
+    Args:
+        network: an encoder's.
+        added: float32, of the shape of `zeros`.
+
+    Example::
+
+        with adding(network, noise):
+            outputs = network(x, training=True)
+    """
+    layer = embedding(network)
+    sizes = [-1, tf.shape(added)[-2], layer.output.shape[-1]]  # windows are rows
+    rows = tf.reshape(added, sizes)
+    with keras_patches.followed(layer, lambda output: output + tf.cast(rows, output.dtype)):
+        yield
+
+
+def _embedding(model: keras.Model) -> keras.layers.Layer | None:
+    """Return the layer of a functional model that embeds its ``token_ids``."""
+    ids = [tensor for tensor in model.inputs if tensor.name == "token_ids"]
+    for layer in model.layers:
+        if isinstance(layer, _LAYERS) and any(
+            node.input_tensors[0] is tensor for node in layer._inbound_nodes for tensor in ids
+        ):
+            return layer
+    return None

@@ -81,14 +81,19 @@ class Network(Protocol):
     trainable_weights: list[Any]
     replicas: int  # over which a batch is dealt out, and a loss is divided
 
-    def __call__(self, inputs: Any, training: bool = False) -> Any:
-        """Return the outputs of a batch."""
+    def __call__(self, inputs: Any, training: bool = False, added: Any = None) -> Any:
+        """Return the outputs of a batch; ``added`` is to the token embeddings of an encoder."""
 
     def compute_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Any:
         """Return the task's loss of a batch, a scalar."""
 
-    def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
-        """Return the loss's gradients of the network's and the step's trainable weights."""
+    def gradients_of(
+        self, tape: tf.GradientTape, loss: tf.Tensor, more: Sequence[tf.Tensor] = ()
+    ) -> list[Any]:
+        """Return the loss's gradients of the network's and the step's trainable weights.
+
+        Those of further tensors that the tape watches follow; in float16 all are scaled.
+        """
 
 
 class Step:
@@ -173,6 +178,10 @@ class TrainedModel(Protocol):
     def network(self) -> keras.Model:
         """The functional Keras model."""
 
+    @property
+    def blocks(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """The backbone's layers from the embeddings up."""
+
     def cut(self) -> tuple[keras.Model, keras.Model]:
         """Return the network in two parts, cut after its token embeddings.
 
@@ -200,6 +209,10 @@ class Trainer(Protocol):
     @property
     def model(self) -> TrainedModel:
         """The model with the weights that it has now; fits change them in place."""
+
+    @property
+    def paces(self) -> Mapping[str, float]:
+        """How long a step took of each fit that has ended, its share of validation with it [s]."""
 
     def fit(
         self,
@@ -231,6 +244,17 @@ class Trainer(Protocol):
 
     def batches(self, rows: Rows) -> Iterator[Batch]:
         """Yield rows in batches, in a fixed order."""
+
+    def evaluate(
+        self, rows: Rows, perturb: Callable[[Network, Batch], tf.Tensor] | None = None
+    ) -> Report:
+        """Return the report on the answers of the model as it is now.
+
+        Args:
+            rows: with their targets.
+            perturb: (network, batch) -> what is added to the batch's token embeddings, in graph,
+                float32 (B, T, H) or (B, W, T, H).
+        """
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,41 @@ def choices(loss: Any, x: Any, outputs: Any) -> tuple[Any, Any] | None:
     return outputs, ops.ones(ops.shape(outputs)[:-1], "bool")
 
 
+def divergence(loss: Any, x: Any, target: Any, other: Any, temperature: float = 1.0) -> Any:
+    """Return how far outputs are from those that they should be like, a float32 scalar.
+
+    Of logits of classes it is the mean over the choices that count of KL(target || other) [nats],
+    both divided by the temperature, times its square, which keeps the size of the gradients; of
+    others, such as numbers and vectors, the mean of the squared distance over the last axis.
+
+    Args:
+        loss: the task's, or one for each named output.
+        x: the network's inputs by name.
+        target: outputs, (B, ...), or one for each name; no gradient flows into them.
+        other: outputs.
+        temperature: that softens both distributions.
+
+    Example::
+
+        divergence(network.loss, batch.x, teacher(batch.x), network(batch.x, training=True), 2.0)
+
+    Source: Hinton et al. 2015, "Distilling the knowledge in a neural network", section 2
+        (https://arxiv.org/abs/1503.02531).
+    """
+    if isinstance(loss, Mapping):
+        return sum(
+            divergence(own, x, target[name], other[name], temperature) for name, own in loss.items()
+        )
+    found = choices(loss, x, other)
+    if found is None:
+        return distance(loss, x, ops.stop_gradient(target), other)
+    wanted = choices(loss, x, ops.stop_gradient(target))
+    assert wanted is not None  # the same loss
+    p, q = (ops.log_softmax(ops.cast(o[0], "float32") / temperature) for o in (wanted, found))
+    each = ops.sum(ops.exp(p) * (p - q), axis=-1) * temperature**2
+    return _mean(each, found[1])
+
+
 def distance(loss: Any, x: Any, one: Any, other: Any) -> Any:
     """Return how far the outputs of two passes of a batch are apart, a float32 scalar.
 
@@ -72,6 +107,11 @@ def distance(loss: Any, x: Any, one: Any, other: Any) -> Any:
     second = choices(loss, x, other)
     assert second is not None  # the same loss
     p, q = (ops.log_softmax(ops.cast(each, "float32")) for each in (logits, second[0]))
-    divergence = ops.sum((ops.exp(p) - ops.exp(q)) * (p - q), axis=-1) / 2
+    each = ops.sum((ops.exp(p) - ops.exp(q)) * (p - q), axis=-1) / 2
+    return _mean(each, counted)
+
+
+def _mean(values: Any, counted: Any) -> Any:
+    """Return the mean of the values that count."""
     weights = ops.cast(counted, "float32")
-    return ops.sum(divergence * weights) / ops.maximum(ops.sum(weights), 1.0)
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1.0)

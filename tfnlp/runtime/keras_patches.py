@@ -133,6 +133,26 @@ def detach(layer: keras.layers.Layer, name: str) -> None:
     delattr(layer, name)
 
 
+@contextmanager
+def followed(layer: keras.layers.Layer, then: Callable[[Any], Any]) -> Iterator[None]:
+    """Within the block, pass what a layer returns through a function.
+
+    A functional model cannot be given another layer in the place of one of its own.
+
+    Args:
+        layer: of one input and one output.
+        then: output -> another one of its shape.
+
+    Example::
+
+        with followed(embedding, lambda output: output + noise):
+            network(x)
+    """
+    plain = layer.call
+    with mock.patch.object(layer, "call", lambda *given, **more: then(plain(*given, **more))):
+        yield
+
+
 def layers_of(network: keras.Model) -> list[keras.layers.Layer]:
     """Return the layers of a model at any depth; ``network.layers`` has the outermost alone."""
     return list(network._flatten_layers(include_self=False))

@@ -5,18 +5,24 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from pipelines import batching, splits
 from pipelines.rows import Rows
 from tfnlp.evaluation import intervals
+from tfnlp.extensions import Batch
 from tfnlp.inference.saved_model import fold
 from tfnlp.report import Report, Table
 from tfnlp.runtime import precision, threads
 from tfnlp.training.examples import arrange
 from tfnlp.training.model import TrainedModel, columns
+
+# (network, batch) -> what is added to the batch's token embeddings.
+Perturb: TypeAlias = Callable[[keras.Model, Batch], tf.Tensor]
 
 _TIMED, _WRITTEN = 256, 16  # rows that are timed
 _BEGUN = 8  # words of a text that a language model is shown
@@ -94,13 +100,16 @@ def samples(model: TrainedModel, rows: Rows, wanted: int = 5) -> Table:
     return Table("samples", (*some.columns, "generated"), cells)
 
 
-def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str, np.ndarray]:
+def answer(
+    model: TrainedModel, rows: Rows, *, asked: bool = False, perturb: Perturb | None = None
+) -> dict[str, np.ndarray]:
     """Answer rows by the same functions that are exported.
 
     Args:
         model: what answers.
         rows: the rows.
         asked: with the columns that a request has, and nothing else; not as in evaluation.
+        perturb: what is added to the token embeddings of each batch.
 
     Returns:
         The named answers, lists folded, in the order of the rows or of the task's examples.
@@ -109,13 +118,13 @@ def answer(model: TrainedModel, rows: Rows, *, asked: bool = False) -> dict[str,
 
         answer(model, rows)["label"][:2]  # array(["LOC", "HUM"])
     """
-    one, order, back = _prepared(model, rows, asked)
+    one, order, back = _prepared(model, rows, asked, perturb)
     found = threads.each(one, order)
     return {name: np.concatenate([part[name] for part in found])[back] for name in found[0]}
 
 
 def _prepared(
-    model: TrainedModel, rows: Rows, asked: bool
+    model: TrainedModel, rows: Rows, asked: bool, perturb: Perturb | None = None
 ) -> tuple[Callable[[np.ndarray], dict[str, np.ndarray]], list[np.ndarray], np.ndarray]:
     """Return what answers a batch of places, the batches, and where each of their rows stood."""
     inputs = columns(model.experiment, model.task, targets=False)
@@ -123,16 +132,31 @@ def _prepared(
     data = arrange(model, rows, shuffle=False, raw=raw)
     plan = data.plan
     order, back = batching.by_length(data.sizes.lengths, plan.batch_size, plan.budget)
+    respond = _perturbed(model, perturb) if perturb else model.respond
     with precision.exact():
-        model.respond.get_concrete_function(batching.specs(data.raw))
+        respond.get_concrete_function(batching.specs(data.raw))
 
     def one(places: np.ndarray) -> dict[str, np.ndarray]:
         batch = {name: tf.gather(column, places) for name, column in data.raw.items()}
         # Of each thread: answers depend on the row alone, and are those of tfnlp.evaluate.
         with precision.exact():
-            return fold({n: tensor.numpy() for n, tensor in model.respond(batch).items()})
+            return fold({n: tensor.numpy() for n, tensor in respond(batch).items()})
 
     return one, order, back
+
+
+def _perturbed(model: TrainedModel, perturb: Perturb) -> Any:
+    """Return what answers raw columns with something added to their token embeddings."""
+
+    @tf.function(autograph=False)
+    def respond(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        features, offsets = model.encode(raw)
+        targets, weights = model.task.encode_targets(model.context, raw, features, offsets)
+        added = perturb(model.network, Batch(features, targets, weights))
+        outputs = model.network(features, training=False, added=added)
+        return model.task.decode(model.context, raw, outputs, offsets)
+
+    return respond
 
 
 def latency(model: TrainedModel, rows: Rows) -> float:

@@ -5,7 +5,7 @@ Dimensions: B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import pairwise
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfnlp.backbones import encoder
+from tfnlp.backbones import embeddings, encoder
 from tfnlp.extensions import Batch, PeftStep, Step
 from tfnlp.runtime import keras_patches, precision, threads
 from tfnlp.training import optimizers
@@ -47,28 +47,35 @@ class Network(keras_patches.ReplicatedModel):
     streams = 1
     divisible = True
 
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Return the outputs of (B, ...) tensors; with several streams, of its parts at once."""
+    def call(
+        self, inputs: Any, training: bool | None = None, mask: Any = None, added: Any = None
+    ) -> Any:
+        """Return the outputs of (B, ...) tensors; with several streams, of its parts at once.
+
+        Args:
+            inputs: by name.
+            training: whether dropout is drawn.
+            mask: Keras's, unused.
+            added: to the token embeddings, float32 (B, T, H) or (B, W, T, H).
+        """
         if training:
             self.peft_step.before_pass()
         if self.streams == 1:
-            return super().call(inputs, training=training, mask=mask)
-        whole = super().call
+            return self._pass(inputs, training, added)
 
         # Traced once for all parts, which are of any size.
         @partial(tf.function, autograph=False)
-        def part(given: Any) -> tuple[Any, tf.Tensor]:
-            outputs = whole(given, training=training)
-            added = self._take_added_losses()
-            return outputs, added
+        def part(given: Any, added: Any = None) -> tuple[Any, tf.Tensor]:
+            return self._pass(given, training, added), self._take_added_losses()
 
         rows = tf.shape(tf.nest.flatten(inputs)[0])[0]
         # No part may be empty, so the last row comes again where rows are too few.
         count = tf.maximum(rows, self.streams)
         places = tf.minimum(tf.range(count), rows - 1)
         cuts = [count * i // self.streams for i in range(self.streams + 1)]
+        given = (inputs,) if added is None else (inputs, added)
         found = [
-            part(tf.nest.map_structure(partial(tf.gather, indices=places[start:stop]), inputs))
+            part(*tf.nest.map_structure(partial(tf.gather, indices=places[start:stop]), given))
             for start, stop in pairwise(cuts)
         ]
         shares = [(stop - start) / count for start, stop in pairwise(cuts)]
@@ -79,6 +86,11 @@ class Network(keras_patches.ReplicatedModel):
         return tf.nest.map_structure(
             lambda *outputs: tf.concat(outputs, 0)[:rows], *(outputs for outputs, _ in found)
         )
+
+    def _pass(self, inputs: Any, training: bool | None, added: Any) -> Any:
+        """Return the functional model's outputs."""
+        with embeddings.adding(self, added) if added is not None else nullcontext():
+            return super().call(inputs, training=training)
 
     def _take_added_losses(self) -> tf.Tensor:
         """Return the sum of what layers passed to ``add_loss``, a scalar, and forget it.
@@ -111,15 +123,18 @@ class Network(keras_patches.ReplicatedModel):
             loss += tf.cast(self.peft_step.loss(self, x, y_pred), loss.dtype) / self.replicas
         return loss
 
-    def gradients_of(self, tape: tf.GradientTape, loss: tf.Tensor) -> list[Any]:
+    def gradients_of(
+        self, tape: tf.GradientTape, loss: tf.Tensor, more: Sequence[tf.Tensor] = ()
+    ) -> list[Any]:
         """Return the gradients of all that is trained, scaled as the optimizer wants them.
 
         Args:
             tape: that the loss was recorded on.
             loss: a scalar.
+            more: tensors that the tape watches, whose gradients follow.
         """
         scale = self.optimizer.scale_loss(tf.ones_like(loss))
-        variables = [*self.trainable_weights, *self.step.trainable]
+        variables = [*self.trainable_weights, *self.step.trainable, *more]
         gradients: list[Any] = tape.gradient(loss, variables, output_gradients=scale)
         return gradients
 

@@ -20,7 +20,8 @@ from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step
-from tfnlp.training import distribution, duration, examples, loop, optimizers
+from tfnlp.report import Report
+from tfnlp.training import answering, distribution, duration, examples, loop, optimizers
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, on_all_cores
@@ -68,6 +69,7 @@ class Trainer:
         histories: the metrics of each epoch, by the names of the fits that have ended.
         hints: sentences on what might make the model better.
         seconds: how long the fits that have ended took [s].
+        paces: how long a step of each of them took, its share of validation with it [s].
 
     Example::
 
@@ -85,6 +87,7 @@ class Trainer:
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    paces: dict[str, float] = field(default_factory=dict)
     _drawn: Drawn | None = None
 
     @property
@@ -169,6 +172,7 @@ class Trainer:
         model.network.peft_step.finish()
         self.histories[name] = state.history
         self.seconds += state.seconds
+        self.paces[name] = state.seconds / drawn.before(len(state.history))
         *earlier, last = [logs[watch.monitor] for logs in state.history]
         if state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
             self.hints.append(
@@ -193,6 +197,12 @@ class Trainer:
         data = examples.arrange(self.model, rows, shuffle=False)
         for found in examples.batches(self.model, data, range(1)):
             yield batch_of(found)
+
+    def evaluate(self, rows: Rows, perturb: answering.Perturb | None = None) -> Report:
+        """Return the report on the model's answers; see `tfnlp.extensions.Trainer.evaluate`."""
+        model = dataclasses.replace(self.model)  # whose functions are traced anew
+        answers = answering.answer(model, rows, perturb=perturb)
+        return model.task.report(model.context, rows, answers)
 
 
 def _prepare(

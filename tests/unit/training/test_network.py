@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfnlp import config
+from tfnlp.backbones import embeddings
 from tfnlp.extensions import PeftStep
 from tfnlp.runtime import threads
 from tfnlp.training import optimizers
@@ -152,3 +153,34 @@ def test_a_peft_method_hears_of_each_update_once(accumulate):
     if accumulate > 1:
         optimizer.update_leftover()
         assert found == [4, 9]
+
+
+@settings(deadline=None, max_examples=5)
+@given(rows=st.integers(1, 7), parts=st.integers(1, 4))
+def test_what_is_added_to_the_embeddings_is_learned_through(network, rows, parts):
+    random = np.random.default_rng(rows)
+    batch = {
+        "token_ids": tf.constant(random.integers(0, 9, (rows, 3)), tf.int32),
+        "padding_mask": tf.constant([[1, 1, 0]] * rows, tf.int32),
+    }
+    _, above = embeddings.cut(network)
+
+    def found(call):
+        noise = tf.constant(random.normal(size=(rows, 3, 4)), tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(noise)
+            outputs = call(noise)["first"]
+        return outputs, tf.convert_to_tensor(tape.gradient(outputs, noise))
+
+    random = np.random.default_rng(0)
+    network.streams = parts
+    own = found(lambda noise: network(batch, training=True, added=noise))
+    network.streams = 1
+    random = np.random.default_rng(0)
+    below = embeddings.embedding(network)(batch["token_ids"])
+    wanted = found(lambda noise: above({"embeddings": below + noise, **batch}))
+    for a, b in zip(own, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(
+        network(batch, added=embeddings.zeros(network, batch))["tokens"], network(batch)["tokens"]
+    )
