@@ -25,7 +25,7 @@ from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.backbones import loading
-from tfnlp.cli import terminal
+from tfnlp.cli import console, terminal
 from tfnlp.config import Entry, Experiment
 from tfnlp.data_checks import effects
 from tfnlp.evaluation import runs
@@ -33,9 +33,17 @@ from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
 from tfnlp.extensions import Augmenter, Outcome, PeftStep, Strategy
 from tfnlp.report import Report
-from tfnlp.runs import data_digest, folders, judged_rows, storage, tensorboard, tracking
+from tfnlp.runs import (
+    data_digest,
+    folders,
+    judged_rows,
+    storage,
+    subject,
+    tensorboard,
+    tracking,
+)
 from tfnlp.runs.tracking import Trackers
-from tfnlp.runtime import signals, threads
+from tfnlp.runtime import precision, signals, threads
 from tfnlp.runtime.commands import command
 from tfnlp.task import Task
 from tfnlp.training import answering, distribution, examples
@@ -107,7 +115,11 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
             rows |= {"test": splits.test} if splits.test else {}
             effects.check(effects.Known(experiment, rows, model))
         task.check(splits.validation, model.context.facts)
-        trainer = Trainer(model, splits, Path(), resume, rows=_augmented(experiment, splits.train))
+        own = _augmented(experiment, splits.train)
+        load = partial(_beside, experiment)
+        trainer = Trainer(
+            model, splits, Path(), resume, rows=own, load=load, tracked=console.tracked
+        )
         if not chief:
             _strategy(experiment).train(trainer)
             return None
@@ -117,6 +129,14 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         with tracking.tracked(experiment, run, terminal.warn) as trackers:
             _trained(trainer, run, trackers)
         return run
+
+
+def _beside(experiment: Experiment, source: str) -> extensions.Subject:
+    """Load another model beside the one that is trained, whose precision stays."""
+    try:
+        return subject.load(source)
+    finally:
+        precision.start(experiment.training.precision, training=True)
 
 
 def _agreed(experiment: Experiment, devices: tf.distribute.Strategy) -> Experiment:

@@ -88,22 +88,31 @@ def zeros(network: keras.Model, x: Any) -> tf.Tensor:
 
 
 @contextmanager
-def adding(network: keras.Model, added: tf.Tensor) -> Iterator[None]:
-    """Within the block, add a tensor to the token embeddings of each pass through a network.
+def adding(network: keras.Model, x: Any, added: tf.Tensor) -> Iterator[None]:
+    """Within the block, add a tensor to the token embeddings of a batch that passes a network.
 
     Args:
         network: an encoder's.
+        x: the batch, its inputs by name.
         added: float32, of the shape of `zeros`.
 
     Example::
 
-        with adding(network, noise):
+        with adding(network, x, noise):
             outputs = network(x, training=True)
     """
     layer = embedding(network)
-    sizes = [-1, tf.shape(added)[-2], layer.output.shape[-1]]  # windows are rows
-    rows = tf.reshape(added, sizes)
-    with keras_patches.followed(layer, lambda output: output + tf.cast(rows, output.dtype)):
+    sizes = [-1, tf.shape(added)[-2], layer.output.shape[-1]]
+    windows = tf.reshape(added, sizes)  # each is a row of the backbone
+    used = tf.reduce_any(tf.reshape(x["padding_mask"], sizes[:2]) > 0, -1)
+
+    def then(output: Any) -> Any:
+        # Some heads leave out windows that a row does not need.
+        whole = tf.shape(output)[0] == tf.shape(windows)[0]
+        rows = tf.boolean_mask(windows, used | whole)
+        return output + tf.cast(rows, output.dtype)
+
+    with keras_patches.followed(layer, then):
         yield
 
 

@@ -8,7 +8,7 @@ Dimensions: N rows, B batch.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.splits import Splits
+    from tfnlp.extensions.analysis import Subject
 
 Defaults = Mapping[str, Mapping[str, Any]]  # section -> option -> its default with an entry
 
@@ -244,6 +245,16 @@ class Trainer(Protocol):
 
     def batches(self, rows: Rows) -> Iterator[Batch]:
         """Yield rows in batches, in a fixed order."""
+
+    def tracked(self, parts: Collection[Any], what: str) -> Iterator[Any]:
+        """Yield parts of long work while a bar shows how many of them are done."""
+
+    def load(self, source: str) -> Subject:
+        """Return another model: a run's folder, a SavedModel, or a server's address.
+
+        Raises:
+            UserError: there is no such model, or it cannot be loaded.
+        """
 
     def evaluate(
         self, rows: Rows, perturb: Callable[[Network, Batch], tf.Tensor] | None = None

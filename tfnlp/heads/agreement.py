@@ -68,12 +68,33 @@ def divergence(loss: Any, x: Any, target: Any, other: Any, temperature: float = 
         return sum(
             divergence(own, x, target[name], other[name], temperature) for name, own in loss.items()
         )
-    found = choices(loss, x, other)
-    if found is None:
-        return distance(loss, x, ops.stop_gradient(target), other)
     wanted = choices(loss, x, ops.stop_gradient(target))
-    assert wanted is not None  # the same loss
-    p, q = (ops.log_softmax(ops.cast(o[0], "float32") / temperature) for o in (wanted, found))
+    return towards(loss, x, target if wanted is None else wanted[0], other, temperature)
+
+
+def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1.0) -> Any:
+    """Return how far outputs are from what another network chose, a float32 scalar.
+
+    Args:
+        loss: the task's.
+        x: the network's inputs by name.
+        wanted: the other network's logits of the choices, (B, ..., C), or log-probabilities; of
+            outputs that are no logits, what they should be. What is beyond the outputs' shape, such
+            as padding to a longer text, is left out.
+        outputs: the network's.
+        temperature: as in `divergence`.
+
+    Example::
+
+        towards(network.loss, batch.x, batch.extras["teacher"], outputs, temperature=2.0)
+    """
+    found = choices(loss, x, outputs)
+    logits = outputs if found is None else found[0]
+    sizes = ops.shape(logits)
+    wanted = ops.stop_gradient(wanted)[tuple(slice(0, size) for size in sizes)]
+    if found is None:
+        return distance(loss, x, wanted, outputs)
+    p, q = (ops.log_softmax(ops.cast(o, "float32") / temperature) for o in (wanted, logits))
     each = ops.sum(ops.exp(p) * (p - q), axis=-1) * temperature**2
     return _mean(each, found[1])
 

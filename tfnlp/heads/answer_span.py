@@ -5,6 +5,8 @@ Dimensions: B batch, W windows, T tokens, H hidden, R windows that are in use, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -52,13 +54,15 @@ class InChunks(keras.layers.Layer):
         network: int32 (R, T) inputs by name -> float (R, T, H).
     """
 
+    whole = False
+
     def __init__(self, network: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network = network
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the network's outputs, float (R, T, H)."""
-        if training:
+        if training or self.whole:
             return self.network(inputs, training=True)
         rows = tf.shape(next(iter(inputs.values())))[0]
         count = tf.maximum((rows + CHUNK - 1) // CHUNK, 1)
@@ -87,6 +91,25 @@ class InChunks(keras.layers.Layer):
         """Rebuild the layer, its network without weights."""
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network, **config)
+
+
+@contextmanager
+def unchunked(network: keras.Model) -> Iterator[None]:
+    """Within the block, have all windows of a batch go through the backbone at once.
+
+    Example::
+
+        with unchunked(network):
+            network(x)
+    """
+    layers = [layer for layer in network.layers if isinstance(layer, InChunks)]
+    try:
+        for layer in layers:
+            layer.whole = True
+        yield
+    finally:
+        for layer in layers:
+            layer.whole = False
 
 
 def head(backbone: keras.Model, *, dropout: float) -> keras.Model:

@@ -172,8 +172,11 @@ def _warnings(
     """Say so where the method does not help."""
     if "without" not in found:
         return []
+    from tfnlp.evaluation import runs
+
+    sign = -1 if runs.less_is_better(first) else 1
     gains = {
-        kind: found[name][f"{kind}_{first}"] - found["without"][f"{kind}_{first}"]
+        kind: sign * (found[name][f"{kind}_{first}"] - found["without"][f"{kind}_{first}"])
         for kind in ("clean", "typos", "attacked")
     }
     if any(gain > 0 for gain in gains.values()):

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfnlp.backbones import embeddings, encoder
 from tfnlp.extensions import Batch, PeftStep, Step
+from tfnlp.heads import answer_span
 from tfnlp.runtime import keras_patches, precision, threads
 from tfnlp.training import optimizers
 
@@ -89,7 +90,9 @@ class Network(keras_patches.ReplicatedModel):
 
     def _pass(self, inputs: Any, training: bool | None, added: Any) -> Any:
         """Return the functional model's outputs."""
-        with embeddings.adding(self, added) if added is not None else nullcontext():
+        if added is None:
+            return super().call(inputs, training=training)
+        with embeddings.adding(self, inputs, added), answer_span.unchunked(self):
             return super().call(inputs, training=training)
 
     def _take_added_losses(self) -> tf.Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines.errors import UserError
 from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp.config import Experiment
-from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step
+from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step, Subject
 from tfnlp.report import Report
 from tfnlp.training import answering, distribution, duration, examples, loop, optimizers
 from tfnlp.training.examples import Examples
@@ -30,6 +31,10 @@ from tfnlp.training.state import Feed, Watch
 
 FIRST = "fit"  # the default name of a fit
 _RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
+
+
+def _nothing_to_load(source: str) -> Subject:
+    raise UserError(f"{source} cannot be loaded here (train by the command, or tfnlp.train)")
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Trainer:
         resume: fits that have ended are not repeated, and one that was cut short resumes.
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
+        load: returns another model by the name of its run, SavedModel or server.
+        tracked: (parts, what is done) -> the parts, while progress is shown.
         histories: the metrics of each epoch, by the names of the fits that have ended.
         hints: sentences on what might make the model better.
         seconds: how long the fits that have ended took [s].
@@ -84,6 +91,8 @@ class Trainer:
     resume: bool = False
     callbacks: Callable[[Fit], Sequence[keras.callbacks.Callback]] = lambda fit: ()
     rows: Callable[[int], Rows] | None = None
+    load: Callable[[str], Subject] = _nothing_to_load
+    tracked: Callable[[Collection[Any], str], Iterator[Any]] = lambda parts, what: iter(parts)
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
     seconds: float = 0.0

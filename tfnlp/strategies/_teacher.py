@@ -1,0 +1,298 @@
+"""What a teacher answers to rows, in the form of the student's outputs.
+
+Dimensions: N rows, B batch, W windows, T tokens, C classes, H hidden.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from pipelines import atomic
+from pipelines.errors import UserError, reason
+from pipelines.registry import packages
+from pipelines.rows import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfnlp.extensions import Subject, Trainer
+    from tfnlp.training.model import TrainedModel
+
+_BATCH = 64
+_NEVER = -1e9  # the logit of what is beyond a text
+_SUREST = 1e-6  # a probability of 0 has no logarithm
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model whose answers are learned.
+
+    Attributes:
+        subject: the model.
+        student: what learns.
+        tracked: shows progress; see `tfnlp.extensions.Trainer.tracked`.
+
+    Example::
+
+        teacher = Teacher.of(trainer, "tensorboard_logs/big/RUN")
+        teacher.outputs(splits.train).shape  # (N, C): log-probabilities
+    """
+
+    subject: Subject
+    student: TrainedModel
+    tracked: Callable[[Collection[Any], str], Iterator[Any]]
+
+    @classmethod
+    def of(cls, trainer: Trainer, source: str) -> Teacher:
+        """Load a teacher for what a trainer trains, and check that it fits.
+
+        Raises:
+            UserError: there is no such model, or it does not fit.
+        """
+        student = cast("TrainedModel", trainer.model)
+        found = cls(trainer.load(source), student, trainer.tracked)
+        found.check()
+        return found
+
+    @property
+    def model(self) -> TrainedModel | None:
+        """The teacher's network with its task; None of a SavedModel."""
+        return cast("TrainedModel | None", self.subject.model)
+
+    def check(self) -> None:
+        """Refuse what this student cannot learn from.
+
+        Raises:
+            UserError: the teacher is of another task, has other labels, or is a SavedModel where
+                a network is needed.
+        """
+        own, name = self.student.experiment, self.subject.name
+        made = self.subject.experiment
+        if made is not None and made.task != own.task:
+            raise UserError(
+                f"the teacher {name} is of the task {made.task}, and the student of {own.task} "
+                "(give a teacher of the same task)"
+            )
+        if self.model is None and not (_scored(self.student) or _numbered(self.student)):
+            raise UserError(
+                f"the teacher {name} is a SavedModel, which does not tell what {own.task} learns "
+                "from (give the folder of its run, tensorboard_logs/NAME/RUN)"
+            )
+        if self.model is not None:
+            _same_labels(self.model.context.facts, self.student.context.facts, name)
+
+    def outputs(self, rows: Rows) -> np.ndarray:
+        """Return what `tfnlp.heads.agreement.towards` wants of the rows, float32 (N, ...).
+
+        They are log-probabilities of the choices that the student's outputs are logits of, or
+        numbers. They are kept in the cache by the teacher's weights and the rows.
+
+        Raises:
+            UserError: the teacher's labels are others, or its tokenizer cuts texts otherwise where
+                tokens are compared.
+        """
+        import numpy as np
+
+        model = self.model
+        if model is None:
+            return _of_answers(self.subject, self.student, rows)
+        file = packages.cache_root() / "teachers" / f"{_digest(model, self.student, rows)}.npy"
+        if not file.exists():
+            found = _of_network(model, self, rows)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with atomic.replacing_path(file) as aside, aside.open("wb") as opened:
+                    np.save(opened, found)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {file}: {reason(error)} (set TFNLP_CACHE to another folder)"
+                ) from error
+        return np.asarray(np.load(file), np.float32)
+
+
+def mean(outputs: Sequence[np.ndarray], student: TrainedModel) -> np.ndarray:
+    """Return the mean of several teachers' outputs: of their probabilities, or of numbers.
+
+    Example::
+
+        mean([first.outputs(rows), second.outputs(rows)], trainer.model)
+    """
+    import numpy as np
+
+    if len(outputs) == 1:
+        return outputs[0]
+    shape = np.max([one.shape for one in outputs], 0)
+    whole = [_padded(one, shape) for one in outputs]
+    if _numbered(student):
+        return np.asarray(np.mean(whole, 0), np.float32)
+    return np.asarray(np.logaddexp.reduce(whole, 0) - np.log(len(whole)), np.float32)
+
+
+def _loss(model: TrainedModel) -> Any:
+    """Return a task's loss, which tells what its outputs are."""
+    return model.task.objective(model.context).loss
+
+
+def _scored(model: TrainedModel) -> bool:
+    """Return whether a model's answers hold a probability of each of its labels."""
+    return model.task.classify is not None
+
+
+def _numbered(model: TrainedModel) -> bool:
+    """Return whether a model's outputs are a standardized number."""
+    return "deviation" in model.context.facts
+
+
+def _same_labels(teacher: dict[str, Any], student: dict[str, Any], name: str) -> None:
+    """Refuse labels or grades that differ."""
+    for kind in ("labels", "grades"):
+        theirs, own = teacher.get(kind, []), student.get(kind, [])
+        if set(theirs) != set(own):
+            there = [f"lacks {label!r}" for label in own if label not in theirs]
+            there += [f"has {label!r} besides" for label in theirs if label not in own]
+            raise UserError(
+                f"the teacher {name} has other {kind} than the training rows: it {there[0]}"
+                f"{f', and {len(there) - 1} more differ' if len(there) > 1 else ''} (give a "
+                f"teacher of the same {kind})"
+            )
+
+
+def _digest(model: TrainedModel, student: TrainedModel, rows: Rows) -> str:
+    """Return what names the answers of a network to rows for a student."""
+    found = hashlib.sha256()
+    for weight in model.network.weights:
+        found.update(weight.numpy().tobytes())
+    facts = {key: student.context.facts.get(key) for key in ("labels", "mean", "deviation")}
+    about = [facts, student.experiment.backbone.name, student.context.max_length, rows.columns]
+    found.update(json.dumps(about, default=str).encode())
+    return found.hexdigest()[:32]
+
+
+# ---------------------------------------------------------------- of a run
+
+
+def _of_network(model: TrainedModel, teacher: Teacher, rows: Rows) -> np.ndarray:
+    """Return a network's log-probabilities or numbers, as the student's facts have them."""
+    import numpy as np
+
+    student = teacher.student
+    places: list[int] = []
+    parts: list[np.ndarray] = []
+    for batch, found in _passed(model, teacher, rows):
+        places.extend(batch)
+        parts.extend(found)
+    shape = (len(parts), *np.max([part.shape for part in parts], 0))
+    whole = np.full(shape, 0.0 if _numbered(student) else _NEVER, np.float32)
+    for place, part in zip(places, parts, strict=True):
+        there = tuple(slice(0, size) for size in part.shape)
+        whole[place][there] = part
+    if _numbered(student):
+        own, theirs = student.context.facts, model.context.facts
+        value = whole * theirs["deviation"] + theirs["mean"]
+        return np.asarray((value - own["mean"]) / own["deviation"], np.float32)
+    return _ordered(whole, model.context.facts, student)
+
+
+def _passed(
+    model: TrainedModel, teacher: Teacher, rows: Rows
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield places of rows and what the network says of them; rows of about one length together."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pipelines import batching
+    from tfnlp.heads import agreement
+    from tfnlp.runtime import precision
+    from tfnlp.training import examples
+
+    loss, student = _loss(model), teacher.student
+    raw = examples.unlabelled(model, rows)
+    lengths = examples.measure(model, raw).lengths
+
+    @tf.function(autograph=False)
+    def say(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        x, _ = model.encode(batch)
+        outputs = model.network(x, training=False)
+        found = agreement.choices(loss, x, outputs)
+        said = outputs if found is None else tf.nn.log_softmax(tf.cast(found[0], tf.float32))
+        return said, x["padding_mask"], student.encode(batch)[0]["padding_mask"]
+
+    order, _ = batching.by_length(lengths, _BATCH)
+    for batch in teacher.tracked(order, "asking the teacher"):
+        with precision.exact():
+            said, theirs, own = say({n: tf.gather(column, batch) for n, column in raw.items()})
+        if said.shape.rank > 3 and not np.array_equal(theirs, own):
+            raise UserError(
+                f"the teacher {teacher.subject.name} cuts texts into other tokens than "
+                f"{student.experiment.backbone.name}, such as that of {rows.source}, row "
+                f"{rows.numbers[batch[0]]} (give a teacher with the same tokenizer and "
+                "--max-length)"
+            )
+        yield batch, said.numpy()
+
+
+def _ordered(found: np.ndarray, teacher: dict[str, Any], student: TrainedModel) -> np.ndarray:
+    """Return choices with the classes in the student's order of labels."""
+    import numpy as np
+
+    labels, own = teacher.get("labels", []), student.context.facts.get("labels", [])
+    if labels == own:
+        return found
+    order = [labels.index(label) for label in own]
+    if found.shape[-1] == 1 + 2 * len(labels):  # of tags: outside, and two for each label
+        order = [0, *(1 + 2 * place + part for place in order for part in (0, 1))]
+    axis = -1 if found.shape[-1] == len(order) else 1
+    return np.take(found, order, axis)
+
+
+def _padded(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    import numpy as np
+
+    wider = [(0, size - there) for size, there in zip(shape, values.shape, strict=True)]
+    return np.pad(values, wider, constant_values=_NEVER)
+
+
+# ---------------------------------------------------------------- of a SavedModel
+
+
+def _of_answers(subject: Subject, student: TrainedModel, rows: Rows) -> np.ndarray:
+    """Return the log-probabilities or numbers in the answers of a SavedModel or server."""
+    import keras
+    import numpy as np
+
+    names = {column.name for column in subject.inputs}
+    wanted = student.task.input_columns(student.experiment.options)
+    if names != {column.name for column in wanted}:
+        raise UserError(
+            f"the teacher {subject.name} reads {', '.join(sorted(names))}, and the student "
+            f"{', '.join(column.name for column in wanted)} (give a teacher of the same task)"
+        )
+    answers = subject.answer({name: rows.columns[name] for name in sorted(names)})
+    facts = student.context.facts
+    if _numbered(student):
+        values = np.array([_held(subject, answer, "value") for answer in answers], np.float32)
+        return np.asarray((values - facts["mean"]) / facts["deviation"])[:, None]
+    said = [_held(subject, answer, "scores") for answer in answers]
+    own = facts.get("labels") or [f"{grade:g}" for grade in facts["grades"]]
+    _same_labels({"labels": list(said[0])}, {"labels": own}, subject.name)
+    scores = np.array([[one[label] for label in own] for one in said], np.float64)
+    if "grades" in facts:  # whether each grade but the lowest is reached
+        scores = np.cumsum(scores[:, ::-1], 1)[:, -2::-1]
+    scores = np.clip(scores, _SUREST, 1 - _SUREST)
+    if isinstance(_loss(student), keras.losses.BinaryCrossentropy):
+        return np.asarray(np.log(np.stack([scores, 1 - scores], -1)), np.float32)
+    return np.asarray(np.log(scores), np.float32)
+
+
+def _held(subject: Subject, answer: dict[str, Any], name: str) -> Any:
+    """Return what an answer must hold."""
+    if name not in answer:
+        raise UserError(
+            f"the answers of the teacher {subject.name} have no {name!r}, but "
+            f"{', '.join(answer)} (give a teacher of the same task)"
+        )
+    return answer[name]

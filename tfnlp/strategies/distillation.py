@@ -1,0 +1,216 @@
+"""Distillation: a small model learns what a large one answers, besides the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from tfnlp.config import Experiment
+from tfnlp.extensions import Batch, Outcome, Source, Step, Strategy, Trainer
+from tfnlp.options import option
+from tfnlp.report import Report, Table
+from tfnlp.strategies import _teacher, _unlabelled
+from tfnlp.task import Task
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from pipelines.rows import Rows
+
+PLAIN = "plain"  # the name of the fit without a teacher
+_SAID = "teacher"  # what the teacher's outputs are called among a batch's extras
+
+
+@dataclass(frozen=True)
+class Options:
+    """Who teaches, and how much it counts.
+
+    Example::
+
+        python -m tfnlp.train --layers 3 --strategy distillation --distillation-teacher RUN
+    """
+
+    teacher: tuple[str, ...] = option(
+        (),
+        "a run's folder, a SavedModel or a server's address; given several times, the answers are "
+        "averaged",
+        metavar="MODEL",
+    )
+    weight: float = option(
+        0.5, "share of the teacher's answers in the loss; the rest is the labels'", maximum=1.0
+    )
+    temperature: float = option(
+        2.0, "that softens the probabilities of both", minimum=0.01, maximum=100.0
+    )
+    unlabelled: str | None = option(
+        None,
+        "a file of further texts for the teacher to answer, with the columns of the training file "
+        "but for its targets",
+        metavar="FILE",
+    )
+    compare: bool = option(
+        True, "also train the student without a teacher, and show both (as long again)"
+    )
+
+
+def fits(task: Task, experiment: Experiment, options: Options) -> None:
+    """Refuse a training without a teacher, and a task whose outputs have no form to be learned.
+
+    Raises:
+        UserError: there is no teacher, or the task masks or writes text.
+
+    Example::
+
+        fits(load("classification"), experiment, Options(teacher=("saved_models/big",)))
+    """
+    if not options.teacher:
+        raise UserError(
+            "--strategy distillation needs --distillation-teacher (the folder of a run, a "
+            "SavedModel or a server's address)"
+        )
+    if task.writing is not None or not task.rowwise or experiment.task == "similarity":
+        raise UserError(
+            f"--strategy distillation is for tasks that label texts, not for {experiment.task} "
+            "(take classification, ner or another one that does)"
+        )
+    if experiment.augment:
+        raise UserError(
+            "--augment changes the texts that the teacher has answered (leave it out, or give "
+            "further texts by --distillation-unlabelled)"
+        )
+
+
+def train(trainer: Trainer) -> Outcome:
+    """Fit on the labels and the teacher's answers; compare it with the labels alone.
+
+    Example::
+
+        train(trainer).report.metrics["student_accuracy"]
+
+    Source: Hinton et al. 2015, "Distilling the knowledge in a neural network", section 2
+        (https://arxiv.org/abs/1503.02531).
+    """
+    own = trainer.options
+    teachers = [_teacher.Teacher.of(trainer, source) for source in own.teacher]
+
+    def taught(rows: Rows, targets: bool = True) -> Source:
+        said = [teacher.outputs(rows) for teacher in teachers]
+        return Source(rows, targets, extras={_SAID: _teacher.mean(said, teachers[0].student)})
+
+    more = _unlabelled.read(trainer, own.unlabelled)
+    train = taught(trainer.splits.train)
+    beside = {"more": taught(more, targets=False)} if more else None
+    found: dict[str, Report] = {}
+    if own.compare:
+        before = [variable.numpy() for variable in trainer.model.network.variables]
+        trainer.fit(name=PLAIN)
+        found["without teacher"] = trainer.evaluate(_judged(trainer))
+        for variable, value in zip(trainer.model.network.variables, before, strict=True):
+            variable.assign(value)
+    trainer.fit(make(own), train=train, beside=beside)
+    found["student"] = trainer.evaluate(_judged(trainer))
+    return Outcome(report(trainer, teachers, found))
+
+
+def make(own: Options) -> Step:
+    """Return the step; it needs TensorFlow, which the options do not.
+
+    Example::
+
+        trainer.fit(make(Options(weight=0.7)), train=Source(rows, extras={"teacher": said}))
+    """
+    import tensorflow as tf
+
+    class Taught(Step):
+        """Shares of the task's loss and of the distance from the teacher's answers."""
+
+        remedy = "lower --distillation-weight or --learning-rate"
+
+        def loss(self, network: Any, batch: Batch, outputs: Any) -> tf.Tensor:
+            """Return the loss of rows with targets."""
+            loss = super().loss(network, batch, outputs)
+            away = self._away(network, batch, outputs)
+            return (1 - own.weight) * loss + own.weight * tf.cast(away, loss.dtype)
+
+        def gradients(self, network: Any, batch: Batch) -> tuple[tf.Tensor, Any, list[Any]]:
+            """Return the loss, of unlabelled rows too, the outputs, and the gradients."""
+            with tf.GradientTape() as tape:
+                outputs = network(batch.x, training=True)
+                loss = self.loss(network, batch, outputs)
+                for other in batch.beside.values():
+                    answers = network(other.x, training=True)
+                    away = self._away(network, other, answers)
+                    loss += own.weight * tf.cast(away, loss.dtype)
+            return loss, outputs, network.gradients_of(tape, loss)
+
+        def _away(self, network: Any, batch: Batch, outputs: Any) -> tf.Tensor:
+            from tfnlp.heads import agreement
+
+            said = batch.extras[_SAID]
+            away = agreement.towards(network.loss, batch.x, said, outputs, own.temperature)
+            return away / network.replicas
+
+    return Taught()
+
+
+def _judged(trainer: Trainer) -> Rows:
+    """Return the rows that are judged: test rows if there are any."""
+    return trainer.splits.test or trainer.splits.validation
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """What a model costs: parameters, and how long a row takes [ms]."""
+
+    parameters: int
+    latency: float
+
+    @classmethod
+    def of(cls, model: Any, rows: Rows) -> _Costs:
+        from tfnlp.training import answering
+
+        return cls(model.network.count_params(), answering.latency(model, rows))
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        return f"{self.parameters:,}", f"{self.latency:.2f}"
+
+
+def report(trainer: Trainer, teachers: list[_teacher.Teacher], found: dict[str, Report]) -> Report:
+    """Return scores, sizes and speed of the teachers, the student, and it without a teacher.
+
+    Example::
+
+        report(trainer, teachers, {"student": trainer.evaluate(rows)}).tables[0].rows
+    """
+    from tfnlp.evaluation import runs
+    from tfnlp.training import answering
+
+    rows = _judged(trainer)
+    name, score = next(iter(found["student"].metrics.items()))
+    metrics = {f"{who.replace(' ', '_')}_{name}": r.metrics[name] for who, r in found.items()}
+    own = _Costs.of(teachers[0].student, rows)
+    cells = [(who, f"{r.metrics[name]:.4f}", *own.cells) for who, r in found.items()]
+    for place, teacher in enumerate(teachers):
+        if teacher.model is not None:
+            who = "teacher" if len(teachers) == 1 else f"teacher {place + 1}"
+            reached = answering.evaluate(teacher.model, rows).metrics[name]
+            costs = _Costs.of(teacher.model, rows)
+            metrics |= {f"{who.replace(' ', '_')}_{name}": reached}
+            metrics |= {f"times_as_fast_as_{who.replace(' ', '_')}": costs.latency / own.latency}
+            cells.insert(place, (who, f"{reached:.4f}", *costs.cells))
+    table = Table("Teacher and student", ("model", name, "parameters", "ms a row"), cells)
+    plain = found.get("without teacher")
+    sign = -1 if runs.less_is_better(name) else 1
+    lost = plain is not None and sign * plain.metrics[name] >= sign * score
+    warnings = [f"the teacher did not help: without it {name} is as good"] * lost
+    return Report(metrics, [table], warnings=warnings)
+
+
+STRATEGY = Strategy(
+    summary="learn the answers of a larger model besides the labels",
+    options=Options,
+    train=train,
+    fits=fits,
+)
