@@ -34,7 +34,7 @@ def experiment(folder, backbone, strategy, precision="float32", distribute="none
         "task": {"name": "classification", "max_length": 32, "head_dropout": 0.2},
         "data": {"train": str(file)},
         "backbone": {"name": backbone, "dropout": 0.1},
-        "strategy": {"name": strategy},
+        "strategy": strategy if isinstance(strategy, dict) else {"name": strategy},
         "training": {
             "epochs": 2,
             "batch_size": 8,
@@ -113,6 +113,9 @@ def train(made, *, resume=False, further=lambda given: []):
         api._callbacks = before
     metrics = json.loads((run / "metrics.json").read_text())
     del metrics["saved_model"], metrics["costs"]["latency"], metrics["costs"]["seconds"]
+    timed = [n for n in metrics["strategy"] or () if n.startswith("times") or "seconds" in n]
+    for name in timed:
+        del metrics["strategy"][name]
     histories = {
         str(f.relative_to(run)): json.loads(f.read_text()) for f in run.rglob("history.json")
     }
@@ -146,6 +149,7 @@ def main():
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--peft")
+    parser.add_argument("--options", type=json.loads, default={}, help="the strategy's")
     parser.add_argument("--kill")
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
@@ -157,9 +161,8 @@ def main():
         tf.config.set_logical_device_configuration(cpu, devices)
     distribute = "mirrored" if given.replicas > 1 else "none"
     peft = {"peft": {"name": given.peft}} if given.peft else {}
-    made = experiment(
-        given.folder, given.backbone, given.strategy, given.precision, distribute, **peft
-    )
+    strategy = {"name": given.strategy, **given.options}
+    made = experiment(given.folder, given.backbone, strategy, given.precision, distribute, **peft)
     further = lambda fit: []  # noqa: E731
     if given.kill:
         fit, batch = given.kill.split(":")

@@ -246,6 +246,14 @@ class Trainer(Protocol):
     def batches(self, rows: Rows) -> Iterator[Batch]:
         """Yield rows in batches, in a fixed order."""
 
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return an array that is made once in a run, and is the same when that is resumed.
+
+        Args:
+            name: of the file that it is kept in.
+            make: makes it.
+        """
+
     def tracked(self, parts: Collection[Any], what: str) -> Iterator[Any]:
         """Yield parts of long work while a bar shows how many of them are done."""
 

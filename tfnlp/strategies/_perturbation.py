@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tfnlp.config import Experiment
     from tfnlp.task import Task
 
-_LEAST = 1e-12
+_LEAST = 1e-35
 
 
 def fits(task: Task, experiment: Experiment, options: Any) -> None:

@@ -83,6 +83,7 @@ class Teacher:
                 "from (give the folder of its run, tensorboard_logs/NAME/RUN)"
             )
         if self.model is not None:
+            _same_inputs(self.subject, self.student)
             _same_labels(self.model.context.facts, self.student.context.facts, name)
 
     def outputs(self, rows: Rows) -> np.ndarray:
@@ -145,6 +146,17 @@ def _scored(model: TrainedModel) -> bool:
 def _numbered(model: TrainedModel) -> bool:
     """Return whether a model's outputs are a standardized number."""
     return "deviation" in model.context.facts
+
+
+def _same_inputs(subject: Subject, student: TrainedModel) -> None:
+    """Refuse a teacher that reads other columns, such as pairs of texts."""
+    theirs = sorted(column.name for column in subject.inputs)
+    own = sorted(column.name for column in student.task.input_columns(student.experiment.options))
+    if theirs != own:
+        raise UserError(
+            f"the teacher {subject.name} reads {' and '.join(theirs)}, and the student "
+            f"{' and '.join(own)} (give a teacher that reads the same)"
+        )
 
 
 def _same_labels(teacher: dict[str, Any], student: dict[str, Any], name: str) -> None:
@@ -237,16 +249,18 @@ def _passed(
 
 def _ordered(found: np.ndarray, teacher: dict[str, Any], student: TrainedModel) -> np.ndarray:
     """Return choices with the classes in the student's order of labels."""
+    import keras
     import numpy as np
 
     labels, own = teacher.get("labels", []), student.context.facts.get("labels", [])
     if labels == own:
         return found
     order = [labels.index(label) for label in own]
+    if isinstance(_loss(student), keras.losses.BinaryCrossentropy):  # (N, labels, yes or no)
+        return np.take(found, order, 1)
     if found.shape[-1] == 1 + 2 * len(labels):  # of tags: outside, and two for each label
         order = [0, *(1 + 2 * place + part for place in order for part in (0, 1))]
-    axis = -1 if found.shape[-1] == len(order) else 1
-    return np.take(found, order, axis)
+    return np.take(found, order, -1)
 
 
 def _padded(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
@@ -264,14 +278,9 @@ def _of_answers(subject: Subject, student: TrainedModel, rows: Rows) -> np.ndarr
     import keras
     import numpy as np
 
-    names = {column.name for column in subject.inputs}
-    wanted = student.task.input_columns(student.experiment.options)
-    if names != {column.name for column in wanted}:
-        raise UserError(
-            f"the teacher {subject.name} reads {', '.join(sorted(names))}, and the student "
-            f"{', '.join(column.name for column in wanted)} (give a teacher of the same task)"
-        )
-    answers = subject.answer({name: rows.columns[name] for name in sorted(names)})
+    _same_inputs(subject, student)
+    names = [column.name for column in subject.inputs]
+    answers = subject.answer({name: rows.columns[name] for name in names})
     facts = student.context.facts
     if _numbered(student):
         values = np.array([_held(subject, answer, "value") for answer in answers], np.float32)

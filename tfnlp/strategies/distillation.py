@@ -94,13 +94,16 @@ def train(trainer: Trainer) -> Outcome:
     own = trainer.options
     teachers = [_teacher.Teacher.of(trainer, source) for source in own.teacher]
 
-    def taught(rows: Rows, targets: bool = True) -> Source:
-        said = [teacher.outputs(rows) for teacher in teachers]
-        return Source(rows, targets, extras={_SAID: _teacher.mean(said, teachers[0].student)})
+    def taught(name: str, rows: Rows, targets: bool = True) -> Source:
+        said = trainer.kept(
+            f"teacher_{name}",
+            lambda: _teacher.mean([t.outputs(rows) for t in teachers], teachers[0].student),
+        )
+        return Source(rows, targets, extras={_SAID: said})
 
     more = _unlabelled.read(trainer, own.unlabelled)
-    train = taught(trainer.splits.train)
-    beside = {"more": taught(more, targets=False)} if more else None
+    train = taught("train", trainer.splits.train)
+    beside = {"more": taught("more", more, targets=False)} if more else None
     found: dict[str, Report] = {}
     if own.compare:
         before = [variable.numpy() for variable in trainer.model.network.variables]

@@ -5,6 +5,7 @@ Dimensions: N rows, B batch.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,6 +136,23 @@ class Drawn:
         else:
             held = {"x": examples.encoded(self.model, raw, width)[0]}
         return {**held, "extras": extras} if extras else held
+
+
+def digests(sources: Mapping[str, Source]) -> dict[str, str]:
+    """Return what tells whether sources hold what they held before; none of rows that change.
+
+    Example::
+
+        digests({"train": Source(rows), "more": Source(texts, targets=False)})
+    """
+    found = {}
+    for name, source in sources.items():
+        if not callable(source.rows):
+            hashed = hashlib.sha256(repr(source.rows.columns).encode("utf-8", "surrogatepass"))
+            for extra, values in sorted(source.extras.items()):
+                hashed.update(extra.encode() + np.ascontiguousarray(values).tobytes())
+            found[name] = hashed.hexdigest()
+    return found
 
 
 def joined(main: Any, beside: Mapping[str, Any]) -> Any:

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from pipelines.errors import UserError
+from pipelines import atomic
+from pipelines.errors import UserError, reason
+from pipelines.files.writers import write_json
+from pipelines.json_files import damaged, read_json
 from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import extensions
@@ -26,8 +30,8 @@ from tfnlp.training import answering, distribution, duration, examples, loop, op
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, on_all_cores
-from tfnlp.training.sources import Drawn, joined
-from tfnlp.training.state import Feed, Watch
+from tfnlp.training.sources import Drawn, digests, joined
+from tfnlp.training.state import RESUME, Feed, Watch
 
 FIRST = "fit"  # the default name of a fit
 _RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
@@ -156,13 +160,16 @@ class Trainer:
             other: Drawn(model, source, self.experiment.seed + place)
             for place, (other, source) in enumerate((beside or {}).items(), 1)
         }
+        folder = self.folder if name == FIRST else self.folder / name
+        # The split's own rows are checked before the strategy begins.
+        own = {} if train is None else {"train": drawn.source}
+        self._check_sources(folder, {**own, **(beside or {})})
         held_out = self.splits.validation if validation is None else validation
         held = examples.arrange(model, held_out, shuffle=False)
         step = step or Step()
         epochs = duration.epochs(model.experiment, drawn.steps(0))
         watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
-        folder = self.folder if name == FIRST else self.folder / name
         with on_all_cores(model.network):
             state = loop.fit(
                 model.network,
@@ -188,6 +195,34 @@ class Trainer:
                 f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
             )
         return state.history
+
+    def _check_sources(self, folder: Path, sources: Mapping[str, Source]) -> None:
+        """Refuse to resume a fit whose rows are not those it began with."""
+        if not sources or not distribution.chief(self.model.network.distribute_strategy):
+            return
+        file, found = folder / "sources.json", digests(sources)
+        before = read_json(file, dict, remedy=f"delete it, then {RESUME}") if file.exists() else {}
+        for name, digest in found.items():
+            if self.resume and before.get(name, digest) != digest:
+                raise UserError(
+                    f"the rows of {name!r}, or what they were answered, are not those that the run "
+                    "began with (put those back, or start again without --resume)"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, found)
+
+    def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """Return an array that a run makes once; see `tfnlp.extensions.Trainer.kept`."""
+        file = self.folder / f"{name}.npy"
+        if not (self.resume and file.exists()):
+            found = make()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic.replacing_path(file) as aside, aside.open("wb") as opened:
+                np.save(opened, found)
+        try:
+            return np.asarray(np.load(file))
+        except (OSError, ValueError, EOFError) as error:
+            raise damaged(file, reason(error), f"delete it, then {RESUME}") from error
 
     def _with(self, settings: Defaults | None) -> TrainedModel:
         """Return the model with some options changed; the network is the same."""
