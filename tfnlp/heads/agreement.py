@@ -75,6 +75,9 @@ def divergence(loss: Any, x: Any, target: Any, other: Any, temperature: float = 
 def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1.0) -> Any:
     """Return how far outputs are from what another network chose, a float32 scalar.
 
+    Of vectors, (B, W, H), it is the mean squared difference of the cosines of every two texts of
+    the batch; those of the other network may be of another width.
+
     Args:
         loss: the task's.
         x: the network's inputs by name.
@@ -89,6 +92,8 @@ def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1
         towards(network.loss, batch.x, batch.extras["teacher"], outputs, temperature=2.0)
     """
     found = choices(loss, x, outputs)
+    if found is None and len(outputs.shape) == 3:
+        return _unlike(wanted, outputs)
     logits = outputs if found is None else found[0]
     sizes = ops.shape(logits)
     wanted = ops.stop_gradient(wanted)[tuple(slice(0, size) for size in sizes)]
@@ -97,6 +102,17 @@ def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1
     p, q = (ops.log_softmax(ops.cast(o, "float32") / temperature) for o in (wanted, logits))
     each = ops.sum(ops.exp(p) * (p - q), axis=-1) * temperature**2
     return _mean(each, found[1])
+
+
+def _unlike(wanted: Any, vectors: Any) -> Any:
+    """Return how far the cosines of a batch's texts are from those of other vectors."""
+
+    def cosines(of: Any) -> Any:
+        flat = ops.reshape(ops.cast(of, "float32"), (-1, ops.shape(of)[-1]))
+        unit = ops.normalize(flat, axis=-1)
+        return ops.matmul(unit, ops.transpose(unit))
+
+    return ops.mean(ops.square(cosines(ops.stop_gradient(wanted)) - cosines(vectors)))
 
 
 def distance(loss: Any, x: Any, one: Any, other: Any) -> Any:

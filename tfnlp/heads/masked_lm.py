@@ -152,6 +152,27 @@ class Crossentropy(keras.losses.Loss):
         return ops.sum(loss) / ops.maximum(ops.sum(counted), 1.0)
 
 
+def divergence(y_true: Any, said: Any, y_pred: Any, temperature: float) -> Any:
+    """Return the mean divergence, of the pieces to be predicted, from another network's [nats].
+
+    Args:
+        y_true: pieces (B, P), -1 where there is none.
+        said: the other network's log-probabilities, float32 (B, P, V).
+        y_pred: logits (B, P, V).
+        temperature: that softens both; the result is times its square.
+
+    Example::
+
+        divergence(labels, teacher_log_probabilities, logits, 2.0)
+
+    Source: Hinton et al. 2015, section 2 (https://arxiv.org/abs/1503.02531).
+    """
+    p, q = (ops.log_softmax(ops.cast(o, "float32") / temperature) for o in (said, y_pred))
+    each = ops.sum(ops.exp(p) * (p - q), axis=-1) * temperature**2
+    counted = ops.cast(y_true >= 0, "float32")
+    return ops.sum(each * counted) / ops.maximum(ops.sum(counted), 1.0)
+
+
 class Perplexity(keras.metrics.Mean):
     """The exponential of the mean negative log-likelihood, over all hidden pieces."""
 

@@ -5,6 +5,7 @@ Dimensions: N rows, B batch, W windows, T tokens, C classes, H hidden.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,9 +16,12 @@ from pipelines import atomic
 from pipelines.errors import UserError, reason
 from pipelines.registry import packages
 from pipelines.rows import Rows
+from tfnlp.strategies import _hidden
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
+    import tensorflow as tf
 
     from tfnlp.extensions import Subject, Trainer
     from tfnlp.training.model import TrainedModel
@@ -85,6 +89,32 @@ class Teacher:
         if self.model is not None:
             _same_inputs(self.subject, self.student)
             _same_labels(self.model.context.facts, self.student.context.facts, name)
+            if self.student.task.writing is not None:
+                _same_words(self.model, self.student, name)
+
+    @property
+    def network(self) -> keras.Model:
+        """The teacher's network.
+
+        Raises:
+            UserError: it is a SavedModel.
+        """
+        if self.model is None:
+            raise UserError(
+                f"the teacher {self.subject.name} is a SavedModel, and its network is needed (give "
+                "the folder of its run, tensorboard_logs/NAME/RUN)"
+            )
+        return self.model.network
+
+    def vectors(self, rows: Rows) -> np.ndarray:
+        """Return the vectors that the head of the teacher is given for rows, float32 (N, H).
+
+        Raises:
+            UserError: it is a SavedModel, or its head is given no vector of a row.
+        """
+        whole = _hidden.with_vector(self.network)
+        model = dataclasses.replace(cast("TrainedModel", self.model), network=whole)
+        return _each(model, self, rows, lambda x, outputs: outputs["vector"])
 
     def outputs(self, rows: Rows) -> np.ndarray:
         """Return what `tfnlp.heads.agreement.towards` wants of the rows, float32 (N, ...).
@@ -115,8 +145,18 @@ class Teacher:
         return np.asarray(np.load(file), np.float32)
 
 
+def outputs(teachers: Sequence[Teacher], rows: Rows) -> np.ndarray:
+    """Return the mean of what teachers answer to rows; see `Teacher.outputs`.
+
+    Example::
+
+        outputs([Teacher.of(trainer, source) for source in sources], splits.train)
+    """
+    return mean([teacher.outputs(rows) for teacher in teachers], teachers[0].student)
+
+
 def mean(outputs: Sequence[np.ndarray], student: TrainedModel) -> np.ndarray:
-    """Return the mean of several teachers' outputs: of their probabilities, or of numbers.
+    """Return the mean of several teachers' outputs: of probabilities, numbers or cosines.
 
     Example::
 
@@ -126,6 +166,8 @@ def mean(outputs: Sequence[np.ndarray], student: TrainedModel) -> np.ndarray:
 
     if len(outputs) == 1:
         return outputs[0]
+    if _embedded(student):  # the cosines of unit vectors one after the other are their sum
+        return np.concatenate(outputs, -1)
     shape = np.max([one.shape for one in outputs], 0)
     whole = [_padded(one, shape) for one in outputs]
     if _numbered(student):
@@ -148,6 +190,14 @@ def _numbered(model: TrainedModel) -> bool:
     return "deviation" in model.context.facts
 
 
+def _embedded(model: TrainedModel) -> bool:
+    """Return whether a model's outputs are vectors of texts."""
+    from tfnlp.heads import sentence_vector
+
+    vectors = (sentence_vector.Contrastive, sentence_vector.CosineRegression)
+    return isinstance(_loss(model), vectors)
+
+
 def _same_inputs(subject: Subject, student: TrainedModel) -> None:
     """Refuse a teacher that reads other columns, such as pairs of texts."""
     theirs = sorted(column.name for column in subject.inputs)
@@ -157,6 +207,18 @@ def _same_inputs(subject: Subject, student: TrainedModel) -> None:
             f"the teacher {subject.name} reads {' and '.join(theirs)}, and the student "
             f"{' and '.join(own)} (give a teacher that reads the same)"
         )
+
+
+def _same_words(model: TrainedModel, student: TrainedModel, name: str) -> None:
+    """Refuse a teacher that reads or writes other tokens than a student that writes."""
+    for kind in ("tokenizer", "writes"):
+        theirs, own = getattr(model.context, kind), getattr(student.context, kind)
+        if model.context.kind != student.context.kind or theirs.pieces() != own.pieces():
+            raise UserError(
+                f"the teacher {name} has another vocabulary than "
+                f"{student.experiment.backbone.name} (give a teacher of the same kind, with the "
+                "same tokenizer and, of a vocabulary that was learned, the same training rows)"
+            )
 
 
 def _same_labels(teacher: dict[str, Any], student: dict[str, Any], name: str) -> None:
@@ -188,20 +250,19 @@ def _digest(model: TrainedModel, student: TrainedModel, rows: Rows) -> str:
 
 
 def _of_network(model: TrainedModel, teacher: Teacher, rows: Rows) -> np.ndarray:
-    """Return a network's log-probabilities or numbers, as the student's facts have them."""
+    """Return a network's log-probabilities, numbers or vectors, in the student's form."""
     import numpy as np
+    import tensorflow as tf
 
-    student = teacher.student
-    places: list[int] = []
-    parts: list[np.ndarray] = []
-    for batch, found in _passed(model, teacher, rows):
-        places.extend(batch)
-        parts.extend(found)
-    shape = (len(parts), *np.max([part.shape for part in parts], 0))
-    whole = np.full(shape, 0.0 if _numbered(student) else _NEVER, np.float32)
-    for place, part in zip(places, parts, strict=True):
-        there = tuple(slice(0, size) for size in part.shape)
-        whole[place][there] = part
+    from tfnlp.heads import agreement
+
+    student, loss = teacher.student, _loss(model)
+
+    def say(x: Any, outputs: tf.Tensor) -> tf.Tensor:
+        found = agreement.choices(loss, x, outputs)
+        return outputs if found is None else tf.nn.log_softmax(tf.cast(found[0], tf.float32))
+
+    whole = _each(model, teacher, rows, say)
     if _numbered(student):
         own, theirs = student.context.facts, model.context.facts
         value = whole * theirs["deviation"] + theirs["mean"]
@@ -209,34 +270,52 @@ def _of_network(model: TrainedModel, teacher: Teacher, rows: Rows) -> np.ndarray
     return _ordered(whole, model.context.facts, student)
 
 
+def _each(
+    model: TrainedModel, teacher: Teacher, rows: Rows, say: Callable[[Any, Any], tf.Tensor]
+) -> np.ndarray:
+    """Return what is made of a network's inputs and outputs for each row, float32 (N, ...)."""
+    import numpy as np
+
+    places: list[int] = []
+    parts: list[np.ndarray] = []
+    for batch, found in _passed(model, teacher, rows, say):
+        places.extend(batch)
+        parts.extend(found)
+    shape = (len(parts), *np.max([part.shape for part in parts], 0))
+    whole = np.full(shape, _NEVER, np.float32)
+    for place, part in zip(places, parts, strict=True):
+        there = tuple(slice(0, size) for size in part.shape)
+        whole[place][there] = part
+    return whole
+
+
 def _passed(
-    model: TrainedModel, teacher: Teacher, rows: Rows
+    model: TrainedModel, teacher: Teacher, rows: Rows, say: Callable[[Any, Any], tf.Tensor]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield places of rows and what the network says of them; rows of about one length together."""
+    """Yield places of rows and what is made of them; rows of about one length together."""
     import numpy as np
     import tensorflow as tf
 
     from pipelines import batching
-    from tfnlp.heads import agreement
     from tfnlp.runtime import precision
     from tfnlp.training import examples
 
-    loss, student = _loss(model), teacher.student
-    raw = examples.unlabelled(model, rows)
+    student = teacher.student
+    targets = model.task.target_columns(model.experiment.options)
+    known = all(column.optional or column.name in rows.columns for column in targets)
+    raw = (examples.examples if known else examples.unlabelled)(model, rows)
     lengths = examples.measure(model, raw).lengths
 
     @tf.function(autograph=False)
-    def say(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def passed(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         x, _ = model.encode(batch)
-        outputs = model.network(x, training=False)
-        found = agreement.choices(loss, x, outputs)
-        said = outputs if found is None else tf.nn.log_softmax(tf.cast(found[0], tf.float32))
+        said = say(x, model.network(x, training=False))
         return said, x["padding_mask"], student.encode(batch)[0]["padding_mask"]
 
     order, _ = batching.by_length(lengths, _BATCH)
     for batch in teacher.tracked(order, "asking the teacher"):
         with precision.exact():
-            said, theirs, own = say({n: tf.gather(column, batch) for n, column in raw.items()})
+            said, theirs, own = passed({n: tf.gather(column, batch) for n, column in raw.items()})
         if said.shape.rank > 3 and not np.array_equal(theirs, own):
             raise UserError(
                 f"the teacher {teacher.subject.name} cuts texts into other tokens than "

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
+from tfnlp import task as tasks
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Outcome, Source, Step, Strategy, Trainer
 from tfnlp.options import option
 from tfnlp.report import Report, Table
-from tfnlp.strategies import _teacher, _unlabelled
+from tfnlp.strategies import _hidden, _teacher, _unlabelled
 from tfnlp.task import Task
 
 if TYPE_CHECKING:
@@ -19,7 +23,8 @@ if TYPE_CHECKING:
     from pipelines.rows import Rows
 
 PLAIN = "plain"  # the name of the fit without a teacher
-_SAID = "teacher"  # what the teacher's outputs are called among a batch's extras
+# What the teacher's outputs, and the vectors that its head is given, are called among extras.
+_SAID, _THOUGHT = "teacher", "teacher_vectors"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class Options:
         "but for its targets",
         metavar="FILE",
     )
+    hidden_epochs: int = option(
+        0,
+        "epochs in which, before all else, the vectors that the head is given are drawn to the "
+        "teacher's",
+        minimum=0,
+    )
     compare: bool = option(
         True, "also train the student without a teacher, and show both (as long again)"
     )
@@ -69,10 +80,20 @@ def fits(task: Task, experiment: Experiment, options: Options) -> None:
             "--strategy distillation needs --distillation-teacher (the folder of a run, a "
             "SavedModel or a server's address)"
         )
-    if task.writing is not None or not task.rowwise or experiment.task == "similarity":
+    if experiment.task == "masked_lm":
         raise UserError(
-            f"--strategy distillation is for tasks that label texts, not for {experiment.task} "
-            "(take classification, ner or another one that does)"
+            "--strategy distillation is not for masked_lm, which hides other pieces each time "
+            "(take a task that labels, compares or writes texts)"
+        )
+    if options.hidden_epochs and len(options.teacher) > 1:
+        raise UserError(
+            "--distillation-hidden-epochs draws vectors to those of one teacher (give one "
+            "--distillation-teacher)"
+        )
+    if task.writing is not None and (options.unlabelled or options.hidden_epochs):
+        raise UserError(
+            f"--distillation-unlabelled and --distillation-hidden-epochs are not for "
+            f"{experiment.task}, which writes (leave them out)"
         )
     if experiment.augment:
         raise UserError(
@@ -93,17 +114,21 @@ def train(trainer: Trainer) -> Outcome:
     """
     own = trainer.options
     teachers = [_teacher.Teacher.of(trainer, source) for source in own.teacher]
-
-    def taught(name: str, rows: Rows, targets: bool = True) -> Source:
-        said = trainer.kept(
-            f"teacher_{name}",
-            lambda: _teacher.mean([t.outputs(rows) for t in teachers], teachers[0].student),
-        )
-        return Source(rows, targets, extras={_SAID: said})
-
+    writes = tasks.load(trainer.experiment.task).writing is not None
     more = _unlabelled.read(trainer, own.unlabelled)
-    train = taught("train", trainer.splits.train)
-    beside = {"more": taught("more", more, targets=False)} if more else None
+    rows = {"train": trainer.splits.train, **({"more": more} if more else {})}
+
+    def taught(name: str) -> Source:
+        extras = {_SAID: lambda: _teacher.outputs(teachers, rows[name])}
+        if own.hidden_epochs:
+            extras[_THOUGHT] = lambda: teachers[0].vectors(rows[name])
+        held = {what: trainer.kept(f"{what}_{name}", make) for what, make in extras.items()}
+        return Source(rows[name], targets=name == "train", extras=held)
+
+    # A vocabulary's logits are too many to be kept: those teachers answer in each step.
+    live = [teacher.network for teacher in teachers] if writes else []
+    train = None if writes else taught("train")
+    beside = {"more": taught("more")} if more else None
     found: dict[str, Report] = {}
     if own.compare:
         before = [variable.numpy() for variable in trainer.model.network.variables]
@@ -111,19 +136,45 @@ def train(trainer: Trainer) -> Outcome:
         found["without teacher"] = trainer.evaluate(_judged(trainer))
         for variable, value in zip(trainer.model.network.variables, before, strict=True):
             variable.assign(value)
-    trainer.fit(make(own), train=train, beside=beside)
+    if own.hidden_epochs:
+        assert train is not None  # `fits` refuses tasks that write
+        _drawn_near(trainer, train, beside)
+    trainer.fit(make(own, live), train=train, beside=beside)
     found["student"] = trainer.evaluate(_judged(trainer))
     return Outcome(report(trainer, teachers, found))
 
 
-def make(own: Options) -> Step:
+def _drawn_near(trainer: Trainer, train: Source, beside: Mapping[str, Source] | None) -> None:
+    """Draw the student's vectors to the teacher's, and keep the weights of the last epoch.
+
+    Source: Jiao et al. 2020, "TinyBERT", section 3.1 and equation 8
+        (https://arxiv.org/abs/1909.10351), for the vector of a text in place of each token's.
+    """
+    network, epochs = trainer.model.network, trainer.options.hidden_epochs
+    trainer.fit(
+        _hidden.make(_THOUGHT, train.extras[_THOUGHT].shape[-1]),
+        train=train,
+        beside=beside,
+        name="hidden",
+        settings={"training": {"epochs": epochs, "patience": epochs}},
+        score=lambda: {"score": float(network.optimizer.iterations)},  # later is better
+    )
+
+
+def make(own: Options, live: Sequence[Any] = ()) -> Step:
     """Return the step; it needs TensorFlow, which the options do not.
+
+    Args:
+        own: the weight and the temperature.
+        live: networks that answer each batch, of which no answers were kept.
 
     Example::
 
         trainer.fit(make(Options(weight=0.7)), train=Source(rows, extras={"teacher": said}))
     """
     import tensorflow as tf
+
+    from tfnlp.heads import agreement, masked_lm
 
     class Taught(Step):
         """Shares of the task's loss and of the distance from the teacher's answers."""
@@ -139,6 +190,12 @@ def make(own: Options) -> Step:
         def gradients(self, network: Any, batch: Batch) -> tuple[tf.Tensor, Any, list[Any]]:
             """Return the loss, of unlabelled rows too, the outputs, and the gradients."""
             with tf.GradientTape() as tape:
+                if live:
+                    with tape.stop_recording():
+                        said = [one(batch.x, training=False) for one in live]
+                        said = [tf.nn.log_softmax(tf.cast(one, tf.float32)) for one in said]
+                    mean = tf.reduce_logsumexp(tf.stack(said), 0) - math.log(len(said))
+                    batch = dataclasses.replace(batch, extras={_SAID: mean})
                 outputs = network(batch.x, training=True)
                 loss = self.loss(network, batch, outputs)
                 for other in batch.beside.values():
@@ -148,10 +205,11 @@ def make(own: Options) -> Step:
             return loss, outputs, network.gradients_of(tape, loss)
 
         def _away(self, network: Any, batch: Batch, outputs: Any) -> tf.Tensor:
-            from tfnlp.heads import agreement
-
             said = batch.extras[_SAID]
-            away = agreement.towards(network.loss, batch.x, said, outputs, own.temperature)
+            if live:
+                away = masked_lm.divergence(batch.y, said, outputs, own.temperature)
+            else:
+                away = agreement.towards(network.loss, batch.x, said, outputs, own.temperature)
             return away / network.replicas
 
     return Taught()

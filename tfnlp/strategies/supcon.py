@@ -9,13 +9,11 @@ from pipelines.errors import UserError
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Outcome, Source, Step, Strategy, Trainer
 from tfnlp.options import option
-from tfnlp.strategies import _robustness
+from tfnlp.strategies import _hidden, _robustness
 from tfnlp.task import Task
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-_VECTOR = "head_dropout"  # the layer that is given a row's vector
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,6 @@ def make(own: Options) -> Step:
 
         trainer.fit(make(Options()))
     """
-    import keras
     import tensorflow as tf
 
     from tfnlp.training.network import trainable
@@ -110,9 +107,7 @@ def make(own: Options) -> Step:
 
         def build(self, network: Any, total_rows: int) -> None:
             """Make a network of the same layers that returns rows' vectors too."""
-            vector = network.get_layer(_VECTOR).input
-            both = keras.Model(network.input, {"outputs": network.output, "vector": vector})
-            self.both = trainable(both, divisible=network.divisible)
+            self.both = trainable(_hidden.with_vector(network), divisible=network.divisible)
 
         def gradients(self, network: Any, batch: Batch) -> tuple[tf.Tensor, Any, list[Any]]:
             """Return the loss, the outputs, and the gradients."""

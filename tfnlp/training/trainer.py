@@ -245,6 +245,8 @@ class Trainer:
     def evaluate(self, rows: Rows, perturb: answering.Perturb | None = None) -> Report:
         """Return the report on the model's answers; see `tfnlp.extensions.Trainer.evaluate`."""
         model = dataclasses.replace(self.model)  # whose functions are traced anew
+        if perturb is None:
+            return answering.evaluate(model, rows)
         answers = answering.answer(model, rows, perturb=perturb)
         return model.task.report(model.context, rows, answers)
 
