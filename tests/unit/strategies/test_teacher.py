@@ -10,8 +10,8 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp import task
-from tfnlp.heads import agreement
-from tfnlp.strategies import _teacher
+from tfnlp.heads import agreement, masked_lm, sentence_vector
+from tfnlp.strategies import _hidden, _teacher
 
 
 def student(name="classification", labels=("a", "b", "c"), **facts):
@@ -157,3 +157,42 @@ def test_towards_leaves_out_what_is_beyond_the_batch():
     each = (np.exp(p) * (p - own)).sum(-1)
     wanted = each[[0, 0, 0, 1, 1], [0, 1, 2, 0, 1]].mean()
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_vectors_of_another_width_are_compared_by_their_cosines():
+    loss = sentence_vector.CosineRegression()
+    unit = tf.math.l2_normalize(tf.random.stateless_normal([3, 2, 8], [1, 2]), -1)
+    turned = tf.linalg.qr(tf.random.stateless_normal([8, 8], [3, 4]))[0]
+    wider = tf.concat([unit @ turned, tf.zeros([3, 2, 5])], -1)
+    same = agreement.towards(loss, {}, wider, unit)
+    np.testing.assert_allclose(same, 0, atol=1e-6)  # turned and embedded in more dimensions
+    other = tf.math.l2_normalize(tf.random.stateless_normal([3, 2, 13], [5, 6]), -1)
+    flat = [tf.reshape(each, [6, -1]).numpy() for each in (other, unit)]
+    wanted = np.square(flat[0] @ flat[0].T - flat[1] @ flat[1].T).mean()
+    np.testing.assert_allclose(agreement.towards(loss, {}, other, unit), wanted, rtol=1e-5)
+
+
+def test_the_divergence_of_written_text_counts_the_pieces_to_be_predicted():
+    said = tf.nn.log_softmax(tf.random.stateless_normal([2, 3, 5], [1, 2]))
+    logits = tf.random.stateless_normal([2, 3, 5], [3, 4])
+    labels = tf.constant([[1, 2, -1], [4, -1, -1]])
+    p, q = said.numpy(), tf.nn.log_softmax(logits).numpy()
+    each = (np.exp(p) * (p - q)).sum(-1)
+    wanted = (each[0, 0] + each[0, 1] + each[1, 0]) / 3
+    found = masked_lm.divergence(labels, said, logits, 1.0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    nothing = masked_lm.divergence(tf.fill([2, 3], -1), said, logits, 1.0)
+    assert float(nothing) == 0
+
+
+def test_a_saved_model_has_no_hidden_vectors():
+    with pytest.raises(UserError, match="is a SavedModel, and its network is needed"):
+        of(Said(), student()).vectors(ROWS)
+
+
+def test_a_head_of_tokens_is_given_no_vector_of_a_row():
+    ids = keras.Input([None], dtype="int32", name="token_ids")
+    states = keras.layers.Dropout(0.1, name="head_dropout")(keras.layers.Embedding(5, 4)(ids))
+    network = keras.Model({"token_ids": ids}, keras.layers.Dense(3)(states), name="tags")
+    with pytest.raises(UserError, match="the head of tags is not given one vector for each row"):
+        _hidden.with_vector(network)
