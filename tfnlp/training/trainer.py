@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines.rows import Rows
@@ -25,9 +26,11 @@ from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, on_all_cores
 from tfnlp.training.sources import Drawn, joined
-from tfnlp.training.state import Feed, Watch
+from tfnlp.training.state import Feed, State, Watch
 
 FIRST = "fit"  # the default name of a fit
+_SAMPLED = 1000  # values of each weight, to see whether training changed them
+_UNCHANGED = 1e-6  # as a share of the weights
 _RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
 
 
@@ -151,6 +154,7 @@ class Trainer:
         watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
         folder = self.folder if name == FIRST else self.folder / name
+        before = _sampled(model.network)
         with on_all_cores(model.network):
             state = loop.fit(
                 model.network,
@@ -169,11 +173,8 @@ class Trainer:
         model.network.peft_step.finish()
         self.histories[name] = state.history
         self.seconds += state.seconds
-        *earlier, last = [logs[watch.monitor] for logs in state.history]
-        if state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
-            self.hints.append(
-                f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
-            )
+        moved = _moved(before, _sampled(model.network)) if name == FIRST else 1.0
+        self.hints += hints(state, watch.monitor, epochs, moved)
         return state.history
 
     def _with(self, settings: Defaults | None) -> TrainedModel:
@@ -193,6 +194,42 @@ class Trainer:
         data = examples.arrange(self.model, rows, shuffle=False)
         for found in examples.batches(self.model, data, range(1)):
             yield batch_of(found)
+
+
+def hints(state: State, monitor: str, epochs: int, moved: float) -> Iterator[str]:
+    """Yield what might make a model better.
+
+    Args:
+        state: at the end of a fit.
+        monitor: the metric by which its best epoch was chosen.
+        epochs: at most.
+        moved: how far its weights are from what they were, as a share of them.
+
+    Example::
+
+        list(hints(state, "val_accuracy", 4, 0.01))
+        # ["the last of 4 epochs was the best: more may help (--epochs 8)"]
+    """
+    *earlier, last = [logs[monitor] for logs in state.history]
+    if moved < _UNCHANGED:
+        yield (
+            f"training changed the weights by {moved:.0e} of what they were, which is nothing "
+            "(raise --learning-rate or --epochs)"
+        )
+    elif state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
+        yield f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
+
+
+def _sampled(network: keras.Model) -> np.ndarray:
+    """Return some values of each weight that is trained, evenly spaced, float64."""
+    flat = (np.ravel(weight.numpy()) for weight in network.trainable_weights)
+    some = [values[:: max(len(values) // _SAMPLED, 1)].astype(float) for values in flat]
+    return np.concatenate(some) if some else np.zeros(0)
+
+
+def _moved(before: np.ndarray, after: np.ndarray) -> float:
+    """Return how far values are from what they were, as a share of them."""
+    return float(np.linalg.norm(after - before) / max(np.linalg.norm(before), 1e-30))
 
 
 def _prepare(
