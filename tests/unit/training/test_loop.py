@@ -321,8 +321,6 @@ def test_a_huge_learning_rate_is_stopped(tmp_path):
 
 
 def test_answers_that_are_no_numbers_stop_the_run(tmp_path):
-    """Finite weights whose products are not; the loss of a batch is taken before its update."""
-
     class Enlarge(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             if self.model.optimizer.iterations == STEPS:
