@@ -130,13 +130,18 @@ def _select(
 
 
 def divide(
-    read_rows: Mapping[str, Rows], targets: Sequence[Column], share: float | None, seed: int
+    read_rows: Mapping[str, Rows],
+    targets: Sequence[Column],
+    share: float | None,
+    seed: int,
+    limit: int | None = None,
 ) -> tuple[Rows, Rows]:
     """Return rows for training and for validation, taking the latter from train if need be.
 
     Without a share a twentieth is taken, or 200 rows if that is more, but at most a fifth. Rows
     are drawn evenly from every label (or, for numbers, from the whole), by the seed; of each
-    label at least one row stays in train.
+    label at least one row stays in train. The ``limit`` that rows were taken by, if any, is for
+    messages.
 
     Raises:
         UserError: there are too few rows to divide.
@@ -153,7 +158,7 @@ def divide(
         return train, read_rows["validation"]
     few = min(200, len(train) // 5)
     wanted = max(len(train) // 20, few, 1) if share is None else max(round(share * len(train)), 1)
-    return _parted(train, targets, wanted, seed, "validation")
+    return _parted(train, targets, wanted, seed, "validation", limit)
 
 
 def set_aside(rows: Rows, targets: Sequence[Column], share: float) -> tuple[Rows, Rows]:
@@ -207,7 +212,7 @@ def fold(rows: Rows, targets: Sequence[Column], number: int, folds: int) -> tupl
         if all(left[mark] > 1 for mark in marks[i]):
             held.add(i)
             left.subtract(marks[i])
-    if not held or len(held) == len(rows):
+    if not held or folds > len(rows):  # most of so many would have no row
         raise UserError(
             f"{rows.source} has {len(rows)} row{'s' * (len(rows) != 1)} to train with, too few for "
             f"{folds} folds (add rows, or ask for fewer folds)"
@@ -217,15 +222,20 @@ def fold(rows: Rows, targets: Sequence[Column], number: int, folds: int) -> tupl
 
 
 def _parted(
-    rows: Rows, targets: Sequence[Column], wanted: int, seed: int, split: str
+    rows: Rows,
+    targets: Sequence[Column],
+    wanted: int,
+    seed: int,
+    split: str,
+    limit: int | None = None,
 ) -> tuple[Rows, Rows]:
     """Return the rows that are kept, and as many as are wanted for another split."""
-    remedy = f"(add rows, or give --{split})"
+    limited = limit is not None and limit <= len(rows)
+    name = f"{rows.source} with --limit {limit}" if limited else rows.source
+    remedy = f"({'raise --limit' if limited else 'add rows'}, or give --{split})"
     verb = "validate" if split == "validation" else split
     if len(rows) < 2:
-        raise UserError(
-            f"{rows.source} has {len(rows)} row, too few to train and {verb} with {remedy}"
-        )
+        raise UserError(f"{name} has {len(rows)} row, too few to train and {verb} with {remedy}")
     chance = random.Random(seed)
     marks = _marks(rows, targets)
     left = Counter(mark for row in marks for mark in row)
@@ -242,7 +252,7 @@ def _parted(
             left.subtract(marks[i])
     if not held:
         raise UserError(
-            f"{rows.source} has one row for each label, so none can be kept for {split} {remedy}"
+            f"{name} has one row for each label, so none can be kept for {split} {remedy}"
         )
     kept = [i for i in range(len(rows)) if i not in held]
     return rows.take(kept), rows.take(sorted(held))

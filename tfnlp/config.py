@@ -66,7 +66,18 @@ class Optimizer:
         ),
     )
     weight_decay: float = option(
-        0.01, "decoupled weight decay; none on biases and LayerNorm", minimum=0.0
+        0.01,
+        "decoupled weight decay; none on biases and LayerNorm",
+        minimum=0.0,
+        needs=Need(
+            lambda known: (
+                known.experiment.optimizer.weight_decay * known.experiment.optimizer.learning_rate
+                <= 1
+            ),
+            "takes weights beyond 0 in one step of --learning-rate "
+            "{known.experiment.optimizer.learning_rate:g}",
+            "lower it",
+        ),
     )
     schedule: Literal["linear", "cosine", "constant"] = option(
         "linear",
@@ -92,7 +103,15 @@ class Optimizer:
         ),
     )
     clip_norm: float = option(
-        1.0, "largest norm of the whole gradient; 0 is no clipping", minimum=0.0
+        1.0,
+        "largest norm of the whole gradient; 0 is no clipping",
+        minimum=0.0,
+        maximum=1e30,
+        needs=Need(  # AdamW adds 1e-7 to what it divides a weight's gradient by
+            lambda known: not 0 < known.experiment.optimizer.clip_norm < 1e-6,
+            "leaves gradients too small to train anything",
+            "give at least 1e-6, or 0 for no clipping",
+        ),
     )
     accumulate: int = option(
         1,

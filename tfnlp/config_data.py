@@ -140,6 +140,7 @@ class Data(FileLayout):
         1,
         "texts that --augment makes of each training row, others each epoch",
         minimum=1,
+        maximum=100,
         needs=Need(
             lambda known: known.experiment.augment,
             "has no effect without --augment",

@@ -20,17 +20,15 @@ of ``tuple[int, ...]`` the flag also takes several at once, ``--sizes 100,200``:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import difflib
-import math
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from pipelines.errors import UserError
 from tfnlp import completion
+from tfnlp.option_values import NAMES, FaultError, checked, kind_of
 
 
 def option(
@@ -51,8 +49,8 @@ def option(
         flag: the flag, where it is not the field's name with hyphens (``--backbone``).
         metavar: what ``--help`` puts after the flag, where it is not the type (``FILE``).
         minimum: smallest value allowed; of a text, and of each text in a list, its fewest
-            characters.
-        maximum: largest value allowed.
+            characters, 1 if not given.
+        maximum: largest value allowed; of a number without one, what int32 or float32 holds.
         needs: what it needs to have an effect, a `tfnlp.needs.Need`.
 
     Example:
@@ -166,7 +164,7 @@ def _add_to(
         if "help" not in field.metadata:
             continue
         flag = flag_of(field, prefix)
-        kind, choices = _kind(hints[field.name])
+        kind, choices = kind_of(hints[field.name])
         default = defaults.get(field.name, default_of(field))
         shown = "" if default in (None, {}, ()) else f" (default: {_shown(default)})"
         settings: dict[str, Any] = {
@@ -200,11 +198,11 @@ def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], 
 
     def read(text: str) -> Any:
         try:
-            return _check(kind(text), hint, field)
-        except _FaultError as fault:
+            return checked(kind(text), hint, field)
+        except FaultError as fault:
             raise argparse.ArgumentTypeError(str(fault)) from None
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {_NAMES[kind]}") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not {NAMES[kind]}") from None
 
     return read
 
@@ -212,7 +210,7 @@ def _reader(kind: type, hint: Any, field: dataclasses.Field) -> Callable[[str], 
 def _list_of(hint: Any, field: dataclasses.Field) -> dict[str, Any]:
     """Return how argparse reads a list: texts, which may hold commas, one by one."""
     item = typing.get_args(hint)[0]
-    read = _reader(_kind(item)[0], item, field)
+    read = _reader(kind_of(item)[0], item, field)
     if item is str:
         return {"action": "append", "type": read}
     return {"action": "extend", "type": lambda text: [read(part) for part in text.split(",")]}
@@ -250,13 +248,13 @@ def make(section: type, values: Mapping[str, Any], place: str) -> Any:
     hints = typing.get_type_hints(section)
     fields = {f.name: f for f in dataclasses.fields(section)}
     unknown_key(values, list(fields), place)
-    checked = {}
+    found = {}
     for name, value in values.items():
         try:
-            checked[name] = _check(value, hints[name], fields[name])
-        except _FaultError as fault:
+            found[name] = checked(value, hints[name], fields[name])
+        except FaultError as fault:
             raise UserError(f"{place}: {name}: {fault}") from None
-    return section(**checked)
+    return section(**found)
 
 
 def values_of(flags: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -333,68 +331,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-def _kind(hint: Any) -> tuple[type, tuple[str, ...] | None]:
-    """Return the plain type of an annotation, and the values that a ``Literal`` allows."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(a for a in typing.get_args(hint) if a is not type(None))
-    if typing.get_origin(hint) is Literal:
-        return str, typing.get_args(hint)
-    return typing.get_origin(hint) or hint, None
-
-
-class _FaultError(ValueError):
-    """What is wrong with a value."""
-
-
-def _check(value: Any, hint: Any, field: dataclasses.Field) -> Any:
-    """Return the value in its field's type, or raise _FaultError."""
-    if value is None and type(None) in typing.get_args(hint):
-        return None
-    kind, choices = typing.cast("tuple[Any, Any]", _kind(hint))
-    if kind is tuple:
-        return _checked_list(value, typing.get_args(hint)[0], field)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**1000 else math.inf
-    if kind is float and isinstance(value, str):  # as YAML reads 1e-4, without a point
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise _FaultError(f"{value!r} is not {_NAMES[kind]}")
-    if kind is dict and not all(isinstance(x, str) for pair in value.items() for x in pair):
-        raise _FaultError(f"{value!r} is not {_NAMES[kind]}")
-    if choices and value not in choices:
-        raise _FaultError(f"{value!r} is not one of: {', '.join(choices)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _FaultError(f"{value!r} is not a finite number")
-    low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
-    if kind is str:
-        if low is not None and len(value) < low:
-            raise _FaultError("it must not be empty")
-    elif low is not None and value < low:
-        raise _FaultError(f"{value!r} is too small; the smallest value allowed is {low}")
-    elif high is not None and value > high:
-        raise _FaultError(f"{value!r} is too large; the largest value allowed is {high}")
-    return value
-
-
-def _checked_list(value: Any, item: Any, field: dataclasses.Field) -> tuple[Any, ...]:
-    """Return a list of texts or numbers; YAML may have one of them in its place, or nothing."""
-    if value is None:
-        return ()
-    kind = _kind(item)[0]
-    several = [value] if isinstance(value, kind) else value
-    if not isinstance(several, (list, tuple)):
-        raise _FaultError(f"{value!r} is not a list of {_ITEMS[kind]}")
-    return tuple(_check(one, item, field) for one in several)
-
-
-_ITEMS = {str: "texts (put each in quotes)", int: "whole numbers"}
-_NAMES = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text (put it in quotes)",
-    dict: "a mapping from names to names",
-}

@@ -31,6 +31,8 @@ class Section:
     words: tuple[str, ...] = option((), "words", flag="--word", metavar="WORD", minimum=1)
     sizes: tuple[int, ...] = option((), "sizes", minimum=1)
     kinds: tuple[Literal["one", "two"], ...] = option(("one", "two"), "some")
+    free: float = option(0.0, "any number")
+    note: str = option("", "what may be empty")
 
 
 def parsed(*argv: str) -> dict:
@@ -60,11 +62,11 @@ VALUES = st.fixed_dictionaries(
     {},
     optional={
         "size": st.integers(1, 100),
-        "rate": st.floats(0, 1),
+        "rate": st.floats(0, 1, allow_subnormal=False, width=32),
         "kind": st.sampled_from(["one", "two"]),
         "fast": st.booleans(),
         "file": st.text(min_size=1).filter(lambda text: not text.startswith("-")),
-        "layers": st.integers(1),
+        "layers": st.integers(1, 2**31 - 1),
         "separator": st.text(min_size=1).filter(lambda text: not text.startswith("-")),
         "columns": st.dictionaries(
             st.text("abc_", min_size=1), st.text().filter(lambda t: not t.startswith("-"))
@@ -168,9 +170,14 @@ def test_an_unknown_key_is_an_error_with_a_suggestion():
         ("--rate", "inf", "inf is not a finite number"),
         ("--rate", "half", "'half' is not a number"),
         ("--kind", "three", "'three' is not one of: one, two"),
+        ("--rate", "1e-300", "1e-300 is taken as 0 (give 0, or at least 1.2e-38)"),
+        ("--free", "1e300", "1e+300 is too large; the largest value allowed is 3.4028234e+38"),
+        ("--free", "-1e300", "-1e+300 is too small"),
         ("--layers", "0", "0 is too small"),
+        ("--layers", str(10**30), "is too large; the largest value allowed is 2147483647"),
         ("--separator", "", "it must not be empty"),
         ("--word", "", "it must not be empty"),
+        ("--file", "", "it must not be empty"),
     ],
 )
 def test_a_flag_out_of_range_is_named(capsys, flag, value, said):
@@ -205,10 +212,12 @@ def test_a_pair_needs_an_equals_sign(capsys):
         ({"words": {"a": "b"}}, "words: {'a': 'b'} is not a list of texts"),
         ({"words": ["a", 3]}, "words: 3 is not a text"),
         ({"words": [""]}, "words: it must not be empty"),
+        ({"file": ""}, "file: it must not be empty"),
         ({"kinds": ["one", "three"]}, "kinds: 'three' is not one of: one, two"),
         ({"kinds": "one,two"}, "kinds: 'one,two' is not one of: one, two"),
         ({"sizes": "1,2"}, "sizes: '1,2' is not a list of whole numbers"),
         ({"sizes": [1, 0]}, "sizes: 0 is too small"),
+        ({"sizes": [2**31]}, "sizes: 2147483648 is too large"),
         ({"sizes": ["1"]}, "sizes: '1' is not a whole number"),
         ({"columns": {"text": 3}}, "columns: {'text': 3} is not a mapping from names to names"),
     ],
@@ -219,6 +228,7 @@ def test_a_value_of_the_wrong_type_or_range_is_named(values, said):
 
 def test_yaml_numbers_are_taken_as_they_are_meant():
     assert make(Section, {"rate": "1e-4"}, "here").rate == 1e-4  # YAML reads 1e-4 as a string
+    assert make(Section, {"note": ""}, "here") == Section()
     whole = make(Section, {"rate": 1}, "here").rate
     assert isinstance(whole, float)
     assert make(Section, {"file": None, "layers": None}, "here").layers is None

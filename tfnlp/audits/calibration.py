@@ -30,8 +30,10 @@ class Options:
         python -m tfnlp.audit MODEL --test rows.csv --calibration-bins 10
     """
 
-    bins: int = option(15, "equally wide bins of confidence [bins]", minimum=1)
-    resamples: int = option(1000, "times rows are drawn again for the intervals", minimum=100)
+    bins: int = option(15, "equally wide bins of confidence [bins]", minimum=1, maximum=1000)
+    resamples: int = option(
+        1000, "times rows are drawn again for the intervals", minimum=100, maximum=100_000
+    )
 
 
 def examine(

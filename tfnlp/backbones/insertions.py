@@ -259,6 +259,20 @@ def places(
     return found
 
 
+def check_bottleneck(said: str, size: int, width: int) -> None:
+    """Raise UserError for a bottleneck that is wider than a feed-forward layer usually is inside.
+
+    Example::
+
+        check_bottleneck("--adapters-size 48", 48, 384)
+    """
+    if size > 4 * width:
+        raise UserError(
+            f"{said} is no bottleneck where the backbone is {width} wide (less makes sense, such "
+            "as 48)"
+        )
+
+
 def insert(layer: keras.layers.Layer, insertion: Insertion) -> None:
     """Add a layer to a projection.
 

@@ -102,6 +102,10 @@ def begin(given: argparse.Namespace, place: str) -> Begun:
         begin(argparse.Namespace(task="ner", config=None, strategy=None, peft=None, augment=None),
               "the command line").task.summary
     """
+    for flag in CHOSEN:
+        named = getattr(given, flag)
+        if named == "" or (isinstance(named, list) and "" in named):
+            raise UserError(f"{place}: {flag} must not be empty (name one, or leave it out)")
     place = given.config or place
     file = read_yaml(given.config) if given.config else {}
     check_sections(file, place)

@@ -98,6 +98,7 @@ class WritingOptions:
         None,
         "layers of the decoder put on an encoder; as many as the encoder's if not given",
         minimum=1,
+        maximum=100,
         needs=_ENCODER,
     )
     target_vocabulary: Literal["auto", "backbone", "learned"] = option(
@@ -108,8 +109,9 @@ class WritingOptions:
     )
     vocabulary_size: int = option(
         8000,
-        "pieces of a vocabulary that is learned",
+        "pieces of a vocabulary that is learned; fewer if the texts give fewer",
         minimum=100,
+        maximum=1_000_000,
         needs=Need(
             lambda known: known.from_scratch or known.model is None or known.model.context.target,
             "has no effect: no vocabulary is learned, for that of "

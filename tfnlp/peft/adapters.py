@@ -35,7 +35,7 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     An adapter is given what a projection puts out, before dropout, residual and LayerNorm.
 
     Raises:
-        UserError: the backbone has no place for them.
+        UserError: the backbone has no place for them, or they would be wider than it.
 
     Example::
 
@@ -52,6 +52,7 @@ def adapt(backbone: Adaptable, options: Options) -> None:
 
     for name, layer in insertions.places(backbone, _PLACES[options.placement], "adapters"):
         _, outputs = insertions.shape_of(layer)
+        insertions.check_bottleneck(f"--adapters-size {options.size}", options.size, outputs)
         adapter = insertions.Bottleneck(
             outputs, size=options.size, activation=options.activation, name=name
         )

@@ -27,7 +27,7 @@ class Options:
         python -m tfnlp.train --train rows.csv --peft mixture_of_experts
     """
 
-    experts: int = option(4, "adapters in each place", minimum=2)
+    experts: int = option(4, "adapters in each place", minimum=2, maximum=64)
     size: int = option(48, "the width of the bottleneck", minimum=1)
     consistency: float = option(
         1.0,
@@ -42,7 +42,7 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     """Freeze a backbone, and put several trainable adapters after each feed-forward layer.
 
     Raises:
-        UserError: the backbone is no encoder, or has no place for them.
+        UserError: the backbone is no encoder, or has no place for them, or they would be wider.
 
     Example::
 
@@ -62,6 +62,8 @@ def adapt(backbone: Adaptable, options: Options) -> None:
     routes = experts.Routes()
     for place, (name, layer) in enumerate(insertions.places(backbone, ("output",), _NAME)):
         _, outputs = insertions.shape_of(layer)
+        said = f"--mixture-of-experts-size {options.size}"
+        insertions.check_bottleneck(said, options.size, outputs)
         mixture = experts.Mixture(
             outputs,
             size=options.size,

@@ -18,7 +18,9 @@ class Options:
         python -m tfnlp.train --train rows.csv --peft prefix --prefix-length 32
     """
 
-    length: int = option(16, "keys and values before those of the tokens [tokens]", minimum=1)
+    length: int = option(
+        16, "keys and values before those of the tokens [tokens]", minimum=1, maximum=1024
+    )
 
 
 def adapt(backbone: Adaptable, options: Options) -> None:

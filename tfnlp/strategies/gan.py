@@ -49,13 +49,15 @@ class Options:
     warmup: int = option(
         100, "of these, first ones in which only the discriminator learns [batches]", minimum=0
     )
-    batch_size: int = option(64, "texts written in a step, and real ones [rows]", minimum=2)
+    batch_size: int = option(
+        64, "texts written in a step, and real ones [rows]", minimum=2, maximum=10_000
+    )
     generator_rate: float = option(3e-5, "learning rate of the generator", minimum=0.0)
     discriminator_rate: float = option(1e-3, "learning rate of the discriminator", minimum=0.0)
     discount: float = option(0.23, "what a reward one token later counts", minimum=0.0, maximum=1.0)
     evaluate_every: int = option(100, "steps between evaluations [batches]", minimum=1)
     judged: int = option(
-        500, "texts in each of the two samples that are measured [rows]", minimum=2
+        500, "texts in each of the two samples that are measured [rows]", minimum=2, maximum=100_000
     )
     keep: Literal["gan", "mle", "better"] = option(
         "better",
@@ -92,6 +94,9 @@ def fits(task: Task, experiment: Experiment, own: Options) -> None:
         )
     if training.precision == "mixed_float16":
         raise UserError("--strategy gan cannot be used with --precision mixed_float16")
+    for name in ("generator", "discriminator"):
+        if not getattr(own, f"{name}_rate"):
+            raise UserError(f"--gan-{name}-rate 0 trains no {name} (raise it)")
     if own.warmup >= own.steps:
         raise UserError(
             f"--gan-warmup {own.warmup} leaves the generator none of --gan-steps "

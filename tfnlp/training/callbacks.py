@@ -126,6 +126,14 @@ class FiniteLoss(keras.callbacks.Callback):
             f"(rows {numbers}); {_kept(self.folder)} ({self.remedy})"
         )
 
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Look at the loss on validation rows: finite weights can give answers that are none."""
+        if math.isnan((logs or {}).get("val_loss", 0.0)):
+            raise UserError(
+                f"the loss on validation rows became nan in epoch {epoch + 1}; "
+                f"{_kept(self.folder)} ({self.remedy})"
+            )
+
 
 class Leftover(keras.callbacks.Callback):
     """Ends an epoch by an update where accumulated gradients wait for batches that it has not.

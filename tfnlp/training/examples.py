@@ -84,7 +84,7 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
     if part and "validation" not in rows:
         both = splits.fold(rows["train"], targets, *part)
     else:
-        both = splits.divide(rows, targets, data.validation_share, seed)
+        both = splits.divide(rows, targets, data.validation_share, seed, data.limit)
     rows["train"], rows["validation"] = both
     held_out = {"validation", "test"} & rows.keys()
     return rows | {split: splits.shortened(rows[split], data.limit_held_out) for split in held_out}

@@ -23,9 +23,10 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         peak: the highest learning rate.
-        warmup_steps: batches in which it rises.
-        total_steps: batches in all.
+        warmup_steps: updates in which it rises.
+        total_steps: updates in all.
         kind: ``linear`` or ``cosine`` fall, or ``constant``.
+        every: batches that make an update.
 
     Example:
         >>> rate = WarmupDecay(1e-3, warmup_steps=10, total_steps=110)
@@ -42,16 +43,22 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int,
         total_steps: int,
         kind: Literal["linear", "cosine", "constant"] = "linear",
+        every: int = 1,
     ) -> None:
         super().__init__()
         self.peak = peak
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.kind = kind
+        self.every = every
 
     def __call__(self, step: Any) -> Any:
-        """Return the learning rate of the batch with this number, the first being 0."""
-        step = ops.cast(step, "float32")
+        """Return the learning rate of the batch with this number, the first being 0.
+
+        It is that of the update which the batch is for: one that comes early, because its epoch has
+        fewer batches than an update, is no smaller for it.
+        """
+        step = ops.cast(ops.floor_divide(step, self.every), "float32")
         rise = (step + 1) / max(self.warmup_steps, 1)
         rest = max(self.total_steps - self.warmup_steps, 1)
         done = ops.clip((step - self.warmup_steps) / rest, 0.0, 1.0)
@@ -70,6 +77,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps,
             "kind": self.kind,
+            "every": self.every,
         }
 
 
@@ -265,8 +273,13 @@ def adamw(
         (https://arxiv.org/abs/1711.05101).
     """
     # Keras asks the schedule for every batch, also for those whose gradients only accumulate.
+    updates = max(steps // settings.accumulate, 1)
     schedule = WarmupDecay(
-        settings.learning_rate, int(settings.warmup * steps), max(steps, 1), settings.schedule
+        settings.learning_rate,
+        int(settings.warmup * updates),
+        updates,
+        settings.schedule,
+        settings.accumulate,
     )
     common: dict[str, Any] = {
         "learning_rate": schedule,

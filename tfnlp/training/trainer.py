@@ -26,7 +26,7 @@ from tfnlp import extensions
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step, Subject
 from tfnlp.report import Report
-from tfnlp.training import answering, distribution, duration, examples, loop, optimizers
+from tfnlp.training import answering, distribution, duration, examples, hints, loop, optimizers
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, on_all_cores
@@ -170,6 +170,7 @@ class Trainer:
         epochs = duration.epochs(model.experiment, drawn.steps(0))
         watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
+        before = hints.sampled(model.network)
         with on_all_cores(model.network):
             state = loop.fit(
                 model.network,
@@ -189,11 +190,8 @@ class Trainer:
         self.histories[name] = state.history
         self.seconds += state.seconds
         self.paces[name] = state.seconds / drawn.before(len(state.history))
-        *earlier, last = [logs[watch.monitor] for logs in state.history]
-        if state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
-            self.hints.append(
-                f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
-            )
+        moved = hints.moved(before, hints.sampled(model.network)) if name == FIRST else 1.0
+        self.hints += hints.of(state, watch.monitor, epochs, moved)
         return state.history
 
     def _check_sources(self, folder: Path, sources: Mapping[str, Source]) -> None:

@@ -45,6 +45,13 @@ def file(tmp_path):
 # Which value stands
 
 
+@pytest.mark.parametrize("flag", ["task", "strategy", "peft", "augment", "config"])
+def test_an_empty_name_is_not_taken_for_none(flag):
+    assert error(f"--{flag}=") == (
+        f"the command line: {flag} must not be empty (name one, or leave it out)"
+    )
+
+
 def test_without_arguments_the_main_job_is_meant():
     made = parse()
     assert (made.task, made.name, made.seed) == ("classification", "trec-classification", 42)
@@ -190,7 +197,9 @@ def values_of(kind: type) -> st.SearchStrategy[dict]:
         if isinstance(default, bool):
             found[field.name] = st.booleans()
         elif isinstance(default, float):
-            found[field.name] = st.floats(low, high, allow_nan=False, allow_infinity=False)
+            found[field.name] = st.floats(low, 3e38 if high is None else high).filter(
+                lambda value: not 0 < abs(value) < 2e-38
+            )
         elif isinstance(default, int):
             found[field.name] = st.integers(int(low), int(high) if high else 10**9)
     return st.fixed_dictionaries({}, optional=found)

@@ -71,7 +71,9 @@ CASES: dict[str, tuple[str, dict[str, list[dict]], list[str], str]] = {
     "a row each": ("classification", {"train": labelled(5, values="abcde")}, [], "one row for"),
     "one row": ("classification", {"train": labelled(1)}, [], "1 row, too few"),
     "no rows": ("classification", {"train": []}, [], "has no rows"),
-    "limited to one row": ("classification", {"train": labelled()}, ["--limit=1"], "too few"),
+    "limited to one row": (
+        "classification", {"train": labelled()}, ["--limit=1"], "with --limit 1 has 1 row"
+    ),
     "no column": ("classification", {"train": plain()}, [], "has no column 'label'"),
     "another column": (
         "classification", {"train": labelled(column="kind")}, ["--label-column=kind"], ""

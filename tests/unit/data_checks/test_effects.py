@@ -46,6 +46,8 @@ ALONE = [
     ),
     (["--augment-times=2"], "--augment-times 2 has no effect without --augment", "augmenter, or"),
     (["--learning-rate=0"], "--learning-rate 0.0 trains nothing", "raise it, or leave out"),
+    (["--weight-decay=1e5"], "--weight-decay 100000.0 takes weights beyond 0", "lower it, or"),
+    (["--clip-norm=1e-9"], "--clip-norm 1e-09 leaves gradients too small", "0 for no clipping, or"),
     (["--schedule=cosine", "--warmup=1"], "--schedule cosine has no effect", "lower --warmup"),
     ([LM, SCRATCH, "--layers=2"], "--layers 2 has no effect on --backbone scratch:1x64", "HIDDEN"),
     ([LM, "--pair", "--unit=row"], "--unit row has no effect with --pair", ""),

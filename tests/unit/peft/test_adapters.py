@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.errors import UserError
 from tfnlp.backbones import encoder, insertions
 from tfnlp.peft import adapters
 
@@ -51,3 +52,8 @@ def test_no_matrix_can_stand_for_them(backbone):
     with insertions.merged(backbone.model):
         assert len(insertions.inserted(backbone.model)) == 2
         np.testing.assert_array_equal(answers(backbone), added)
+
+
+def test_a_bottleneck_wider_than_the_backbone_is_refused(backbone):
+    with pytest.raises(UserError, match=r"--adapters-size 65 is no bottleneck .* is 16 wide"):
+        adapters.adapt(backbone, adapters.Options(size=65))

@@ -190,3 +190,8 @@ def test_tasks_that_write_are_refused():
     network = SimpleNamespace(input={"token_ids": None, "decoder_ids": None})
     with pytest.raises(UserError, match="is for tasks that do not write text"):
         moe.Routing(moe.Options()).build(network, 1)
+
+
+def test_experts_wider_than_the_backbone_are_refused(backbone):
+    with pytest.raises(UserError, match="--mixture-of-experts-size 65 is no bottleneck"):
+        moe.adapt(backbone, moe.Options(size=65))

@@ -147,6 +147,18 @@ def test_one_row_cannot_be_divided():
         divide({"train": rows_of(LABEL, ["a"])}, [LABEL], 0.1, 0)
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [(["a"], "has 1 row, too few"), (["a", "b"], "has one row for each label")],
+)
+def test_too_few_rows_of_a_limit_are_not_said_to_be_the_files(labels, said):
+    rows = {"train": rows_of(LABEL, labels)}
+    with pytest.raises(UserError, match=rf"a.csv with --limit \d {said}.*\(raise --limit, or give"):
+        divide(rows, [LABEL], None, 0, limit=len(labels))
+    with pytest.raises(UserError, match=rf"a.csv {said}.*\(add rows, or give"):
+        divide(rows, [LABEL], None, 0, limit=1000)
+
+
 @SETTINGS
 @given(labels=st.lists(NAMES, min_size=2, max_size=300), share=SHARES)
 def test_test_rows_are_set_aside_evenly_by_label(labels, share):
@@ -167,6 +179,7 @@ def test_test_rows_are_set_aside_evenly_by_label(labels, share):
     folds=st.integers(2, 7),
 )
 def test_folds_share_out_all_rows_but_those_that_alone_have_a_label(values, folds):
+    folds = min(folds, len(values))
     rows = rows_of(LABELS, values)
     counts = Counter(label for several in values for label in several)
     seen = []

@@ -296,6 +296,8 @@ def test_what_cannot_be_trained_so_is_refused(changes, message):
         gan.fits(language_model.TASK, SimpleNamespace(**{**fine, **changes}), gan.Options())
     with pytest.raises(UserError, match="--gan-warmup 5"):
         gan.fits(language_model.TASK, SimpleNamespace(**fine), gan.Options(warmup=5, steps=5))
+    with pytest.raises(UserError, match="--gan-generator-rate 0 trains no generator"):
+        gan.fits(language_model.TASK, SimpleNamespace(**fine), gan.Options(generator_rate=0.0))
 
 
 def test_strategies_are_found_by_name():

@@ -320,6 +320,18 @@ def test_a_huge_learning_rate_is_stopped(tmp_path):
         assert all(np.isfinite(array).all() for array in loaded(folder))
 
 
+def test_answers_that_are_no_numbers_stop_the_run(tmp_path):
+    class Enlarge(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.optimizer.iterations == STEPS:
+                for weight in self.model.trainable_variables:
+                    weight.assign(weight * 0 + 1e38)
+
+    model, objective = made()
+    with pytest.raises(UserError, match=r"validation rows became nan in epoch 1; .*learning-rate"):
+        train(tmp_path, model, objective, by=[Enlarge()])
+
+
 def test_the_best_epoch_wins_and_early_stopping_counts(tmp_path):
     class Bad(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
