@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipelines.errors import UserError
 from pipelines.files.writers import jsonl_writer
-from pipelines.rows import BadRow, Record
+from pipelines.rows import Record
 from tfnlp import extensions, needs
 from tfnlp.api.explaining import DEFAULT, values
 from tfnlp.cli import entries
@@ -22,6 +22,7 @@ from tfnlp.config_data import FileLayout
 from tfnlp.extensions import Attribution, Explanation, Subject
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
+from tfnlp.inference.tally import Tally
 from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status, signals
 
@@ -90,17 +91,16 @@ def main(argv: list[str]) -> int:
         from tfnlp.runs import subject as subjects
 
         subject = subjects.load(flags["subject"], options.batch_size, caught.holding)
-        left_out: list[BadRow] = []
-        records = _records(subject, flags["texts"], file, options, left_out.append)
+        tally = Tally()
+        records = _records(subject, flags["texts"], file, options, tally)
         advance = stack.enter_context(outputs.progress(file, options.output))
         write = _writer(output, options.output)
         for found in entry.record.explain(subject, records, entries.options(entry, flags)):
             write(found)
+            tally.answered += 1
             advance(found.row)
-    if left_out:
-        print(
-            f"warning: rows left out: {len(left_out):,}, the first: {left_out[0]}", file=sys.stderr
-        )
+    for said in tally.said(options.input, options.on_bad_row == "quarantine"):
+        print(f"warning: {said}", file=sys.stderr)
     return 0
 
 
@@ -109,7 +109,7 @@ def _records(
     texts: Sequence[str],
     file: BinaryIO | None,
     options: Options,
-    report: Callable[[BadRow], None],
+    tally: Tally,
 ) -> Iterable[Record]:
     """Return the rows that are asked about."""
     if file is None:
@@ -122,7 +122,8 @@ def _records(
         layout=options.layout(),
         headers=options.columns,
         on_bad_row=options.on_bad_row,
-        report=report,
+        report=tally.leave_out,
+        notice=tally.notes.append,
     )
 
 

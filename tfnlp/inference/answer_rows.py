@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.formats import Format
-from pipelines.rows import BadRow, Record, Rows, noted, quarantine_path
+from pipelines.rows import Record
 from tfnlp import needs
 from tfnlp.config_data import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
@@ -25,6 +25,7 @@ from tfnlp.inference.saved_model import (
     settings_of,
 )
 from tfnlp.inference.settings import DEFAULT, Settings
+from tfnlp.inference.tally import Tally
 from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.runtime.precision import Precision
@@ -134,28 +135,6 @@ class Options(FileLayout):
     )
 
 
-@dataclass
-class Tally:
-    """How many rows were answered and left out, for the last line; constant in size.
-
-    Example:
-        >>> tally = Tally()
-        >>> tally.leave_out(BadRow(7, "text is empty"))
-        >>> tally.bad, str(tally.first_bad)
-        (1, 'row 7: text is empty')
-    """
-
-    answered: int = 0
-    bad: int = 0
-    first_bad: BadRow | None = None
-    notes: list[BadRow] = field(default_factory=list)
-
-    def leave_out(self, row: BadRow) -> None:
-        """Count a bad row."""
-        self.bad += 1
-        self.first_bad = self.first_bad or row
-
-
 @dataclass(frozen=True)
 class Target:
     """A model that is not loaded yet.
@@ -244,7 +223,8 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
                 output.flush()
                 tally.answered += len(chunk)
                 advance(tally.answered)
-    _report(tally, options)
+    for said in tally.said(options.input, options.on_bad_row == "quarantine"):
+        _warn(said)
 
 
 def _opened(
@@ -271,20 +251,6 @@ def _stream(
     for record in records:
         stream.show(record.values, output)
         tally.answered += 1
-
-
-def _report(tally: Tally, options: Options) -> None:
-    """Warn of rows that were left out, and if there were none at all."""
-    if tally.bad:
-        quarantined = options.on_bad_row == "quarantine"
-        kept = (
-            f"kept in {quarantine_path(input_rows.source(options.input))}, " if quarantined else ""
-        )
-        _warn(f"bad rows left out: {tally.bad:,}, {kept}the first: {tally.first_bad}")
-    if tally.notes:
-        _warn(noted(Rows(input_rows.source(options.input), {}, [], notes=tally.notes)))
-    if not tally.answered:
-        _warn("no rows to answer")
 
 
 def _signature(options: Options, target: Target) -> tuple[str, dict[str, str]]:
