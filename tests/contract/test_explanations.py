@@ -161,6 +161,23 @@ def test_lines_of_json(word_models, tmp_path, capsys, monkeypatch):
     assert [line["text"] for line in shown] == ["good", "bad"]
 
 
+def test_rows_that_are_left_out_are_counted_and_kept(word_models, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "good"}\n{"text": null}\n{"text": "bad"}\n', "utf-8")
+    model = str(word_models / "label")
+    asked = ["--input", str(rows), "--on-bad-row", "quarantine", "--occlusion-most", "3"]
+    assert explain.main([model, *asked]) == 0
+    shown = capsys.readouterr()
+    assert [json.loads(line)["row"] for line in shown.out.splitlines()] == [1, 3]
+    kept = tmp_path / "rows.jsonl.bad.jsonl"
+    assert f"warning: bad rows left out: 1, kept in {kept}, the first: row 2: " in shown.err
+    assert len(kept.read_text("utf-8").splitlines()) == 1
+    rows.write_text("\n", "utf-8")
+    assert explain.main([model, "--input", str(rows)]) == 0
+    assert "warning: no rows to answer" in capsys.readouterr().err
+
+
 def test_a_model_that_writes_leaves_no_file(word_models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="no label, number or entity"):
