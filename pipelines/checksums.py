@@ -1,4 +1,4 @@
-"""Whether small files are what was written: facts, vocabularies and the like.
+"""Whether files are what was written: weights, facts, vocabularies and the like.
 
 Other values in them would be read without an error, and answer wrongly.
 """

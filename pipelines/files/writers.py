@@ -156,3 +156,28 @@ def write_json(path: Path, value: Any) -> None:
         write_json(Path("metrics.json"), {"f1": 0.91})
     """
     write_text(path, json.dumps(finite(value), ensure_ascii=False, indent=1) + "\n")
+
+
+def write_tensors(tensors: Mapping[str, Any], file: Path, about: Mapping[str, str]) -> None:
+    """Write arrays as a safetensors file, readable for whoever reads the files beside it.
+
+    The library makes files that only their owner can read.
+
+    Args:
+        tensors: name -> NumPy array.
+        file: where to write.
+        about: the file's metadata.
+
+    Raises:
+        OSError: it cannot be written.
+
+    Example::
+
+        write_tensors({"head/bias": np.zeros(3)}, Path("peft.safetensors"), {"format": "pt"})
+    """
+    from safetensors.numpy import save_file
+
+    file.touch()
+    mode = file.stat().st_mode
+    save_file(dict(tensors), file, dict(about))
+    file.chmod(mode & 0o777)

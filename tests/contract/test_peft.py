@@ -108,6 +108,20 @@ def test_loaded_it_answers_the_same_to_the_bit(trained):
         np.testing.assert_array_equal(values, after[name])
 
 
+def test_weights_that_changed_or_are_gone_are_named(trained, tmp_path):
+    shutil.copytree(trained.run / "model", tmp_path / "model")
+    file = tmp_path / "model" / storage.TRAINED
+    assert file.stat().st_mode == (tmp_path / "model" / "facts.json").stat().st_mode
+    data = bytearray(file.read_bytes())
+    data[-6] ^= 0x10
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"peft\.safetensors is damaged: it is not as it was"):
+        storage.load(tmp_path)
+    file.unlink()
+    with pytest.raises(UserError, match=r"peft\.safetensors is damaged: it is gone"):
+        storage.load(tmp_path)
+
+
 def test_exported_it_is_whole(trained):
     loaded = storage.load(trained.run)
     saved = saved_model.load(writer.export(loaded, {}, ""))

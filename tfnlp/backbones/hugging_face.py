@@ -18,9 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from pipelines.errors import UserError
+from pipelines.files.writers import write_tensors
 from pipelines.json_files import read_json
 from tfnlp.backbones.checkpoint_names import (
     ACTIVATIONS,
@@ -169,7 +169,7 @@ def write(network: Any, config: Mapping[str, Any], folder: Path) -> None:
         turned = value.reshape(shape[::-1]).T if place.product else value.reshape(shape)
         tensors[place.names[0]] = np.ascontiguousarray(turned)
     (folder / "config.json").write_text(json.dumps(dict(config), indent=2) + "\n", "utf-8")
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+    write_tensors(tensors, folder / WEIGHTS, {"format": "pt"})
 
 
 def _segments(network: Any, config: Mapping[str, Any]) -> _Place:

@@ -19,10 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
+from pipelines.files.writers import write_tensors
 from pipelines.json_files import read_json
 from tfnlp.backbones.checkpoint_names import FAMILIES
 from tfnlp.backbones.insertions import LowRank
@@ -107,7 +107,7 @@ def write(
         blocks: how many transformer layers there are.
         kind: the backbone's ``model_type``.
         source: the backbone's name, which peft shows.
-        folder: where to write; replaced if it is there.
+        folder: where to write; of one that is there the two files are replaced.
 
     Raises:
         UserError: the folder cannot be written, or adapters are not known for this kind.
@@ -136,11 +136,20 @@ def write(
         "inference_mode": True,
         **_PLAIN,
     }
+    text = json.dumps(config, indent=2) + "\n"
     try:
-        with replacing_path(folder) as aside:
-            aside.mkdir()
-            (aside / CONFIG).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-            save_file(tensors, aside / WEIGHTS, {"format": "pt"})
+        if folder.exists():  # whatever else stands there is the user's
+            with (
+                replacing_path(folder / CONFIG) as described,
+                replacing_path(folder / WEIGHTS) as weights,
+            ):
+                described.write_text(text, "utf-8")
+                write_tensors(tensors, weights, {"format": "pt"})
+        else:
+            with replacing_path(folder) as aside:
+                aside.mkdir()
+                (aside / CONFIG).write_text(text, "utf-8")
+                write_tensors(tensors, aside / WEIGHTS, {"format": "pt"})
     except OSError as error:
         raise UserError(
             f"cannot write the adapter {folder}: {reason(error)} (free space there, or name "
@@ -179,11 +188,11 @@ def read(folder: Path, blocks: Sequence[Sequence[keras.layers.Layer]], kind: str
         kind: the backbone's ``model_type``.
 
     Returns:
-        The names of what the adapter has besides, such as its head.
+        The names of what the adapter has for parts that the backbone is without, such as a head.
 
     Raises:
-        UserError: the folder is no adapter, or damaged; it does more than LoRA; or it adds
-            something else than these layers have.
+        UserError: the folder is no adapter, or damaged; it does more than LoRA; or it changes
+            something of the backbone that these layers do not.
 
     Example::
 
@@ -198,14 +207,32 @@ def read(folder: Path, blocks: Sequence[Sequence[keras.layers.Layer]], kind: str
                 name = modules(kind, number)[layer.name]
                 ours |= {outer + name: layer.insertion for outer in _outer(kind)}
     pairs: dict[str, dict[str, np.ndarray]] = {}
+    left = []
     for name in tensors:
-        if match := _TENSOR.fullmatch(name):
+        match = _TENSOR.fullmatch(name)
+        if not _of_backbone(name, kind):
+            left.append(name)
+        elif match:
             pairs.setdefault(match[1], {})[match[2]] = tensors[name]
+        else:
+            raise UserError(
+                f"the adapter {folder} changes {name} of the backbone, which --peft lora does not "
+                "(train it without modules_to_save or targets that are no linear layers)"
+            )
     _check(folder, config, pairs, ours)
     for module, pair in pairs.items():
         ours[module].a.assign(pair["A"].T)
         ours[module].b.assign(pair["B"].T)
-    return [name for name in tensors if not _TENSOR.fullmatch(name)]
+    return left
+
+
+def _of_backbone(name: str, kind: str) -> bool:
+    """Return whether a name is of something that the backbone has: no head, and no pooler."""
+    if kind == "llama":
+        roots = ["embed_tokens", "layers", "norm"]
+    else:
+        roots = ["embeddings", FAMILIES[kind].block.partition(".")[0]]
+    return any(name.startswith(f"{outer}{root}.") for outer in _outer(kind) for root in roots)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -235,7 +262,7 @@ def _config(folder: Path) -> dict[str, Any]:
         if (config.get(name) or plain) != plain:
             raise UserError(
                 f"{file} has {name} {config[name]!r}, which cannot be read here (train the adapter "
-                f"with {plain!r})"
+                f"with {name}={plain!r})"
             )
     return config
 

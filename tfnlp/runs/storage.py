@@ -11,11 +11,11 @@ import keras
 import keras_hub
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from pipelines import checksums
 from pipelines.atomic import replacing_path
 from pipelines.errors import UserError, reason
+from pipelines.files.writers import write_tensors
 from pipelines.json_files import damaged
 from tfnlp import facts
 from tfnlp import task as tasks
@@ -90,7 +90,8 @@ def _write(model: TrainedModel, aside: Path) -> None:
     if model.task.save_extra:
         with merged(model):
             model.task.save_extra(context, model.experiment.backbone, network, aside)
-    checksums.write(aside, ["facts.json", "tokenizer", "target_tokenizer"])
+    weights = [TRAINED, "model.keras", "backbone"]
+    checksums.write(aside, ["facts.json", "tokenizer", "target_tokenizer", *weights])
 
 
 def _write_trained(network: keras.Model, file: Path) -> None:
@@ -108,7 +109,7 @@ def _write_trained(network: keras.Model, file: Path) -> None:
         raise ValueError("two weights of the network have the same path; name its layers")
     frozen = [weight for weight in network.weights if weight.path not in trained]
     about = {"dtype_policy": network.dtype_policy.name, "frozen": checkpoints.checksum(frozen)}
-    save_file(trained, file, about)
+    write_tensors(trained, file, about)
 
 
 def _ask_for_room(folder: Path, size: int) -> None:

@@ -183,3 +183,64 @@ def test_damage_and_another_size_are_named(backbone, tmp_path):
     (folder / peft_adapters.CONFIG).write_text("{")
     with pytest.raises(UserError, match=r"adapter_config.json is damaged"):
         lora.start(backbone, options)
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embeddings.word_embeddings.lora_embedding_A",
+        "embeddings.word_embeddings.weight",
+        "bert.encoder.layer.0.output.LayerNorm.weight",
+    ],
+)
+def test_other_weights_of_the_backbone_are_refused(backbone, name, tmp_path):
+    folder = tiny_adapters.write("bert", tmp_path / "adapter")
+    file = folder / peft_adapters.WEIGHTS
+    save_file(load_file(file) | {f"base_model.model.{name}": np.ones((2, 3), "float32")}, file)
+    options = lora.Options(**OPTIONS, adapter=str(folder))
+    lora.adapt(backbone, options)
+    with pytest.raises(UserError, match=re.escape(f"changes {name} of the backbone")):
+        lora.start(backbone, options)
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+def test_a_pooler_that_is_not_used_is_left_out(backbone, tmp_path, capsys):
+    """As target_modules="all-linear" adds to it."""
+    folder = tiny_adapters.write("bert", tmp_path / "adapter")
+    file = folder / peft_adapters.WEIGHTS
+    pair = {"A": (3, 32), "B": (32, 3)}
+    more = {
+        f"base_model.model.pooler.dense.lora_{letter}.weight": np.ones(shape, "float32")
+        for letter, shape in pair.items()
+    }
+    save_file(load_file(file) | more, file)
+    options = lora.Options(**OPTIONS, adapter=str(folder))
+    lora.adapt(backbone, options)
+    lora.start(backbone, options)
+    assert "pooler.dense.lora_A.weight" in capsys.readouterr().err
+    np.testing.assert_allclose(outputs("bert", backbone), REFERENCE["bert"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+def test_what_else_a_folder_holds_stays(backbone, tmp_path):
+    folder = tmp_path / "adapter"
+    lora.adapt(backbone, lora.Options(**OPTIONS))
+    peft_adapters.write(added(backbone), 2, "bert", "tiny", folder)
+    (folder / "checkpoint-100").mkdir()
+    (folder / "checkpoint-100" / "optimizer.pt").write_text("mine")
+    (folder / peft_adapters.CONFIG).write_text("{}")
+    peft_adapters.write(added(backbone), 2, "bert", "tiny", folder)
+    assert (folder / "checkpoint-100" / "optimizer.pt").read_text() == "mine"
+    assert json.loads((folder / peft_adapters.CONFIG).read_text())["r"] == tiny_adapters.RANK
+    names = {peft_adapters.CONFIG, peft_adapters.WEIGHTS, "checkpoint-100"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+@pytest.mark.parametrize("kind", ["bert"])
+def test_who_reads_one_file_reads_the_other(backbone, tmp_path):
+    lora.adapt(backbone, lora.Options(**OPTIONS))
+    folder = tmp_path / "adapter"
+    peft_adapters.write(added(backbone), 2, "bert", "tiny", folder)
+    modes = [(folder / n).stat().st_mode for n in (peft_adapters.CONFIG, peft_adapters.WEIGHTS)]
+    assert modes[0] == modes[1]
