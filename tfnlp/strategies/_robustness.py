@@ -119,7 +119,7 @@ def typos(text: str, spans: Sequence[Span], generator: random.Random) -> list[Ed
 
     Example:
         >>> typos("wrote", [], random.Random(5))
-        [Edit(start=1, end=3, text='or')]
+        [Edit(start=2, end=4, text='to')]
     """
     held = {place for span in spans for place in range(span.start, span.end)}
     free = [
