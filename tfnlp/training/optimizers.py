@@ -256,7 +256,10 @@ def _summed(gradient: Any) -> Any:
 
 
 def adamw(
-    settings: Optimizer, steps: int, blocks: Sequence[Sequence[keras.layers.Layer]]
+    settings: Optimizer,
+    steps: int,
+    blocks: Sequence[Sequence[keras.layers.Layer]],
+    every: int = 1,
 ) -> keras.optimizers.Optimizer:
     """Build the optimizer of a run.
 
@@ -264,6 +267,7 @@ def adamw(
         settings: the experiment's optimizer section.
         steps: batches in the whole run, with those that the last update of an epoch lacks.
         blocks: the backbone's layers from the embeddings up, for ``layer_decay``.
+        every: batches by which the learning rate changes.
 
     Example::
 
@@ -273,13 +277,13 @@ def adamw(
         (https://arxiv.org/abs/1711.05101).
     """
     # Keras asks the schedule for every batch, also for those whose gradients only accumulate.
-    updates = max(steps // settings.accumulate, 1)
+    changes = max(steps // every, 1)
     schedule = WarmupDecay(
         settings.learning_rate,
-        int(settings.warmup * updates),
-        updates,
+        int(settings.warmup * changes),
+        changes,
         settings.schedule,
-        settings.accumulate,
+        every,
     )
     common: dict[str, Any] = {
         "learning_rate": schedule,

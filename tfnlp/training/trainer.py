@@ -271,7 +271,10 @@ def _prepare(
         missing = -drawn.steps(0) % settings.accumulate  # of an epoch's last update
         steps = (drawn.steps(0) + missing) * epochs
         network.peft_step.build(network, steps // settings.accumulate)
-        optimizer = optimizers.adamw(settings, steps, model.blocks)
+        # One update an epoch, of fewer batches than it waits for, has a learning rate of its own,
+        # not that of a batch early among those.
+        every = settings.accumulate if settings.accumulate > drawn.steps(0) else 1
+        optimizer = optimizers.adamw(settings, steps, model.blocks, every)
     random.setstate(before)
     network.compile(
         optimizer=optimizer,
