@@ -19,7 +19,7 @@ class Options(_robustness.Options):
     """
 
     size: float = option(
-        0.1,
+        0.02,
         "how far a row's embeddings are moved, as a share of their norm",
         minimum=1e-4,
         maximum=10.0,

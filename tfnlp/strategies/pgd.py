@@ -19,14 +19,14 @@ class Options(_robustness.Options):
     """
 
     size: float = option(
-        0.1,
+        0.02,
         "the farthest that a row's embeddings are moved, as a share of their norm",
         minimum=1e-4,
         maximum=10.0,
     )
     steps: int = option(3, "of gradient ascent, a pass each", minimum=1, maximum=100)
     rate: float = option(
-        0.05, "how far each step goes, as a share of that norm", minimum=1e-4, maximum=10.0
+        0.01, "how far each step goes, as a share of that norm", minimum=1e-4, maximum=10.0
     )
 
 

@@ -26,7 +26,7 @@ class Options(_robustness.Options):
         1.0, "what the difference between both answers is multiplied by", minimum=0.0
     )
     size: float = option(
-        0.1,
+        0.02,
         "the farthest that a number of an embedding is moved, as a share of their root mean square",
         minimum=1e-4,
         maximum=10.0,

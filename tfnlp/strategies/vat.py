@@ -28,7 +28,7 @@ class Options(_robustness.Options):
         1.0, "what the divergence between both answers is multiplied by", minimum=0.0
     )
     size: float = option(
-        0.1,
+        0.02,
         "how far a row's embeddings are moved, as a share of their norm",
         minimum=1e-4,
         maximum=10.0,
