@@ -92,8 +92,9 @@ def fits(task: Task, experiment: Experiment, options: Options) -> None:
         )
     if task.writing is not None and (options.unlabelled or options.hidden_epochs):
         raise UserError(
-            f"--distillation-unlabelled and --distillation-hidden-epochs are not for "
-            f"{experiment.task}, which writes (leave them out)"
+            "--strategy distillation takes no unlabelled texts and no hidden epochs for "
+            f"{experiment.task}, which writes (leave out --distillation-unlabelled and "
+            "--distillation-hidden-epochs)"
         )
     if experiment.augment:
         raise UserError(
