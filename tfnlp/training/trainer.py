@@ -211,6 +211,8 @@ class Trainer:
 
     def kept(self, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Return an array that a run makes once; see `tfnlp.extensions.Trainer.kept`."""
+        if not distribution.chief(self.model.network.distribute_strategy):
+            return make()  # other workers have no folder
         file = self.folder / f"{name}.npy"
         if not (self.resume and file.exists()):
             found = make()
