@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pipelines import atomic
@@ -132,7 +133,8 @@ class Teacher:
         if model is None:
             return _of_answers(self.subject, self.student, rows)
         file = packages.cache_root() / "teachers" / f"{_digest(model, self.student, rows)}.npy"
-        if not file.exists():
+        found = _kept(file)
+        if found is None:
             found = _of_network(model, self, rows)
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,17 @@ class Teacher:
                 raise UserError(
                     f"cannot write {file}: {reason(error)} (set TFNLP_CACHE to another folder)"
                 ) from error
-        return np.asarray(np.load(file), np.float32)
+        return np.asarray(found, np.float32)
+
+
+def _kept(file: Path) -> np.ndarray | None:
+    """Return what the cache holds; None if there is nothing, or a damaged file."""
+    import numpy as np
+
+    try:
+        return np.asarray(np.load(file))
+    except (OSError, ValueError, EOFError):
+        return None
 
 
 def outputs(teachers: Sequence[Teacher], rows: Rows) -> np.ndarray:

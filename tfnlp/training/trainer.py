@@ -216,9 +216,14 @@ class Trainer:
         file = self.folder / f"{name}.npy"
         if not (self.resume and file.exists()):
             found = make()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomic.replacing_path(file) as aside, aside.open("wb") as opened:
-                np.save(opened, found)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with atomic.replacing_path(file) as aside, aside.open("wb") as opened:
+                    np.save(opened, found)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {file}: {reason(error)} (free space there, then {RESUME})"
+                ) from error
         try:
             return np.asarray(np.load(file))
         except (OSError, ValueError, EOFError) as error:

@@ -196,3 +196,14 @@ def test_a_head_of_tokens_is_given_no_vector_of_a_row():
     network = keras.Model({"token_ids": ids}, keras.layers.Dense(3)(states), name="tags")
     with pytest.raises(UserError, match="the head of tags is not given one vector for each row"):
         _hidden.with_vector(network)
+
+
+def test_a_damaged_file_of_the_cache_is_as_good_as_none(tmp_path):
+    file = tmp_path / "said.npy"
+    assert _teacher._kept(file) is None
+    np.save(file, np.ones(3))
+    np.testing.assert_array_equal(_teacher._kept(file), np.ones(3))
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:20], whole[:-3], b"garbage"):
+        file.write_bytes(damaged)
+        assert _teacher._kept(file) is None, damaged
