@@ -211,3 +211,15 @@ def test_keras_adds_no_layer_to_a_built_one_and_counts_one_that_was_deleted():
     assert len(layer.weights) == 4
     del layer.more  # Keras's own way
     assert len(layer.weights) == 4
+
+
+def test_keras_exchanges_no_layer_of_a_functional_model_while_what_it_returns_can_be_changed():
+    inputs = keras.Input([3])
+    layer = keras.layers.Dense(2, use_bias=False, kernel_initializer="ones")
+    model = keras.Model(inputs, layer(inputs))
+    x = tf.ones([1, 3])
+    model.layers[1] = keras.layers.Dense(2)  # of a copy of the list: without effect
+    assert model(x).numpy().tolist() == [[3, 3]]
+    with keras_patches.followed(layer, lambda output: output + 1):
+        assert model(x).numpy().tolist() == [[4, 4]]
+    assert model(x).numpy().tolist() == [[3, 3]]
