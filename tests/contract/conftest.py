@@ -31,10 +31,16 @@ def backbone_of_two_layers(tmp_path_factory):
     return _bert(tmp_path_factory.mktemp("backbone_2"), layers=2)
 
 
-def _bert(folder, layers):
+@pytest.fixture(scope="session")
+def backbone_with_marks(tmp_path_factory):
+    """As `backbone`, with the signs that mark the arguments of a relation."""
+    return _bert(tmp_path_factory.mktemp("backbone_marks"), layers=1, more=["$", "#"])
+
+
+def _bert(folder, layers, more=()):
     """Write a BERT of random weights; returns its folder."""
     letters = [chr(i) for i in range(ord("a"), ord("z") + 1)]
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *more]
     vocabulary += [f"##{letter}" for letter in letters]
     keras.utils.set_random_seed(0)
     keras_hub.models.BertBackbone(

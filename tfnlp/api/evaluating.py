@@ -19,7 +19,7 @@ from tfnlp import facts, needs, task
 from tfnlp.cli import console
 from tfnlp.config import Experiment
 from tfnlp.config_data import KEPT_OF_FILES, OF_LABELS, FileLayout
-from tfnlp.inference.chunks import answered_rows
+from tfnlp.inference.chunks import answered_rows, arrays
 from tfnlp.inference.saved_model import AGAIN, ServedModel, find_model
 from tfnlp.needs import Need
 from tfnlp.options import option, unknown_key
@@ -28,11 +28,9 @@ from tfnlp.runs import evaluation_files
 from tfnlp.runs import subject as subjects
 from tfnlp.runs.experiment_yaml import data_name, read_kept
 from tfnlp.runtime.startup import quiet_start
-from tfnlp.task import Arrays, Task
+from tfnlp.task import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from tfnlp.inference.saved_model import Answers
     from tfnlp.runs.subject import LoadedSubject
 
@@ -221,26 +219,7 @@ def report_on(model: Kept, served: ServedModel, rows: Rows, batch_size: int) -> 
     if isinstance(scores := answers[0].get("scores"), dict):
         facts.check_labels(model.facts, list(scores))
     context = task.load_context(model.vocabularies, model.experiment.options, model.facts)
-    return intervals.judged(model.task, context, rows, _arrays(answers))
-
-
-def _arrays(answers: Answers) -> Arrays:
-    """Turn an answer a row into named arrays of N rows; of a mapping the values, in its order."""
-    import numpy as np
-
-    found: dict[str, np.ndarray] = {}
-    for name, first in answers[0].items():
-        values = [answer[name] for answer in answers]
-        if isinstance(first, dict):
-            values = [list(value.values()) for value in values]
-        if isinstance(first, list) and all(not v or isinstance(v[0], dict) for v in values):
-            found[name] = np.empty(len(values), object)  # lists of things, of any length
-            found[name][:] = values
-            continue
-        array = np.array(values, object if isinstance(first, str) else None)
-        # The model computes in float32; so the report's sums are the same as after training.
-        found[name] = array.astype(np.float32) if array.dtype == np.float64 else array
-    return found
+    return intervals.judged(model.task, context, rows, arrays(answers))
 
 
 def with_data(options: Options, model: Kept) -> Options:

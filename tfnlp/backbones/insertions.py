@@ -288,6 +288,18 @@ def insert(layer: keras.layers.Layer, insertion: Insertion) -> None:
     keras_patches.turn(layer, _KINDS[type(layer)])
 
 
+def own_weights(layer: keras.layers.Layer) -> list[Any]:
+    """Return the weights of a layer at any depth, without those that a peft method added.
+
+    Example::
+
+        own_weights(query)  # its kernel and bias, with and without LoRA
+    """
+    parts = layer._flatten_layers()
+    added = {id(w) for part in parts if isinstance(part, Addition) for w in part.weights}
+    return [weight for weight in layer.weights if id(weight) not in added]
+
+
 def inserted(model: keras.Model) -> list[keras.layers.Layer]:
     """Return the projections of a model that have an added layer."""
     return [layer for layer in keras_patches.layers_of(model) if isinstance(layer, Inserted)]

@@ -20,7 +20,7 @@ import keras_hub
 import tensorflow as tf
 from keras import ops
 
-from tfnlp.backbones import families
+from tfnlp.backbones import families, insertions
 from tfnlp.heads.causal_lm import longer
 
 _SOURCE = "source_states"
@@ -134,7 +134,7 @@ def _warm_start(
         if models:  # of a deeper encoder evenly spaced layers, its last among them
             model = models[(i + 1) * len(models) // len(own) - 1 if len(own) <= len(models) else -1]
             for mine, theirs in _SAME:
-                getattr(layer, mine).set_weights(getattr(model, theirs).get_weights())
+                _copy(getattr(model, theirs), getattr(layer, mine))
     for name, theirs in {
         "decoder_embedding": "token_embedding" if shared else "",
         "decoder_positions": "position_embedding",
@@ -147,6 +147,12 @@ def _warm_start(
             rows = weight[: mine.shape[0]]
             if rows.shape == tuple(mine.shape):
                 mine.assign(rows)
+
+
+def _copy(theirs: keras.layers.Layer, mine: keras.layers.Layer) -> None:
+    """Copy a layer's weights, without those that a peft method added to it."""
+    for to, of in zip(mine.weights, insertions.own_weights(theirs), strict=True):
+        to.assign(of)
 
 
 def decoder_layers(network: keras.Model) -> list[Any]:

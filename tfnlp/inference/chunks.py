@@ -77,3 +77,27 @@ def _asked(
         yield from pool.map(model.answer, batches)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # after an error or Ctrl-C
+
+
+def arrays(answers: Answers) -> dict[str, Any]:
+    """Turn an answer a row into named arrays of N rows; of a mapping the values, in its order.
+
+    Example::
+
+        arrays([{"label": "HUM", "scores": {"HUM": 0.9, "LOC": 0.1}}])["scores"].shape  # (1, 2)
+    """
+    import numpy as np
+
+    found: dict[str, np.ndarray] = {}
+    for name, first in answers[0].items():
+        values = [answer[name] for answer in answers]
+        if isinstance(first, dict):
+            values = [list(value.values()) for value in values]
+        if isinstance(first, list) and all(not v or isinstance(v[0], dict) for v in values):
+            found[name] = np.empty(len(values), object)  # lists of things, of any length
+            found[name][:] = values
+            continue
+        array = np.array(values, object if isinstance(first, str) else None)
+        # The model computes in float32; so the report's sums are the same as after training.
+        found[name] = array.astype(np.float32) if array.dtype == np.float64 else array
+    return found

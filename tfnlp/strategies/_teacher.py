@@ -8,16 +8,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pipelines import atomic
+from pipelines import atomic, splits
 from pipelines.errors import UserError, reason
 from pipelines.registry import packages
 from pipelines.rows import Rows
+from tfnlp.report import Report
 from tfnlp.strategies import _hidden
+from tfnlp.strategies import _teacher_fit as _fit
 
 if TYPE_CHECKING:
     import keras
@@ -88,10 +91,10 @@ class Teacher:
                 "from (give the folder of its run, tensorboard_logs/NAME/RUN)"
             )
         if self.model is not None:
-            _same_inputs(self.subject, self.student)
-            _same_labels(self.model.context.facts, self.student.context.facts, name)
+            _fit.same_inputs(self.subject, self.student)
+            _fit.same_labels(self.model.context.facts, self.student.context.facts, name)
             if self.student.task.writing is not None:
-                _same_words(self.model, self.student, name)
+                _fit.same_words(self.model, self.student, name)
 
     @property
     def network(self) -> keras.Model:
@@ -106,6 +109,36 @@ class Teacher:
                 "the folder of its run, tensorboard_logs/NAME/RUN)"
             )
         return self.model.network
+
+    def report(self, rows: Rows) -> Report:
+        """Return how well it answers rows with targets."""
+        from tfnlp.evaluation import intervals
+        from tfnlp.inference.chunks import arrays
+        from tfnlp.training import answering
+
+        if self.model is not None:
+            return answering.evaluate(self.model, rows)
+        answers, own = self._answers(rows), _labels(self.student)
+        if "scores" in answers[0]:  # in the student's order of labels
+            answers = [a | {"scores": {n: a["scores"][n] for n in own}} for a in answers]
+        told = arrays(answers)
+        return intervals.judged(self.student.task, self.student.context, rows, told, sure=False)
+
+    def latency(self, rows: Rows) -> float:
+        """Return how long a row takes to be answered, of a server with the way there [ms]."""
+        from tfnlp.training import answering
+
+        if self.model is not None:
+            return answering.latency(self.model, rows)
+        some = rows.take(splits.evenly(len(rows), answering.TIMED))
+        began = time.perf_counter()
+        self._answers(some)
+        return 1000 * (time.perf_counter() - began) / len(some)
+
+    def _answers(self, rows: Rows) -> list[dict[str, Any]]:
+        """Return what a SavedModel answers to rows."""
+        names = [column.name for column in self.subject.inputs]
+        return self.subject.answer({name: rows.columns[name] for name in names})
 
     def vectors(self, rows: Rows) -> np.ndarray:
         """Return the vectors that the head of the teacher is given for rows, float32 (N, H).
@@ -131,7 +164,7 @@ class Teacher:
 
         model = self.model
         if model is None:
-            return _of_answers(self.subject, self.student, rows)
+            return _of_answers(self, rows)
         file = packages.cache_root() / "teachers" / f"{_digest(model, self.student, rows)}.npy"
         found = _kept(file)
         if found is None:
@@ -192,6 +225,12 @@ def _loss(model: TrainedModel) -> Any:
     return model.task.objective(model.context).loss
 
 
+def _labels(model: TrainedModel) -> list[str]:
+    """Return the labels or grades of a model as its answers name them."""
+    facts = model.context.facts
+    return facts.get("labels") or [f"{grade:g}" for grade in facts.get("grades", [])]
+
+
 def _scored(model: TrainedModel) -> bool:
     """Return whether a model's answers hold a probability of each of its labels."""
     return model.task.classify is not None
@@ -208,43 +247,6 @@ def _embedded(model: TrainedModel) -> bool:
 
     vectors = (sentence_vector.Contrastive, sentence_vector.CosineRegression)
     return isinstance(_loss(model), vectors)
-
-
-def _same_inputs(subject: Subject, student: TrainedModel) -> None:
-    """Refuse a teacher that reads other columns, such as pairs of texts."""
-    theirs = sorted(column.name for column in subject.inputs)
-    own = sorted(column.name for column in student.task.input_columns(student.experiment.options))
-    if theirs != own:
-        raise UserError(
-            f"the teacher {subject.name} reads {' and '.join(theirs)}, and the student "
-            f"{' and '.join(own)} (give a teacher that reads the same)"
-        )
-
-
-def _same_words(model: TrainedModel, student: TrainedModel, name: str) -> None:
-    """Refuse a teacher that reads or writes other tokens than a student that writes."""
-    for kind in ("tokenizer", "writes"):
-        theirs, own = getattr(model.context, kind), getattr(student.context, kind)
-        if model.context.kind != student.context.kind or theirs.pieces() != own.pieces():
-            raise UserError(
-                f"the teacher {name} has another vocabulary than "
-                f"{student.experiment.backbone.name} (give a teacher of the same kind, with the "
-                "same tokenizer and, of a vocabulary that was learned, the same training rows)"
-            )
-
-
-def _same_labels(teacher: dict[str, Any], student: dict[str, Any], name: str) -> None:
-    """Refuse labels or grades that differ."""
-    for kind in ("labels", "grades"):
-        theirs, own = teacher.get(kind, []), student.get(kind, [])
-        if set(theirs) != set(own):
-            there = [f"lacks {label!r}" for label in own if label not in theirs]
-            there += [f"has {label!r} besides" for label in theirs if label not in own]
-            raise UserError(
-                f"the teacher {name} has other {kind} than the training rows: it {there[0]}"
-                f"{f', and {len(there) - 1} more differ' if len(there) > 1 else ''} (give a "
-                f"teacher of the same {kind})"
-            )
 
 
 def _digest(model: TrainedModel, student: TrainedModel, rows: Rows) -> str:
@@ -364,21 +366,21 @@ def _padded(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 # ---------------------------------------------------------------- of a SavedModel
 
 
-def _of_answers(subject: Subject, student: TrainedModel, rows: Rows) -> np.ndarray:
+def _of_answers(teacher: Teacher, rows: Rows) -> np.ndarray:
     """Return the log-probabilities or numbers in the answers of a SavedModel or server."""
     import keras
     import numpy as np
 
-    _same_inputs(subject, student)
-    names = [column.name for column in subject.inputs]
-    answers = subject.answer({name: rows.columns[name] for name in names})
+    subject, student = teacher.subject, teacher.student
+    _fit.same_inputs(subject, student)
+    answers = teacher._answers(rows)
     facts = student.context.facts
     if _numbered(student):
         values = np.array([_held(subject, answer, "value") for answer in answers], np.float32)
         return np.asarray((values - facts["mean"]) / facts["deviation"])[:, None]
     said = [_held(subject, answer, "scores") for answer in answers]
-    own = facts.get("labels") or [f"{grade:g}" for grade in facts["grades"]]
-    _same_labels({"labels": list(said[0])}, {"labels": own}, subject.name)
+    own = _labels(student)
+    _fit.same_labels({"labels": list(said[0])}, {"labels": own}, subject.name)
     scores = np.array([[one[label] for label in own] for one in said], np.float64)
     if "grades" in facts:  # whether each grade but the lowest is reached
         scores = np.cumsum(scores[:, ::-1], 1)[:, -2::-1]

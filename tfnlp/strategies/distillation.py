@@ -221,24 +221,6 @@ def _judged(trainer: Trainer) -> Rows:
     return trainer.splits.test or trainer.splits.validation
 
 
-@dataclass(frozen=True)
-class _Costs:
-    """What a model costs: parameters, and how long a row takes [ms]."""
-
-    parameters: int
-    latency: float
-
-    @classmethod
-    def of(cls, model: Any, rows: Rows) -> _Costs:
-        from tfnlp.training import answering
-
-        return cls(model.network.count_params(), answering.latency(model, rows))
-
-    @property
-    def cells(self) -> tuple[str, str]:
-        return f"{self.parameters:,}", f"{self.latency:.2f}"
-
-
 def report(trainer: Trainer, teachers: list[_teacher.Teacher], found: dict[str, Report]) -> Report:
     """Return scores, sizes and speed of the teachers, the student, and it without a teacher.
 
@@ -249,19 +231,21 @@ def report(trainer: Trainer, teachers: list[_teacher.Teacher], found: dict[str, 
     from tfnlp.evaluation import runs
     from tfnlp.training import answering
 
-    rows = _judged(trainer)
+    rows, student = _judged(trainer), teachers[0].student
     name, score = next(iter(found["student"].metrics.items()))
     metrics = {f"{who.replace(' ', '_')}_{name}": r.metrics[name] for who, r in found.items()}
-    own = _Costs.of(teachers[0].student, rows)
-    cells = [(who, f"{r.metrics[name]:.4f}", *own.cells) for who, r in found.items()]
+    size, took = student.network.count_params(), answering.latency(student, rows)
+    cells = [
+        (who, f"{r.metrics[name]:.4f}", f"{size:,}", f"{took:.2f}") for who, r in found.items()
+    ]
     for place, teacher in enumerate(teachers):
-        if teacher.model is not None:
-            who = "teacher" if len(teachers) == 1 else f"teacher {place + 1}"
-            reached = answering.evaluate(teacher.model, rows).metrics[name]
-            costs = _Costs.of(teacher.model, rows)
-            metrics |= {f"{who.replace(' ', '_')}_{name}": reached}
-            metrics |= {f"times_as_fast_as_{who.replace(' ', '_')}": costs.latency / own.latency}
-            cells.insert(place, (who, f"{reached:.4f}", *costs.cells))
+        who = "teacher" if len(teachers) == 1 else f"teacher {place + 1}"
+        key = who.replace(" ", "_")
+        reached, ms = teacher.report(rows).metrics[name], teacher.latency(rows)
+        metrics |= {f"{key}_{name}": reached, f"times_as_fast_as_{key}": ms / took}
+        known = teacher.model  # a SavedModel does not tell how many weights it has
+        weights = f"{known.network.count_params():,}" if known else ""
+        cells.insert(place, (who, f"{reached:.4f}", weights, f"{ms:.2f}"))
     table = Table("Teacher and student", ("model", name, "parameters", "ms a row"), cells)
     plain = found.get("without teacher")
     sign = -1 if runs.less_is_better(name) else 1

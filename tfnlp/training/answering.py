@@ -24,7 +24,7 @@ from tfnlp.training.model import TrainedModel, columns
 # (network, batch) -> what is added to the batch's token embeddings.
 Perturb: TypeAlias = Callable[[keras.Model, Batch], tf.Tensor]
 
-_TIMED, _WRITTEN = 256, 16  # rows that are timed
+TIMED, _WRITTEN = 256, 16  # rows that are timed
 _BEGUN = 8  # words of a text that a language model is shown
 
 
@@ -174,7 +174,7 @@ def latency(model: TrainedModel, rows: Rows) -> float:
         latency(model, splits.validation)  # 1.9
     """
     asked = bool(model.task.writing and model.task.target_columns(model.experiment.options))
-    some = rows.take(splits.evenly(len(rows), _WRITTEN if asked else _TIMED))
+    some = rows.take(splits.evenly(len(rows), _WRITTEN if asked else TIMED))
     one, order, _ = _prepared(model, some, asked)
     began = time.perf_counter()
     threads.each(one, order)

@@ -72,6 +72,19 @@ def test_numbers_are_in_the_students_unit():
     np.testing.assert_allclose(found, [[1.0], [-1.0]])
 
 
+def test_the_score_of_a_saved_model_is_told_as_that_of_a_run():
+    saved = Said(
+        {"label": "a", "scores": {"b": 0.3, "c": 0.1, "a": 0.6}},
+        {"label": "c", "scores": {"b": 0, "c": 1, "a": 0}},
+    )
+    rows = Rows("a.csv", {"text": ["one", "two"], "label": ["a", "b"]}, [1, 2])
+    teacher = of(saved, student(temperature=1.0, doubt=0.0))
+    assert teacher.report(rows).metrics["accuracy"] == 0.5
+    saved.answers[1] = {"label": "b", "scores": {"c": 0, "b": 1, "a": 0}}
+    assert teacher.report(rows).metrics["accuracy"] == 1
+    assert teacher.latency(rows) > 0
+
+
 def test_tags_and_pairs_follow_their_labels():
     learner = student("ner", ["x", "y"])
     tags = np.arange(5.0)[None, None, None]  # outside, x, y
