@@ -32,6 +32,7 @@ _FILES = ["*.json", "*.jinja", "*.txt", "*.model", "*.spm", "*.safetensors", "*.
 SCRATCH = "scratch"
 _SCRATCH_POSITIONS = 1024
 _ROTARY_POSITIONS = 2048
+_SCRATCH_LAYERS, _SCRATCH_WEIGHTS = 200, 2_000_000_000  # those of GPT-2 XL are 48 and 1.6e9
 _HEAD = 64  # size of an attention head of a model from scratch
 
 
@@ -188,7 +189,7 @@ def scratch(name: str, tokenizer: Tokenizer, dropout: float | None) -> Backbone:
         dropout: the rate in its layers; None is .1.
 
     Raises:
-        UserError: the name is of another form.
+        UserError: the name is of another form, or of more than is trained from scratch.
 
     Example::
 
@@ -202,6 +203,12 @@ def scratch(name: str, tokenizer: Tokenizer, dropout: float | None) -> Backbone:
         raise UserError(
             f"the backbone {name!r} is not of the form scratch:LAYERSxHIDDEN, such as "
             f"scratch:4x256, with hidden states that are a multiple of {_HEAD}"
+        )
+    weights = layers * 12 * hidden**2 + tokenizer.vocabulary_size * hidden
+    if weights > _SCRATCH_WEIGHTS or layers > _SCRATCH_LAYERS:
+        raise UserError(
+            f"the backbone {name!r} would have {layers:,} layers and {weights:,} weights; at most "
+            f"{_SCRATCH_LAYERS} and {_SCRATCH_WEIGHTS:,} are trained from scratch"
         )
     network = keras_hub.models.GPT2Backbone(
         vocabulary_size=tokenizer.vocabulary_size,
