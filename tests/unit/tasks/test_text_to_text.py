@@ -210,7 +210,9 @@ def test_backbones_that_do_not_fit_are_refused():
         prepare(wrong, rows("language_model", wrong.options))
     for much in ("scratch:1000x64", "scratch:4x1000000"):
         wrong = made("language_model", much)
-        with pytest.raises(UserError, match=r"would have [\d,]+ layers and [\d,]+ weights; at most"):
+        with pytest.raises(
+            UserError, match=r"would have [\d,]+ layers and [\d,]+ weights; at most"
+        ):
             prepare(wrong, rows("language_model", wrong.options))
     wrong = made("dialogue", "scratch:1x64", max_length=1000, max_tokens=100)
     with pytest.raises(UserError, match="--max-length 1000 with --max-tokens 100 is more than"):
