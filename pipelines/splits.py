@@ -201,7 +201,7 @@ def fold(rows: Rows, targets: Sequence[Column], number: int, folds: int) -> tupl
         (16, ['a', 'a', 'b', 'b'])
     """
     chance = random.Random(FIXED_SEED)
-    marks = _marks(rows, targets)
+    marks = labels_of(rows, targets)
     order: list[int] = []
     for places in _groups(marks):
         chance.shuffle(places)
@@ -237,7 +237,7 @@ def _parted(
     if len(rows) < 2:
         raise UserError(f"{name} has {len(rows)} row, too few to train and {verb} with {remedy}")
     chance = random.Random(seed)
-    marks = _marks(rows, targets)
+    marks = labels_of(rows, targets)
     left = Counter(mark for row in marks for mark in row)
     # The places of each group spread over 0..1; the lowest share of all is held.
     ranked: list[tuple[float, int]] = []
@@ -268,11 +268,16 @@ def _groups(marks: Sequence[Sequence[tuple[str, Any]]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _marks(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]:
+def labels_of(rows: Rows, targets: Sequence[Column]) -> list[list[tuple[str, Any]]]:
     """Return what each row must be represented by in train: (column, label) pairs.
 
     Numbers count as labels where they are grades: few, and each in several rows. Spans count by
     their labels; texts and answers by nothing.
+
+    Example:
+        >>> column = Column("label", "label", "a label")
+        >>> labels_of(Rows("a.csv", {"label": ["a", "b"]}, [1, 2]), [column])
+        [[('label', 'a')], [('label', 'b')]]
     """
     marks: list[list[tuple[str, Any]]] = [[] for _ in range(len(rows))]
     for column in targets:
@@ -306,7 +311,7 @@ def limited(rows: Rows, targets: Sequence[Column], limit: int | None, seed: int)
     if limit is None or limit >= len(rows):
         return rows
     places = random.Random(seed).sample(range(len(rows)), len(rows))
-    marks = _marks(rows, targets)
+    marks = labels_of(rows, targets)
     seen: set[tuple[str, Any]] = set()
     first = set()
     for i in places:

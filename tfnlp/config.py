@@ -209,6 +209,43 @@ class Training:
         return found
 
 
+_OF_EARLIER = Need(
+    lambda known: known.experiment.earlier.start_from,
+    "is about an earlier run, and none is named",
+    "say --start-from RUN",
+)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier run that training goes on from.
+
+    Example:
+        >>> Earlier(start_from="tensorboard_logs/NAME/RUN").forget_at_most is None
+        True
+    """
+
+    start_from: str | None = option(
+        None,
+        "folder of an earlier run of the same task, whose model is trained on; labels that are new "
+        "are added to its own",
+        metavar="RUN",
+    )
+    renamed: dict[str, str] = option(
+        {},
+        "a label of the earlier run that has another name now; may be repeated",
+        metavar="OLD=NEW",
+        needs=_OF_EARLIER,
+    )
+    forget_at_most: float | None = option(
+        None,
+        "write no SavedModel, and end with exit status 1, if on rows of earlier runs the first "
+        "metric loses more than this",
+        minimum=0.0,
+        needs=_OF_EARLIER,
+    )
+
+
 @dataclass(frozen=True)
 class Logging:
     """What TensorBoard is shown besides the scalars, the graph and the pictures, and who else is.
@@ -257,6 +294,7 @@ SECTIONS: dict[str, type] = {
     "backbone": Backbone,
     "optimizer": Optimizer,
     "training": Training,
+    "earlier": Earlier,
     "logging": Logging,
     "export": Export,
 }
@@ -291,6 +329,7 @@ class Experiment:
         seed: where every random choice starts from.
         peft: which few weights are trained; None trains the backbone's own.
         augment: how further training rows are made of those that are there.
+        earlier: the run that it goes on from.
 
     Example::
 
@@ -311,3 +350,4 @@ class Experiment:
     seed: int = 42
     peft: Entry | None = None
     augment: tuple[Entry, ...] = ()
+    earlier: Earlier = Earlier()

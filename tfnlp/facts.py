@@ -121,9 +121,22 @@ def _are_counts(value: Any, facts: Facts) -> bool:
 
 
 def _are_names(value: Any, facts: Facts) -> bool:
-    """Return whether these are different texts in the order in which training sorts them."""
+    """Return whether these are different texts in the order in which training puts them.
+
+    It sorts them; those that were added later follow, sorted too (`_labels.grown`). Renamed ones
+    stay where they were.
+    """
     texts = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
-    return texts and bool(value) and value == sorted(set(value))
+    if not texts or not value or len(set(value)) < len(value):
+        return False
+    return "grown" in facts or value == sorted(value)
+
+
+def _are_sizes(value: Any, facts: Facts) -> bool:
+    """Return whether these may be the numbers of labels before labels were added."""
+    counts = isinstance(value, list) and all(_is_count(each, facts) for each in value)
+    rising = counts and all(low <= high for low, high in itertools.pairwise(value))
+    return rising and "labels" in facts and (not value or value[-1] <= len(facts["labels"]))
 
 
 def _are_of_labels(value: Any, facts: Facts) -> bool:
@@ -157,6 +170,7 @@ _EVERY: Mapping[str, _Check] = {
     "chat": _is_chat,
 }
 _OWN: Mapping[str, _Check] = {
+    "grown": _are_sizes,
     "labels": _are_names,
     "temperature": _is_positive,
     "doubt": _is_share,

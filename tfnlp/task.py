@@ -222,6 +222,10 @@ class Task:
         target_columns: options -> raw columns that only training files have; some may be optional.
         sample: options -> four rows, for the contract test and the warm-up requests.
         learn: (rows, options) -> facts, from the training rows; raises UserError naming rows.
+        grow: (facts of an earlier run, rows, options) -> facts of a model that goes on from it on
+            these rows: what it has learned stays, and labels that are new follow its own. Raises
+            UserError for rows that it cannot go on with. None of a task whose facts stay as they
+            are, whatever the rows.
         unusable_rows: (rows, facts) -> the rows of validation that cannot be learned or evaluated
             by these facts, each with its reason and remedy; ``python -m tfnlp.validate`` lists
             them.
@@ -289,6 +293,7 @@ class Task:
     objective: Callable[[Context], Objective]
     decode: Callable[[Context, Tensors, tf.Tensor, Tensors], dict[str, tf.Tensor]]
     report: Callable[[Context, Rows, Arrays], Report]
+    grow: Callable[[dict[str, Any], Rows, Any], dict[str, Any]] | None = None
     unlearnable: Callable[[Context, Rows], Iterator[BadRow]] | None = None
     pack: Callable[[Context, Rows], dict[str, tf.Tensor]] | None = None
     calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None

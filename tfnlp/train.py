@@ -10,7 +10,7 @@ from tfnlp.runtime import exit_status, signals
 
 
 def main(argv: list[str]) -> int:
-    """Train as the arguments say."""
+    """Train as the arguments say; 1 if ``--forget-at-most`` keeps the model from being exported."""
     parser = Parser(
         prog="python -m tfnlp.train",
         description="Fine-tune a pretrained backbone, evaluate it, and export a SavedModel.\n"
@@ -32,8 +32,8 @@ def main(argv: list[str]) -> int:
             from tfnlp.api import training
 
             tf.config.list_physical_devices()
-        training.train(experiment, resume=own["resume"])
-    return 0
+        run = training.train(experiment, resume=own["resume"])
+        return int(run is not None and training.is_refused(run))
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def _export(run: Path, options: Options) -> Path:
     """Write a run's SavedModel; returns its folder."""
     with quiet_start("keras_hub"):
         from tfnlp.exporting import card, writer
-        from tfnlp.runs import storage
+        from tfnlp.runs import forgetting, storage
     model = storage.load(run)
     experiment = model.experiment
     if options.adapter:
@@ -127,7 +127,7 @@ def _export(run: Path, options: Options) -> Path:
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
     metrics = _metrics(run)
-    return writer.export(model, metrics, card.write(model, metrics, []))
+    return writer.export(model, metrics, card.write(model, metrics, forgetting.tables(metrics)))
 
 
 def _write_adapter(run: Path, model: Any, folder: Path) -> Path:

@@ -3,55 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import tensorflow as tf
 
 from pipelines import augmentation
 from pipelines.augmentation import Editor
-from pipelines.columns import as_request
 from pipelines.files.writers import write_json
 from pipelines.json_files import damaged, read_json
 from pipelines.rows import Rows
-from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp import task as tasks
+from tfnlp.api.finishing import finish, request_of
 from tfnlp.backbones import loading
 from tfnlp.cli import console, terminal
 from tfnlp.config import Entry, Experiment
 from tfnlp.data_checks import effects
-from tfnlp.evaluation import runs
-from tfnlp.exporting import card
-from tfnlp.exporting.writer import export
-from tfnlp.extensions import Augmenter, Outcome, PeftStep, Strategy
-from tfnlp.report import Report
+from tfnlp.extensions import Augmenter, Outcome, Strategy
 from tfnlp.runs import (
     data_digest,
     folders,
-    judged_rows,
+    forgetting,
+    origins,
     storage,
     subject,
     tensorboard,
     tracking,
 )
 from tfnlp.runs.tracking import Trackers
-from tfnlp.runtime import precision, signals, threads
+from tfnlp.runtime import precision, threads
 from tfnlp.runtime.commands import command
-from tfnlp.task import Task
-from tfnlp.training import answering, distribution, examples
-from tfnlp.training.model import TrainedModel, columns, on_one_device, prepare
+from tfnlp.training import answering, continuing, distribution, examples
+from tfnlp.training.model import TrainedModel, columns, on_one_device
 from tfnlp.training.state import RESUME
 from tfnlp.training.trainer import FIRST, Fit, Trainer
-
-_LOOKED_AT = 100  # rows, for one that is short enough to be shown in a command
 
 
 def train(experiment: Experiment, *, resume: bool = False, verbose: bool = True) -> Path | None:
@@ -107,19 +98,24 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
             tracking.check(experiment)
         experiment = _agreed(experiment, devices)
         task = tasks.load(experiment.task)
+        load = partial(_beside, experiment)
+        origin = origins.of(experiment, load, terminal.warn)
         splits = examples.read_splits(experiment, task)
         with devices.scope():
-            model = prepare(experiment, splits.train)
+            earlier = cast(TrainedModel, origin.model) if origin else None
+            model = continuing.prepare(experiment, splits.train, earlier)
+        if origin:
+            forgetting.parts(origin, model, splits.test or splits.validation)
         if begins:
             rows = {"train": splits.train, "validation": splits.validation}
             rows |= {"test": splits.test} if splits.test else {}
             effects.check(effects.Known(experiment, rows, model))
         task.check(splits.validation, model.context.facts)
         own = _augmented(experiment, splits.train)
-        load = partial(_beside, experiment)
         trainer = Trainer(
             model, splits, Path(), resume, rows=own, load=load, tracked=console.tracked
         )
+        trainer.origin = origin
         if not chief:
             _strategy(experiment).train(trainer)
             return None
@@ -129,6 +125,16 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         with tracking.tracked(experiment, run, terminal.warn) as trackers:
             _trained(trainer, run, trackers)
         return run
+
+
+def is_refused(run: Path) -> bool:
+    """Return whether a run has no SavedModel because it forgot too much of an earlier run.
+
+    Example::
+
+        is_refused(train(experiment))
+    """
+    return bool(read_json(run / "metrics.json").get("refused"))
 
 
 def _beside(experiment: Experiment, source: str) -> extensions.Subject:
@@ -152,7 +158,8 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     model, splits, experiment = trainer.model, trainer.splits, trainer.experiment
     backbone = loading.digest(experiment.backbone.name)
     steps = trainer.drawn.steps(0)
-    run_id = data_digest.check(run, splits, model.context.facts, steps, backbone)
+    facts, origin = model.context.facts, origins.digest(trainer.origin)
+    run_id = data_digest.check(run, splits, facts, steps, backbone, origin)
     terminal.plan(model, splits, trainer.drawn.of(0), run)
     before = _untrained(model, splits.validation, run, trackers)
     trainer.folder = run / "checkpoints"
@@ -165,7 +172,7 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
-    _finish(model, splits, run, run_id, before, outcome, trainer, trackers)
+    finish(model, splits, run, run_id, before, outcome, trainer, trackers)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
 
 
@@ -201,7 +208,7 @@ def _ended(run: Path, experiment: Experiment) -> Path:
     again = f"the model is kept: {command('tfnlp.export', run)}"
     metrics = read_json(run / "metrics.json", holds, remedy=again)
     task = tasks.load(experiment.task)
-    example = metrics.get("example") or _request(
+    example = metrics.get("example") or request_of(
         experiment, task, task.sample(experiment.options)[0]
     )
     terminal.next_steps(run, metrics, experiment, list(example.values()))
@@ -249,124 +256,3 @@ def _note(file: Path, epoch: int, logs: Mapping[str, Any]) -> None:
     before = read_json(file, list, remedy=f"delete it, then {RESUME}") if file.exists() else []
     file.parent.mkdir(exist_ok=True)
     write_json(file, [*before[:epoch], {name: float(value) for name, value in logs.items()}])
-
-
-def _finish(
-    model: TrainedModel,
-    splits: Splits,
-    run: Path,
-    run_id: str,
-    before: dict[str, Any],
-    outcome: Outcome,
-    trainer: Trainer,
-    trackers: Trackers,
-) -> None:
-    """Evaluate the trained model, export it and say what comes next.
-
-    Raises:
-        UserError: the SavedModel cannot be written. The run has ended all the same.
-    """
-    judged = splits.test or splits.validation
-    after = answering.evaluate(model, splits.validation, sure=not splits.test)
-    report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
-    if model.experiment.training.baseline and model.task.baseline:
-        terminal.line("fitting a linear model to the same rows, for comparison")
-    linear = answering.baseline(model, splits.train, judged)
-    added, of_peft = outcome.report, _of_peft(model, after, splits.validation, trainer)
-    for own in filter(None, (added, of_peft)):  # findings beside those of the model that is kept
-        report.tables.extend(own.tables)
-        report.figures.update(own.figures)
-        report.warnings.extend(own.warnings)
-    metrics: dict[str, Any] = {
-        "monitor": model.task.objective(model.context).monitor,
-        "validation_untrained": before,
-        "validation": after.metrics,
-        "test": report.metrics if splits.test else None,
-        "intervals": report.intervals,
-        "costs": _costs(model, splits.validation, trainer),
-        "baseline": linear.metrics if linear else None,
-        "strategy": added.metrics if added else None,
-        "peft": of_peft.metrics if of_peft else None,
-        "rows": _counts(splits),
-        "set_aside": len(splits.test) if splits.test and model.experiment.data.test_share else 0,
-        "example": _example(model, judged),
-        "saved_model": None,
-    }
-    judged_rows.write(run, model, judged, report)
-    if linear:
-        report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
-    report.warnings.extend(trainer.hints)
-    failure: Exception | None = None
-    if model.experiment.export.export:
-        try:
-            with signals.caught(f"; {RESUME}"):  # a signal that comes out as an error is no failure
-                metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
-        except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
-            failure = error
-    terminal.report(metrics, report)
-    reports: dict[str, Report | None] = {
-        "validation": after,
-        "test": report if splits.test else None,
-    }
-    tensorboard.finish(model, run, reports, splits.validation, trainer.step, trackers)
-    write_json(run / "metrics.json", metrics)
-    if failure is not None:
-        terminal.next_steps(run, metrics, model.experiment, ())
-        raise failure
-    terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
-
-
-def _of_peft(
-    model: TrainedModel, found: Report, validation: Rows, trainer: Trainer
-) -> Report | None:
-    """Return what the peft method found out about the trained model, if anything."""
-    again = dataclasses.replace(model)  # whose functions are traced anew
-    step: PeftStep = trainer.model.network.peft_step
-    return step.report(
-        model.network, found.metrics, lambda: answering.evaluate(again, validation).metrics
-    )
-
-
-def _costs(model: TrainedModel, validation: Rows, trainer: Trainer) -> dict[str, float]:
-    """Return what the model costs: ms a row, trained parameters, seconds of training."""
-    return {
-        "latency": answering.latency(model, validation),
-        "parameters": sum(math.prod(w.shape) for w in model.network.trainable_weights),
-        "seconds": trainer.seconds,
-    }
-
-
-def _counts(splits: Splits) -> dict[str, int]:
-    """Return how many rows there are in each split."""
-    named = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    return {name: len(rows) if rows else 0 for name, rows in named.items()}
-
-
-def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, run_id: str) -> Path:
-    """Return the SavedModel of a run; one that was killed after its export has it already."""
-    there = folders.exported(model.experiment, run_id)
-    text = card.write(model, metrics, report.tables)
-    return there or export(model, {**metrics, "run": run_id}, text)
-
-
-def _example(model: TrainedModel, rows: Rows) -> dict[str, str]:
-    """Return a request with a row of the data, a short one if there is one near their beginning."""
-    first = islice(zip(*rows.columns.values(), strict=True), _LOOKED_AT)
-    requests = [
-        _request(model.experiment, model.task, dict(zip(rows.columns, row, strict=True)))
-        for row in first
-    ]
-    short = (r for r in requests if all(len(t) <= 100 and "\n" not in t for t in r.values()))
-    return next(short, requests[0])
-
-
-def _request(experiment: Experiment, task: Task, row: Mapping[str, Any]) -> dict[str, str]:
-    """Return a row's inputs as texts, by name, in the order in which predict reads them.
-
-    Of a conversation it is the last turn: a system prompt begins with a character that no shell
-    shows.
-    """
-    names = sorted(column.name for column in columns(experiment, task, targets=False))
-    values = [row[name] for name in names]
-    requests = (as_request(v[-1:] if isinstance(v, list) else v) for v in values)
-    return dict(zip(names, requests, strict=True))

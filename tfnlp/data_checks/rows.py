@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipelines.atomic import check_place
 from pipelines.columns import Column
@@ -27,6 +27,9 @@ from tfnlp.data_checks.findings import Findings, counted
 from tfnlp.data_checks.labels import describe
 from tfnlp.report import Table
 from tfnlp.task import Task
+
+if TYPE_CHECKING:
+    from tfnlp.training.model import TrainedModel
 
 SPLITS = ("train", "validation", "test")
 
@@ -70,7 +73,7 @@ def check(experiment: Experiment) -> Findings:
     if "train" in rows:
         for doubt in doubts.of_targets(rows, targets, experiment.data.label_separator):
             found.warn(*doubt)
-        facts = found.attempt(lambda: chosen.learn(rows["train"], options))
+        facts = found.attempt(lambda: _facts(rows["train"], chosen, experiment, found))
     if facts is not None:
         for part in {part.source: part for part in reversed(rows.values())}.values():
             found.notes[:0] = chosen.remarks(part, facts)
@@ -78,6 +81,19 @@ def check(experiment: Experiment) -> Findings:
     if rows:
         found.attempt(lambda: lengths.check(rows, chosen, experiment, facts, found))
     return found
+
+
+def _facts(train: Rows, chosen: Task, experiment: Experiment, found: Findings) -> dict[str, Any]:
+    """Return the facts that training would learn, or go on with from an earlier run."""
+    from tfnlp.runs import origins, subject
+    from tfnlp.training import continuing
+
+    origin = origins.of(experiment, subject.load, found.warn)
+    if origin is None:
+        return chosen.learn(train, experiment.options)
+    earlier = cast("TrainedModel", origin.model)
+    continuing.check(experiment, earlier)
+    return continuing.grown(experiment, train, earlier)
 
 
 def _read(experiment: Experiment, chosen: Task, found: Findings) -> dict[str, Rows]:

@@ -35,6 +35,7 @@ from tfnlp.extensions.training import Augmenter as Augmenter
 from tfnlp.extensions.training import Batch as Batch
 from tfnlp.extensions.training import Defaults as Defaults
 from tfnlp.extensions.training import Network as Network
+from tfnlp.extensions.training import Origin as Origin
 from tfnlp.extensions.training import Outcome as Outcome
 from tfnlp.extensions.training import Source as Source
 from tfnlp.extensions.training import Step as Step

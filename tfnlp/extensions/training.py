@@ -192,6 +192,27 @@ class TrainedModel(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The earlier run that training goes on from (``--start-from``).
+
+    Attributes:
+        name: its folder.
+        model: what it trained, with the names that its labels have now; those that are new follow
+            them in the labels of the model that is trained.
+        renamed: label -> its name now, of all runs before.
+        rows: returns the rows that it was trained on; raises UserError if they are gone or others.
+        held_out: rows that the runs before were judged on, by the runs' folders, first to last, as
+            far as they are still there; rows that a later one was judged on too are the first's.
+    """
+
+    name: str
+    model: TrainedModel
+    renamed: Mapping[str, str]
+    rows: Callable[[], Rows]
+    held_out: Mapping[str, Rows]
+
+
 class Trainer(Protocol):
     """What a strategy trains with (`tfnlp.training.trainer`)."""
 
@@ -210,6 +231,10 @@ class Trainer(Protocol):
     @property
     def model(self) -> TrainedModel:
         """The model with the weights that it has now; fits change them in place."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The earlier run that training goes on from, if there is one."""
 
     @property
     def paces(self) -> Mapping[str, float]:

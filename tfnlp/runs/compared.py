@@ -13,7 +13,7 @@ from tfnlp.options import flag_of
 Option: TypeAlias = bool | int | float | str
 
 # Sections whose options decide a run's result, and options in them that do not.
-_SECTIONS = ("backbone", "optimizer", "training")
+_SECTIONS = ("backbone", "optimizer", "training", "earlier")
 _LEFT_OUT = ("checkpoint_minutes", "give_up")
 
 

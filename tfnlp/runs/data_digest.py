@@ -30,7 +30,12 @@ _HOLDS: Mapping[str, Any] = {
 
 
 def check(
-    run: Path, splits: Splits, facts: Mapping[str, Any], steps: int, backbone: str | None = None
+    run: Path,
+    splits: Splits,
+    facts: Mapping[str, Any],
+    steps: int,
+    backbone: str | None = None,
+    origin: str | None = None,
 ) -> str:
     """Refuse to resume a run with other data; a new run, or one of 0.1.0, is given a digest.
 
@@ -40,6 +45,7 @@ def check(
         facts: what the task learned from the rows, JSON values.
         steps: batches of the first epoch.
         backbone: a digest of the backbone's files, if they may change.
+        origin: one of the earlier run that this one goes on from.
 
     Returns:
         The run's id, by which its SavedModel is known.
@@ -63,12 +69,18 @@ def check(
     if not (run / FILE).exists():
         if any((run / "checkpoints").glob("step-*")):
             _unrecorded(run)
-        write_json(run / FILE, {"id": uuid.uuid4().hex, **now, "backbone": backbone})
+        known = {"backbone": backbone, "origin": origin}
+        write_json(run / FILE, {"id": uuid.uuid4().hex, **now, **known})
     begun = read_json(run / FILE, _HOLDS, remedy="start again without --resume")
     if begun.get("backbone") not in (None, backbone):
         raise UserError(
             f"{run} was begun with a backbone whose weights, vocabulary or config.json have "
             "changed since (put them back as they were, or start again without --resume)"
+        )
+    if begun.get("origin") != origin:
+        raise UserError(
+            f"{run} was begun from an earlier run whose model has changed since (put it back as it "
+            "was, or start again without --resume)"
         )
     differ = [key for key in now if begun[key] != now[key]]
     # Facts and batches follow from the rows.

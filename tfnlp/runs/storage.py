@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import keras_hub
@@ -37,7 +39,8 @@ def save(model: TrainedModel, run: Path) -> None:
     The network is ``model.keras``, or, where it is KerasHub's own, the folder ``backbone``, in
     KerasHub's layout: the model format of Keras 3.15 loses an embedding that is also the output
     layer of a model within a model. Of a run with ``--peft`` it is ``peft.safetensors``, which
-    holds what was trained; the rest is the backbone's.
+    holds what was trained; the rest is the backbone's, but for a run that went on from one which
+    had trained the backbone: the file holds all weights then.
 
     Raises:
         UserError: the disk is full or the folder cannot be written.
@@ -62,12 +65,12 @@ def _write(model: TrainedModel, aside: Path) -> None:
     (aside / "tokenizer").mkdir(parents=True)
     network, context = model.network, model.context
     peft = model.experiment.peft
-    kept = list(network.trainable_weights if peft else network.weights)
+    kept = list(network.trainable_weights if peft and not model.moved else network.weights)
     if model.task.save_extra:
         kept += network.weights
     _ask_for_room(aside, sum(4 * int(np.prod(w.shape)) for w in kept))
     if peft:
-        _write_trained(network, aside / TRAINED)
+        _write_trained(network, kept, aside / TRAINED)
     elif context.kind == "encoder":
         # saved again, without its optimizer
         bare = keras.Model(network.input, network.output, name=network.name)
@@ -94,8 +97,8 @@ def _write(model: TrainedModel, aside: Path) -> None:
     checksums.write(aside, ["facts.json", "tokenizer", "target_tokenizer", *weights])
 
 
-def _write_trained(network: keras.Model, file: Path) -> None:
-    """Write the weights that were trained, by their paths.
+def _write_trained(network: keras.Model, kept: Sequence[Any], file: Path) -> None:
+    """Write the weights that no backbone has, by their paths.
 
     The file's metadata say what the others must be: ``dtype_policy``, Keras's, and ``frozen``,
     their checksum. Training changes none of them: the only variables that it changes besides are
@@ -104,7 +107,7 @@ def _write_trained(network: keras.Model, file: Path) -> None:
     Raises:
         ValueError: two weights have the same path.
     """
-    trained = {weight.path: weight.numpy() for weight in network.trainable_weights}
+    trained = {weight.path: weight.numpy() for weight in kept}
     if len({weight.path for weight in network.weights}) < len(network.weights):
         raise ValueError("two weights of the network have the same path; name its layers")
     frozen = [weight for weight in network.weights if weight.path not in trained]

@@ -6,11 +6,13 @@ Dimensions: N rows, B batch, C labels.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
 from pipelines.rows import Rows
 from tfnlp.task import Arrays, Context, Tensors
+from tfnlp.tasks import _labels
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,6 +33,18 @@ def learn(rows: Rows, column: str) -> tuple[dict[str, Any], Counter[str]]:
             "tell apart"
         )
     return {"labels": labels, "temperature": 1.0}, counts
+
+
+def grown(facts: Mapping[str, Any], labels: Iterable[str]) -> dict[str, Any]:
+    """Return an earlier run's facts with further labels, not calibrated.
+
+    Example:
+        >>> grown({"labels": ["cat"], "temperature": 1.3, "doubt": 0.1}, ["bee"])
+        {'labels': ['cat', 'bee'], 'temperature': 1.0, 'grown': [1]}
+    """
+    found = {**_labels.grown(facts, labels), "temperature": 1.0}
+    found.pop("doubt", None)
+    return found
 
 
 def calibrate(context: Context, rows: Rows, answers: Arrays, column: str) -> dict[str, Any]:

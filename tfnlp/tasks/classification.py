@@ -5,6 +5,7 @@ Fine-tuning as in Devlin et al. 2019, "BERT", section 4.1 (https://arxiv.org/abs
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -58,10 +59,31 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
         ['cat', 'dog']
     """
     facts, counts = _single_label.learn(rows, "label")
-    if options.class_weights == "balanced":
-        labels = facts["labels"]
-        facts["class_weights"] = [len(rows) / (len(labels) * counts[name]) for name in labels]
-    return facts
+    return facts | _weights(len(rows), counts, options)
+
+
+def _weights(rows: int, counts: Counter[str], options: Options) -> dict[str, Any]:
+    """Return the weights of labels, in alphabetical order, if rows are to be weighed."""
+    if options.class_weights != "balanced":
+        return {}
+    return {"class_weights": [rows / (len(counts) * counts[name]) for name in sorted(counts)]}
+
+
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts with the labels of new rows; see `tfnlp.task.Task.grow`.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["bee"]}, [1])
+        >>> grow({"labels": ["cat", "dog"], "temperature": 1.3}, rows, Options())["labels"]
+        ['cat', 'dog', 'bee']
+    """
+    counts = Counter(rows.columns["label"])
+    found = _single_label.grown(facts, counts)
+    found.pop("class_weights", None)
+    if own := _weights(len(rows), counts, options):
+        own = {"labels": sorted(counts), **own}
+        found["class_weights"] = _labels.spread(found, own, "class_weights", 1.0)
+    return found
 
 
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
@@ -119,6 +141,7 @@ TASK = Task(
     target_columns=lambda options: (LABEL,),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
     encode_targets=encode_targets,

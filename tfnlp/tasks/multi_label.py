@@ -70,10 +70,34 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
         "temperature": 1.0,
         "thresholds": [0.5] * len(counts),
     }
-    if options.class_weights == "balanced":
-        mean = sum(counts.values()) / len(counts)
-        facts["class_weights"] = [mean / counts[name] for name in facts["labels"]]
-    return facts
+    return facts | _weights(counts, options)
+
+
+def _weights(counts: Counter[str], options: Options) -> dict[str, Any]:
+    """Return the weights of labels, in alphabetical order, if they are to be weighed."""
+    if options.class_weights != "balanced":
+        return {}
+    mean = sum(counts.values()) / len(counts)
+    return {"class_weights": [mean / counts[name] for name in sorted(counts)]}
+
+
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts with the labels of new rows; see `tfnlp.task.Task.grow`.
+
+    Example:
+        >>> facts = {"labels": ["food"], "temperature": 1.2, "thresholds": [0.4]}
+        >>> grow(facts, Rows("a.csv", {"labels": [["bar"]]}, [1]), Options())["thresholds"]
+        [0.4, 0.5]
+    """
+    counts = Counter(label for given in rows.columns["labels"] for label in set(given))
+    found = {**_labels.grown(facts, counts), "temperature": 1.0}
+    found["thresholds"] = _labels.spread(found, facts, "thresholds", 0.5)
+    for name in ("doubt", "class_weights"):
+        found.pop(name, None)
+    if own := _weights(counts, options) if counts else {}:
+        own = {"labels": sorted(counts), **own}
+        found["class_weights"] = _labels.spread(found, own, "class_weights", 1.0)
+    return found
 
 
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
@@ -135,7 +159,16 @@ def calibrate(context: Context, rows: Rows, answers: Arrays) -> dict[str, Any]:
     facts: dict[str, Any] = {"temperature": temperature, "doubt": doubt}
     if context.options.thresholds == "tuned":
         scores = mixed(expit(logits / temperature), doubt, 2)
-        facts["thresholds"] = best_thresholds(scores, targets)
+        # A label of which there are no rows keeps the threshold that an earlier run gave it.
+        facts["thresholds"] = [
+            before if before != 0.5 and not there else found
+            for found, before, there in zip(
+                best_thresholds(scores, targets),
+                context.facts["thresholds"],
+                np.any(targets, axis=0).tolist(),
+                strict=True,
+            )
+        ]
     return facts
 
 
@@ -194,6 +227,7 @@ TASK = Task(
     target_columns=lambda options: (LABELS,),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
     encode_targets=encode_targets,

@@ -87,6 +87,12 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"labels": labels}
 
 
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts with the types of new rows; see `tfnlp.task.Task.grow`."""
+    spans = rows.columns["entities"]
+    return _labels.grown(facts, {label for labelled in spans for _, _, label in labelled})
+
+
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a span of a type that training has not seen."""
     labels = [[label for _, _, label in spans] for spans in rows.columns["entities"]]
@@ -240,6 +246,7 @@ TASK = Task(
     target_columns=lambda options: (ENTITIES,),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     unlearnable=unlearnable,
     encode=encode,

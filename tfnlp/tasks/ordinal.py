@@ -63,6 +63,19 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"grades": grades, "reached": reached}
 
 
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts; the scale itself cannot grow, for grades share one score.
+
+    Raises:
+        UserError: a row has a grade that the earlier run has not.
+    """
+    for bad in unusable_rows(rows, facts):
+        raise UserError(
+            f"{rows.source}, {bad} (--start-from adds no grades: train on rows of all without it)"
+        )
+    return facts
+
+
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a grade that training has not seen.
 
@@ -166,6 +179,7 @@ TASK = Task(
     target_columns=lambda options: (GRADE,),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     encode=_pooled_text.encode,
     encode_targets=encode_targets,

@@ -75,6 +75,11 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return facts
 
 
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts with the relations of new rows; see `tfnlp.task.Task.grow`."""
+    return _single_label.grown(facts, rows.columns["relation"])
+
+
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows with a relation that training has not seen."""
     return _labels.unseen_labels(rows, "relation", facts["labels"])
@@ -184,6 +189,7 @@ TASK = Task(
     target_columns=lambda options: (RELATION,),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     encode=encode,
     encode_targets=encode_targets,

@@ -143,6 +143,21 @@ def learn(rows: Rows, options: Options) -> dict[str, Any]:
     return {"reading": "triplets"} if "negative" in rows.columns else {}
 
 
+def grow(facts: dict[str, Any], rows: Rows, options: Options) -> dict[str, Any]:
+    """Return an earlier run's facts, if new rows are read as its own were.
+
+    Raises:
+        UserError: they are read otherwise.
+    """
+    own, before = (kinds.get("reading", "pairs alike") for kinds in (learn(rows, options), facts))
+    if own != before:
+        raise UserError(
+            f"{rows.source}: similarity would learn from {own} here, and the earlier run learned "
+            f"from {before} (give rows of the same kind, or leave out --start-from)"
+        )
+    return facts
+
+
 def unusable_rows(rows: Rows, facts: dict[str, Any]) -> Iterator[BadRow]:
     """Yield the rows without what the rows of train are learned by."""
     needed = {"scores": "score", "triplets": "negative"}.get(facts.get("reading", ""))
@@ -324,6 +339,7 @@ TASK = Task(
     target_columns=lambda options: (SCORE, NEGATIVE) if options.pair else (),
     sample=sample,
     learn=learn,
+    grow=grow,
     unusable_rows=unusable_rows,
     encode=encode,
     encode_targets=encode_targets,

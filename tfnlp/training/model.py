@@ -41,6 +41,8 @@ class TrainedModel:
         blocks: the backbone's layers from the embeddings up; empty for a loaded model.
         lengths: that the batches of its training examples are padded to, shortest first [tokens];
             empty until `tfnlp.training.trainer.Trainer` fills it in.
+        moved: whether weights that are not trained are others than the backbone has them, because
+            an earlier run trained them (`tfnlp.training.continuing`).
 
     Example::
 
@@ -53,6 +55,7 @@ class TrainedModel:
     network: keras.Model
     blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
     lengths: list[int] = field(default_factory=list)
+    moved: bool = False
 
     @cached_property
     def encode(self) -> Any:
@@ -109,8 +112,13 @@ def columns(experiment: Experiment, task: Task, targets: bool = True) -> tuple[C
     return wanted + task.target_columns(experiment.options) if targets else wanted
 
 
-def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
+def prepare(experiment: Experiment, train: Rows, known: Context | None = None) -> TrainedModel:
     """Learn the facts, load the backbone and build the model, not compiled yet.
+
+    Args:
+        experiment: what decides the run.
+        train: the training rows.
+        known: facts and vocabularies, where they are not learned from the rows.
 
     Raises:
         UserError: the rows cannot be learned from, or the backbone does not fit the options.
@@ -124,8 +132,8 @@ def prepare(experiment: Experiment, train: Rows) -> TrainedModel:
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(experiment.seed)
     task = tasks.load(experiment.task)
-    facts = task.learn(train, experiment.options)
-    backbone, target = backbone_of(experiment, task, train)
+    facts = known.facts if known else task.learn(train, experiment.options)
+    backbone, target = backbone_of(experiment, task, train, known)
     for misfit in misfits(experiment, task, backbone):
         raise UserError(misfit)
     context = context_of(experiment, backbone, target, facts)
@@ -330,9 +338,15 @@ def context_of(
 
 
 def backbone_of(
-    experiment: Experiment, task: Task, train: Rows
+    experiment: Experiment, task: Task, train: Rows, known: Context | None = None
 ) -> tuple[loading.Backbone, Tokenizer | None]:
     """Load the backbone, and learn the vocabulary that is written with if it needs another.
+
+    Args:
+        experiment: names the backbone.
+        task: what it is for.
+        train: the training rows.
+        known: has the vocabularies, where they are not learned from the rows.
 
     Raises:
         UserError: there is no such backbone, or it is of a kind that the task is not for.
@@ -348,7 +362,9 @@ def backbone_of(
                 f"--peft {experiment.peft.name} trains a few weights of a pretrained backbone, "
                 f"and --backbone {settings.name} has only random ones (leave out --peft)"
             )
-        learned = task.writing.vocabulary(train, options, None) if task.writing else None
+        learned = known.tokenizer if known else None
+        if task.writing and not learned:
+            learned = task.writing.vocabulary(train, options, None)
         if learned is None or "causal" not in task.backbones:
             raise UserError(
                 f"--backbone {settings.name} is for tasks that write; {experiment.task} needs a "
@@ -363,4 +379,6 @@ def backbone_of(
         )
     if task.writing is None or backbone.kind != "encoder":
         return backbone, None
+    if known:
+        return backbone, known.target
     return backbone, task.writing.vocabulary(train, options, backbone.tokenizer)

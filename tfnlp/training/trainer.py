@@ -24,7 +24,7 @@ from pipelines.rows import Rows
 from pipelines.splits import Splits
 from tfnlp import extensions
 from tfnlp.config import Experiment
-from tfnlp.extensions import Batch, Defaults, Peft, PeftStep, Source, Step, Subject
+from tfnlp.extensions import Batch, Defaults, Origin, Peft, PeftStep, Source, Step, Subject
 from tfnlp.report import Report
 from tfnlp.training import answering, distribution, duration, examples, hints, loop, optimizers
 from tfnlp.training.examples import Examples
@@ -76,6 +76,7 @@ class Trainer:
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         load: returns another model by the name of its run, SavedModel or server.
+        origin: the earlier run that training goes on from.
         tracked: (parts, what is done) -> the parts, while progress is shown.
         histories: the metrics of each epoch, by the names of the fits that have ended.
         hints: sentences on what might make the model better.
@@ -97,6 +98,7 @@ class Trainer:
     rows: Callable[[int], Rows] | None = None
     load: Callable[[str], Subject] = _nothing_to_load
     tracked: Callable[[Collection[Any], str], Iterator[Any]] = lambda parts, what: iter(parts)
+    origin: Origin | None = None
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
     seconds: float = 0.0
