@@ -1,7 +1,7 @@
 """A run of a strategy from rows to SavedModel, in this process, killed or resumed.
 
 python strategy_run.py FOLDER BACKBONE STRATEGY [--replicas 2] [--precision mixed_float16]
-    [--peft NAME] [--kill FIT:BATCH] [--resume]
+    [--peft NAME] [--start-from RUN] [--kill FIT:BATCH] [--resume]
 """
 
 import argparse
@@ -78,14 +78,16 @@ def trainer(made, resume=False, further=lambda given: []):
     import tensorflow as tf
 
     from tfnlp import task
-    from tfnlp.training import examples
-    from tfnlp.training.model import prepare
+    from tfnlp.runs import origins, subject
+    from tfnlp.training import continuing, examples
     from tfnlp.training.trainer import Trainer
 
     tf.config.experimental.enable_op_determinism()
     splits = examples.read_splits(made, task.load(made.task))
     folder = Path(made.export.tensorboard_logs) / "checkpoints"
-    return Trainer(prepare(made, splits.train), splits, folder, resume, further)
+    origin = origins.of(made, subject.load, print)
+    model = continuing.prepare(made, splits.train, origin and origin.model)
+    return Trainer(model, splits, folder, resume, further, origin=origin)
 
 
 def fit(made, *, resume=False, further=lambda given: []):
@@ -149,6 +151,7 @@ def main():
     parser.add_argument("--replicas", type=int, default=1)
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--peft")
+    parser.add_argument("--start-from")
     parser.add_argument("--options", type=json.loads, default={}, help="the strategy's")
     parser.add_argument("--kill")
     parser.add_argument("--resume", action="store_true")
@@ -162,7 +165,16 @@ def main():
     distribute = "mirrored" if given.replicas > 1 else "none"
     peft = {"peft": {"name": given.peft}} if given.peft else {}
     strategy = {"name": given.strategy, **given.options}
-    made = experiment(given.folder, given.backbone, strategy, given.precision, distribute, **peft)
+    earlier = {"start_from": given.start_from}
+    made = experiment(
+        given.folder,
+        given.backbone,
+        strategy,
+        given.precision,
+        distribute,
+        **peft,
+        **({"earlier": earlier} if given.start_from else {}),
+    )
     further = lambda fit: []  # noqa: E731
     if given.kill:
         fit, batch = given.kill.split(":")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.errors import UserError
 from tfnlp import extensions, task
@@ -18,6 +19,8 @@ HERE = Path(__file__).parent
 NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
 # The fit and the batch of it at which the kill comes, if not the second epoch of the last fit.
 KILLS = {"lp_ft": "head:3"}
+# Those that go on from an earlier run.
+CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -32,7 +35,12 @@ def options_of(run, tmp_path_factory):
     texts = tmp_path_factory.mktemp("texts") / "more.jsonl"
     lines = [{"text": f"a {n} red {'leaf ' * n}"} for n in range(12)]
     texts.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = yaml.safe_load((run / "experiment.yaml").read_text())["data"]["train"]
     own = {
+        "ewc": {"rows": 8},
+        "lwf": {"old": [rows], "rows": 3},
+        "pseudo_rehearsal": {"unlabelled": str(texts)},
+        "replay": {"old": [rows], "rows": 3},
         "distillation": {"teacher": [str(run)], "unlabelled": str(texts)},
         "vat": {"unlabelled": str(texts)},
     }
@@ -44,9 +52,13 @@ def options_of(run, tmp_path_factory):
     return options
 
 
-def _made(strategy_run, folder, backbone, name, options):
+def _earlier(name, run):
+    return {"earlier": {"start_from": str(run)}} if name in CONTINUAL else {}
+
+
+def _made(strategy_run, folder, backbone, name, options, **sections):
     return strategy_run.experiment(
-        folder, backbone, {"name": name, **options}, training={"epochs": 1}
+        folder, backbone, {"name": name, **options}, training={"epochs": 1}, **sections
     )
 
 
@@ -60,9 +72,10 @@ def _refused(strategy, *given):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_is_kept_and_answers(name, backbone, strategy_run, options_of, tmp_path):
+def test_it_trains_is_kept_and_answers(name, backbone, strategy_run, options_of, run, tmp_path):
     options = options_of(name, compare=False)
-    run, found = strategy_run.train(_made(strategy_run, tmp_path, backbone, name, options))
+    made = _made(strategy_run, tmp_path, backbone, name, options, **_earlier(name, run))
+    run, found = strategy_run.train(made)
     history = found["histories"]["history.json"]
     assert all(epoch["loss"] > 0 for epoch in history)
     if "compare" in extensions.load(Strategy, name).options.__dataclass_fields__:
@@ -79,21 +92,28 @@ def test_it_says_in_one_sentence_what_it_is_not_for(method, name, options_of):
     strategy = extensions.load(Strategy, method)
     loaded = task.load(name)
     made = SimpleNamespace(
-        strategy=SimpleNamespace(name=method), task=name, options=loaded.options(), augment=()
+        strategy=SimpleNamespace(name=method),
+        task=name,
+        options=loaded.options(),
+        augment=(),
+        earlier=SimpleNamespace(start_from="RUN"),
+        optimizer=SimpleNamespace(accumulate=1),
     )
     own = strategy.options(**options_of(method))
     if said := _refused(strategy, loaded, made, own):
         assert f"--strategy {method}" in said
         assert "\n" not in said
-    else:
-        assert name == "similarity"  # reads, and so can be trained by most
+    else:  # similarity reads, and so can be trained by most
+        assert name == "similarity" or method in CONTINUAL - {"lwf", "pseudo_rehearsal"}
 
 
-@pytest.mark.parametrize("name", ["vat"])  # of all of them, with noise and a second source
-def test_killed_it_ends_as_if_it_was_not(name, backbone, strategy_run, options_of, tmp_path):
+# Of all of them, with noise and a second source; and with an earlier run's answers and rows.
+@pytest.mark.parametrize("name", ["vat", "lwf"])
+def test_killed_it_ends_as_if_it_was_not(name, backbone, strategy_run, options_of, run, tmp_path):
     def made(folder):
         whole = options_of(name, compare=True)
-        return _made(strategy_run, tmp_path / folder, backbone, name, whole)
+        earlier = _earlier(name, run)
+        return _made(strategy_run, tmp_path / folder, backbone, name, whole, **earlier)
 
     def kill():
         raise Killed
@@ -124,10 +144,11 @@ def test_without_the_method_is_what_supervised_training_gives(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_kill_9_on_one_device_and_on_two(name, replicas, backbone, options_of, tmp_path):
+def test_kill_9_on_one_device_and_on_two(name, replicas, backbone, options_of, run, tmp_path):
     def process(folder, *flags):
         line = [sys.executable, str(HERE / "strategy_run.py"), str(tmp_path / folder), backbone]
         line += [name, "--replicas", str(replicas), "--options", json.dumps(options_of(name))]
+        line += ["--start-from", str(run)] if name in CONTINUAL else []
         return subprocess.run(
             [*line, *flags], capture_output=True, text=True, cwd=HERE.parents[1], check=False
         )

@@ -83,7 +83,8 @@ def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1
         x: the network's inputs by name.
         wanted: the other network's logits of the choices, (B, ..., C), or log-probabilities; of
             outputs that are no logits, what they should be. What is beyond the outputs' shape, such
-            as padding to a longer text, is left out.
+            as padding to a longer text, is left out; so are the outputs' labels that the other
+            network does not have, which follow those that it has.
         outputs: the network's.
         temperature: as in `divergence`.
 
@@ -94,14 +95,18 @@ def towards(loss: Any, x: Any, wanted: Any, outputs: Any, temperature: float = 1
     found = choices(loss, x, outputs)
     if found is None and len(outputs.shape) == 3:
         return _unlike(wanted, outputs)
-    logits = outputs if found is None else found[0]
+    logits, counted = found or (outputs, None)
+    if counted is not None:
+        logits = logits[..., : wanted.shape[-1]]
+        if isinstance(loss, keras.losses.BinaryCrossentropy):  # (B, labels, yes or no)
+            logits, counted = logits[:, : wanted.shape[1]], counted[:, : wanted.shape[1]]
     sizes = ops.shape(logits)
     wanted = ops.stop_gradient(wanted)[tuple(slice(0, size) for size in sizes)]
     if found is None:
         return distance(loss, x, wanted, outputs)
     p, q = (ops.log_softmax(ops.cast(o, "float32") / temperature) for o in (wanted, logits))
     each = ops.sum(ops.exp(p) * (p - q), axis=-1) * temperature**2
-    return _mean(each, found[1])
+    return _mean(each, counted)
 
 
 def _unlike(wanted: Any, vectors: Any) -> Any:

@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.files.writers import json_text
 from pipelines.json_files import read_json
 from pipelines.rows import Rows
+from pipelines.selection import joined
 from pipelines.splits import labels_of
 from tfnlp.evaluation import forgetting
 from tfnlp.extensions import Origin
@@ -126,12 +127,12 @@ def class_means(
     if not means.possible(model):
         return {}
     try:
-        learned = origins.joined([*origins.trained_on(origin), train], "rows of all steps")
+        learned = joined([*origins.trained_on(origin), train], "rows of all steps")
     except UserError as error:
         warn(f"nearest class mean is not shown beside: {error}")
         return {}
     (target,) = model.task.target_columns(model.experiment.options)
-    whole = origins.joined(list(rows.values()), _ALL)
+    whole = joined(list(rows.values()), _ALL)
     answers = np.array(means.answers(model, learned, whole), object)
     right = answers == np.array(whole.columns[target.name], object)
     ends = np.cumsum([0, *(len(part) for part in rows.values())])
@@ -227,9 +228,7 @@ def _answered(model: TrainedModel, rows: Mapping[str, Rows]) -> _Answered:
 
     old = [part for name, part in rows.items() if name != NEW]
     totals = {_OLD: old, _ALL: list(rows.values())}
-    wholes = {
-        n: origins.joined(p, n) for n, p in totals.items() if p and (n == _OLD or NEW in rows)
-    }
+    wholes = {n: joined(p, n) for n, p in totals.items() if p and (n == _OLD or NEW in rows)}
     if model.task.writing or model.task.pack:
         every = {**rows, **wholes}
         return _Answered(
@@ -272,7 +271,7 @@ def _broken(
     """Return the rows that were right before and are wrong now, and the counts by label."""
     if before is None or not before.right:
         return [], []
-    rows = origins.joined(list(old.values()), _OLD)
+    rows = joined(list(old.values()), _OLD)
     options = model.experiment.options
     marks = labels_of(rows, model.task.target_columns(options))
     labels = [" ".join(dict.fromkeys(str(label) for _, label in row)) or "–" for row in marks]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -194,8 +193,8 @@ def _judged(run: Path) -> Rows:
     Raises:
         UserError: they are gone, or others.
     """
-    splits = _splits(run)
-    rows = splits.get("test") or splits["validation"]
+    parts = _splits(run)
+    rows = parts.get("test") or parts["validation"]
     kept = read_json(run / judged_rows.FILE, judged_rows.HOLDS, remedy="restore it")
     experiment = read_kept(run / "experiment.yaml", "restore it")
     columns = tasks.load(experiment.task).target_columns(experiment.options)
@@ -238,23 +237,3 @@ def trained_on(origin: Origin) -> list[Rows]:
     chain = history(Path(origin.name), cast("TrainedModel", origin.model))
     before = [_trained_on(Path(one["run"]), origin.renamed) for one in chain[:-1]]
     return [*before, origin.rows()]
-
-
-def joined(parts: Sequence[Rows], source: str) -> Rows:
-    """Return rows of several files as one, numbered anew.
-
-    Example:
-        >>> rows = Rows("a.csv", {"text": ["Good."]}, [7])
-        >>> joined([rows, rows], "both").numbers
-        [1, 2]
-    """
-    names = [name for name in parts[0].columns if all(name in part.columns for part in parts)]
-    columns = {name: [v for part in parts for v in part.columns[name]] for name in names}
-    return dataclasses.replace(
-        parts[0],
-        source=source,
-        columns=columns,
-        numbers=list(range(1, sum(map(len, parts)) + 1)),
-        bad=[],
-        notes=[],
-    )

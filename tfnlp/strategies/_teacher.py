@@ -148,7 +148,7 @@ class Teacher:
         """
         whole = _hidden.with_vector(self.network)
         model = dataclasses.replace(cast("TrainedModel", self.model), network=whole)
-        return _each(model, self, rows, lambda x, outputs: outputs["vector"])
+        return each(model, self, rows, lambda x, outputs: outputs["vector"])
 
     def outputs(self, rows: Rows) -> np.ndarray:
         """Return what `tfnlp.heads.agreement.towards` wants of the rows, float32 (N, ...).
@@ -276,7 +276,7 @@ def _of_network(model: TrainedModel, teacher: Teacher, rows: Rows) -> np.ndarray
         found = agreement.choices(loss, x, outputs)
         return outputs if found is None else tf.nn.log_softmax(tf.cast(found[0], tf.float32))
 
-    whole = _each(model, teacher, rows, say)
+    whole = each(model, teacher, rows, say)
     if _numbered(student):
         own, theirs = student.context.facts, model.context.facts
         value = whole * theirs["deviation"] + theirs["mean"]
@@ -284,7 +284,7 @@ def _of_network(model: TrainedModel, teacher: Teacher, rows: Rows) -> np.ndarray
     return _ordered(whole, model.context.facts, student)
 
 
-def _each(
+def each(
     model: TrainedModel, teacher: Teacher, rows: Rows, say: Callable[[Any, Any], tf.Tensor]
 ) -> np.ndarray:
     """Return what is made of a network's inputs and outputs for each row, float32 (N, ...)."""
