@@ -161,6 +161,21 @@ def divide(
     return _parted(train, targets, wanted, seed, "validation", limit)
 
 
+def alone(read_rows: Mapping[str, Rows], targets: Sequence[Column]) -> bool:
+    """Return whether each row is the only one with some label, and there are none to validate with.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a", "b"]}, [1, 2])
+        >>> alone({"train": rows}, [Column("label", "label", "a label")])
+        True
+    """
+    if "validation" in read_rows:
+        return False
+    marks = labels_of(read_rows["train"], targets)
+    count = Counter(mark for row in marks for mark in row)
+    return all(any(count[mark] == 1 for mark in row) for row in marks)
+
+
 def set_aside(rows: Rows, targets: Sequence[Column], share: float) -> tuple[Rows, Rows]:
     """Return the rows that are left to train and validate with, and test rows taken out of them.
 

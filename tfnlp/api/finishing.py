@@ -89,7 +89,7 @@ def finish(
         report.tables.extend(forgotten.report.tables)
         report.warnings.extend(forgotten.report.warnings)
         metrics["earlier"] = forgetting.write(run, forgotten)
-        metrics["refused"] = forgotten.refused
+        metrics["refused"] = forgotten.refused if model.experiment.export.export else None
     if linear:
         report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
     report.warnings.extend(trainer.hints)

@@ -170,7 +170,8 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     model = on_one_device(model)
     facts = {**model.context.facts, **outcome.facts}
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
-    model = answering.calibrated(model, splits.validation)
+    if not examples.validates_on_train(splits.train, splits.validation):
+        model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
     finish(model, splits, run, run_id, before, outcome, trainer, trackers)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)

@@ -83,6 +83,8 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
     rows["train"] = splits.limited(rows["train"], targets, data.limit, seed)
     if part and "validation" not in rows:
         both = splits.fold(rows["train"], targets, *part)
+    elif experiment.earlier.start_from and splits.alone(rows, targets):
+        both = rows["train"], rows["train"]  # `read_splits` warns of it
     else:
         both = splits.divide(rows, targets, data.validation_share, seed, data.limit)
     rows["train"], rows["validation"] = both
@@ -112,11 +114,28 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     inputs = task.input_columns(experiment.options)
     warnings += splits.leakage(found, [column.name for column in inputs])
     rows = divided(experiment, task, found)
+    if validates_on_train(rows["train"], rows["validation"]):
+        warnings.append(
+            f"{rows['train'].source} has one row for each label, so they are validated on too: the "
+            "validation scores say nothing of other texts, and answers are not calibrated (add "
+            "rows, or give --validation)"
+        )
     targets = task.target_columns(experiment.options)
     separator = experiment.data.label_separator
     for said, bad in (*doubts.of_texts(rows, inputs), *doubts.of_targets(rows, targets, separator)):
         warnings.append(f"{said}, the first: {bad[0]}" if bad else said)
     return splits.Splits(rows["train"], rows["validation"], rows.get("test"), warnings)
+
+
+def validates_on_train(train: Rows, validation: Rows) -> bool:
+    """Return whether the rows that are validated on are those that are trained on.
+
+    Example:
+        >>> rows = Rows("a.csv", {"text": ["Good."]}, [1])
+        >>> validates_on_train(rows, rows)
+        True
+    """
+    return validation.source == train.source and validation.numbers == train.numbers
 
 
 def unlearnable(model: TrainedModel, rows: Rows) -> Iterator[doubts.Doubt]:
