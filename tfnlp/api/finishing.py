@@ -68,26 +68,18 @@ def finish(
         report.tables.extend(own.tables)
         report.figures.update(own.figures)
         report.warnings.extend(own.warnings)
-    metrics: dict[str, Any] = {
-        "monitor": model.task.objective(model.context).monitor,
-        "validation_untrained": before,
-        "validation": after.metrics,
-        "test": report.metrics if splits.test else None,
-        "intervals": report.intervals,
-        "costs": _costs(model, splits.validation, trainer),
-        "baseline": linear.metrics if linear else None,
-        "strategy": added.metrics if added else None,
-        "peft": of_peft.metrics if of_peft else None,
-        "rows": _counts(splits),
-        "set_aside": len(splits.test) if splits.test and model.experiment.data.test_share else 0,
-        "example": _example(model, judged),
-        "saved_model": None,
+    kinds = {"baseline": linear, "strategy": added, "peft": of_peft}
+    reports: dict[str, Report | None] = {
+        "validation": after,
+        "test": report if splits.test else None,
     }
+    metrics = _metrics(model, splits, trainer, {**reports, **kinds}, before)
     judged_rows.write(run, model, judged, report)
     forgotten = _forgotten(model, splits, judged, trainer, run)
     if forgotten:
         report.tables.extend(forgotten.report.tables)
         report.warnings.extend(forgotten.report.warnings)
+        reports["earlier"] = forgotten.report
         metrics["earlier"] = forgetting.write(run, forgotten)
         metrics["refused"] = forgotten.refused if model.experiment.export.export else None
     if linear:
@@ -103,17 +95,38 @@ def finish(
         except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
             failure = error
     terminal.report(metrics, report)
-    reports: dict[str, Report | None] = {
-        "validation": after,
-        "test": report if splits.test else None,
-        "earlier": forgotten.report if forgotten else None,
-    }
     tensorboard.finish(model, run, reports, splits.validation, trainer.step, trackers)
     write_json(run / "metrics.json", metrics)
     if failure is not None:
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
     terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
+
+
+def _metrics(
+    model: TrainedModel,
+    splits: Splits,
+    trainer: Trainer,
+    reports: Mapping[str, Report | None],
+    before: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what metrics.json holds, but for what is found out later."""
+    judged = splits.test or splits.validation
+    found = {name: report.metrics if report else None for name, report in reports.items()}
+    best = reports["test"] or reports["validation"]
+    return {
+        "monitor": model.task.objective(model.context).monitor,
+        "validation_untrained": before,
+        "validation": found.pop("validation"),
+        "test": found.pop("test"),
+        "intervals": best.intervals if best else {},
+        "costs": _costs(model, splits.validation, trainer),
+        **found,
+        "rows": _counts(splits),
+        "set_aside": len(splits.test) if splits.test and model.experiment.data.test_share else 0,
+        "example": _example(model, judged),
+        "saved_model": None,
+    }
 
 
 def _forgotten(

@@ -101,11 +101,12 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         load = partial(_beside, experiment)
         origin = origins.of(experiment, load, terminal.warn)
         splits = examples.read_splits(experiment, task)
+        earlier = cast(TrainedModel, origin.model) if origin else None
         with devices.scope():
-            earlier = cast(TrainedModel, origin.model) if origin else None
             model = continuing.prepare(experiment, splits.train, earlier)
-        if origin:
+        if origin and earlier:
             forgetting.parts(origin, model, splits.test or splits.validation)
+            splits.warnings.extend(continuing.remarks(model, earlier, splits.train))
         if begins:
             rows = {"train": splits.train, "validation": splits.validation}
             rows |= {"test": splits.test} if splits.test else {}

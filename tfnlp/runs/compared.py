@@ -43,7 +43,7 @@ def options(experiment: Experiment) -> dict[str, Option]:
     return {
         name: value if isinstance(value, Option) else str(value)
         for name, value in found.items()
-        if value is not None and name not in _LEFT_OUT
+        if value is not None and value != {} and name not in _LEFT_OUT
     }
 
 

@@ -19,7 +19,7 @@ Weights = dict[str, "np.ndarray"]  # by their paths
 
 
 @dataclass(frozen=True)
-class Options(_earlier.Options):
+class Options:
     """Of what the average is.
 
     Example::
@@ -52,24 +52,21 @@ def train(trainer: Trainer) -> Outcome:
         (https://arxiv.org/abs/2109.01903), of the backbone alone, for a head begins at random;
         Wortsman et al. 2022, "Model soups", recipe 1 (https://arxiv.org/abs/2203.05482).
     """
-    found: dict[str, dict[str, float]] = {}
-
-    def fit() -> None:
-        network = trainer.model.network
-        before = weights_of(network)
-        others = {name: same_beginning(trainer, name) for name in trainer.options.soup}
-        trainer.fit()
-        found["trained"] = _earlier.judged(trainer)
-        if others:
-            taken = soup(trainer, others)
-            found[f"soup of {len(taken)} of {1 + len(others)}"] = _earlier.judged(trainer)
-        put(network, average(trainer, before, weights_of(network), trainer.options.share))
-        found["averaged"] = _earlier.judged(trainer)
-
-    outcome = _earlier.compared(trainer, fit)
-    report = outcome.report or Report({})
-    report.tables.append(_table(found))
-    return Outcome(report)
+    network, found = trainer.model.network, {}
+    before = weights_of(network)
+    others = {name: same_beginning(trainer, name) for name in trainer.options.soup}
+    trainer.fit()
+    found["trained"] = _earlier.judged(trainer)
+    if others:
+        taken = soup(trainer, others)
+        found[f"soup of {len(taken)} of {1 + len(others)} runs"] = _earlier.judged(trainer)
+    put(network, average(trainer, before, weights_of(network), trainer.options.share))
+    found["averaged"] = _earlier.judged(trainer)
+    names = list(found["averaged"])
+    rows = [(who, *(f"{values[name]:.4f}" for name in names)) for who, values in found.items()]
+    header = ("weights", *(name.replace("_", " of ", 1) for name in names))
+    metrics = {f"{who}_{n}": found[who][n] for who in ("trained", "averaged") for n in names}
+    return Outcome(Report(metrics, [Table("Averaging", header, rows)]))
 
 
 def weights_of(network: Any) -> Weights:
@@ -193,13 +190,6 @@ def soup(trainer: Trainer, others: Mapping[str, Weights]) -> list[str]:
             taken, best = [*taken, name], reached
     score(taken)
     return taken
-
-
-def _table(found: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return the scores before and after averaging."""
-    names = list(next(iter(found.values())))
-    rows = [(who, *(f"{values[name]:.4f}" for name in names)) for who, values in found.items()]
-    return Table("Averaging", ("weights", *(name.replace("_", " ") for name in names)), rows)
 
 
 STRATEGY = Strategy(

@@ -7,6 +7,7 @@ it, and what is new begins as in any new head, so that old labels keep their num
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines import splits
 from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from tfnlp import task as tasks
@@ -98,6 +100,37 @@ def grown(experiment: Experiment, train: Rows, earlier: TrainedModel) -> dict[st
     facts = task.grow(dict(before), train, experiment.options) if task.grow else dict(before)
     task.check(train, facts)
     return facts
+
+
+def remarks(model: TrainedModel, earlier: TrainedModel, train: Rows) -> Iterator[str]:
+    """Yield labels of an earlier run that are perhaps called otherwise now, a sentence each.
+
+    Args:
+        model: that goes on.
+        earlier: from which it goes on.
+        train: the training rows.
+
+    Example::
+
+        list(remarks(model, earlier, splits.train))
+        # ["'Card arrival' is a new label, and no row has 'card_arrival' ..."]
+    """
+    known = earlier.context.facts.get("labels", [])
+    targets = columns(model.experiment, model.task)
+    there = {label for row in splits.labels_of(train, targets) for _, label in row}
+    gone = {_plain(label): label for label in known if label not in there}
+    for label in model.context.facts.get("labels", [])[len(known) :]:
+        for near in difflib.get_close_matches(_plain(label), gone, n=1, cutoff=0.85):
+            old = gone[near]
+            yield (
+                f"{label!r} is a new label, and no row has {old!r}, which the earlier run knows "
+                f"(if it was renamed, say --renamed {quoted(f'{old}={label}')})"
+            )
+
+
+def _plain(label: str) -> str:
+    """Return a label's letters and digits, in lower case."""
+    return "".join(filter(str.isalnum, label.casefold()))
 
 
 def _started(model: TrainedModel, earlier: TrainedModel) -> TrainedModel:

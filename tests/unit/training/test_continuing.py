@@ -210,6 +210,16 @@ def test_renamed_labels_keep_their_numbers(backbone, tmp_path):
     assert swapped.context.facts["labels"] == ["place", "person"]
 
 
+def test_a_label_that_was_perhaps_renamed_is_named(backbone):
+    first = _begun(_experiment("classification", backbone))
+    made = _experiment("classification", backbone)
+    rows = _rows("classification", made.options, label=["Per-son", "place", "plaice", "zoo"])
+    second = continuing.prepare(made, rows, first)
+    (told,) = continuing.remarks(second, first, rows)
+    assert "'Per-son' is a new label, and no row has 'person'" in told
+    assert "--renamed person=Per-son" in told
+
+
 def test_a_step_may_have_one_label(backbone):
     first = _begun(_experiment("classification", backbone))
     rows = _rows("classification", first.experiment.options, label=["bee"] * 4)
