@@ -258,6 +258,6 @@ def _warnings(name: str, found: Mapping[str, Mapping[str, float]]) -> list[str]:
     old = next((key for key in found[name] if key.startswith("old_")), None)
     if "without" not in found or old is None:
         return []
-    if loss(old.removeprefix("old_"), found[name][old], found["without"][old]) < 0:
+    if loss(old.removeprefix("old_"), found[name][old], found["without"][old]) > 0:
         return []
     return [f"--strategy {name} kept no more of the earlier rows than training without it"]

@@ -219,6 +219,16 @@ def test_a_greedy_soup_takes_what_makes_it_no_worse(network):
     assert network.get_weights()[0].mean() == 1.0
 
 
+@pytest.mark.parametrize(("metric", "better"), [("accuracy", 0.8), ("mae", 0.2)])
+def test_it_says_where_a_method_keeps_nothing(metric, better):
+    key = f"old_{metric}"
+    kept = {"without": {key: 0.5}, "lwf": {key: better}}
+    assert not _earlier.report("lwf", kept).warnings
+    lost = {"without": {key: better}, "lwf": {key: 0.5}}
+    assert "kept no more" in _earlier.report("lwf", lost).warnings[0]
+    assert "kept no more" in _earlier.report("lwf", {**lost, "lwf": {key: better}}).warnings[0]
+
+
 def test_what_needs_an_earlier_run_says_so():
     experiment = SimpleNamespace(
         earlier=SimpleNamespace(start_from=None), strategy=SimpleNamespace(name="ewc")
