@@ -166,8 +166,8 @@ def judge(
     earlier = cast("TrainedModel", origin.model)
     before = _answered(earlier, old) if old else None
     metric = next(iter(next(iter(now.reports.values())).metrics))
-    score = {n: _number(r.metrics[metric]) for n, r in now.reports.items()}
-    was = {n: _number(r.metrics[metric]) for n, r in before.reports.items()} if before else {}
+    score = {n: _number(r.metrics.get(metric)) for n, r in now.reports.items()}
+    was = {n: _number(r.metrics.get(metric)) for n, r in before.reports.items()} if before else {}
     chain = origins.history(Path(origin.name), earlier)
     chain[-1]["renamed"] = dict(model.experiment.earlier.renamed)
     scores = _scores(Path(origin.name), was, score)

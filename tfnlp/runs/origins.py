@@ -88,12 +88,12 @@ def history(run: Path, model: TrainedModel) -> list[dict[str, Any]]:
 
         [one["run"] for one in history(run, storage.load(run))]
     """
-    metrics = read_json(run / "metrics.json", {"rows": dict}, remedy="train again")
+    metrics = read_json(run / "metrics.json", remedy="train again")
     before = list((metrics.get("earlier") or {}).get("history", ()))
-    return [*before, entry(run, model, metrics["rows"]["train"])]
+    return [*before, entry(run, model, (metrics.get("rows") or {}).get("train"))]
 
 
-def entry(run: Path, model: TrainedModel, rows: int) -> dict[str, Any]:
+def entry(run: Path, model: TrainedModel, rows: int | None) -> dict[str, Any]:
     """Return what is kept of a run in the history of those that go on from it."""
     experiment = model.experiment
     return {
@@ -118,7 +118,8 @@ def table(chain: Sequence[Mapping[str, Any]]) -> Table:
     for number, one in enumerate(chain, 1):
         method = "+".join(filter(None, (one["strategy"], one["peft"])))
         names = ", ".join(f"{old} is {new}" for old, new in one["renamed"].items())
-        rows.append((number, one["run"], one["data"], one["rows"], one["labels"], method, names))
+        counts = (one["rows"] or "", one["labels"] or "")  # 0.1.0 did not count; not all label
+        rows.append((number, one["run"], one["data"], *counts, method, names))
     header = ("step", "run", "data", "rows", "labels", "trained by", "renamed after it")
     return Table("Where it comes from", header, rows)
 

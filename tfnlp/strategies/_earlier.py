@@ -159,6 +159,7 @@ def with_new(found: np.ndarray, known: int, more: int) -> np.ndarray:
         more: how many follow.
 
     Example:
+        >>> import numpy as np
         >>> with_new(np.log([[0.5, 0.5]]), 2, 1).round(1).tolist()
         [[-0.7, -0.7, -1000000000.0]]
     """
