@@ -85,15 +85,9 @@ def finish(
     if linear:
         report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
     report.warnings.extend(trainer.hints)
-    failure: Exception | None = None
-    if forgotten and forgotten.refused:
-        report.warnings.append(forgotten.refused)
-    elif model.experiment.export.export:
-        try:
-            with signals.caught(f"; {RESUME}"):  # a signal that comes out as an error is no failure
-                metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
-        except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
-            failure = error
+    refused = forgotten.refused if forgotten else None
+    report.warnings.extend([refused] if refused else [])
+    failure = None if refused else _export(model, metrics, report, run_id)
     terminal.report(metrics, report)
     tensorboard.finish(model, run, reports, splits.validation, trainer.step, trackers)
     write_json(run / "metrics.json", metrics)
@@ -101,6 +95,20 @@ def finish(
         terminal.next_steps(run, metrics, model.experiment, ())
         raise failure
     terminal.next_steps(run, metrics, model.experiment, list(metrics["example"].values()))
+
+
+def _export(
+    model: TrainedModel, metrics: dict[str, Any], report: Report, run_id: str
+) -> Exception | None:
+    """Export a model, if it is to be, and note where; returns why it could not be written."""
+    if not model.experiment.export.export:
+        return None
+    try:
+        with signals.caught(f"; {RESUME}"):  # a signal that comes out as an error is no failure
+            metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
+    except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
+        return error
+    return None
 
 
 def _metrics(

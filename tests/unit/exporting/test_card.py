@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.rows import Rows
 from tfnlp import task
-from tfnlp.api import training as api
+from tfnlp.api import finishing as api
 from tfnlp.exporting import card
 
 TASK = task.load("classification")
