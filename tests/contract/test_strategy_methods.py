@@ -18,6 +18,7 @@ HERE = Path(__file__).parent
 NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
 # The fit and the batch of it at which the kill comes, if not the second epoch of the last fit.
 KILLS = {"lp_ft": "head:3"}
+AS_FGM = ("freelb", "pgd")  # with the same step, of which fgm stands for the others
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -59,7 +60,9 @@ def _refused(strategy, *given):
     return ""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in AS_FGM)) for n in NAMES]
+)
 def test_it_trains_is_kept_and_answers(name, backbone, strategy_run, options_of, tmp_path):
     options = options_of(name, compare=False)
     run, found = strategy_run.train(_made(strategy_run, tmp_path, backbone, name, options))
@@ -105,6 +108,7 @@ def test_killed_it_ends_as_if_it_was_not(name, backbone, strategy_run, options_o
     assert strategy_run.fit(made("cut"), resume=True) == whole
 
 
+@pytest.mark.slow
 def test_without_the_method_is_what_supervised_training_gives(
     backbone, strategy_run, options_of, tmp_path
 ):

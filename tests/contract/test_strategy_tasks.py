@@ -26,7 +26,7 @@ CASES = [(name, "") for name in discover.names("tfnlp.tasks")]
 CASES += [("classification", "pair"), ("classification", "windows"), ("similarity", "pair")]
 ALL = [(method, *case) for method in NAMES for case in CASES]
 # What differs between tasks is how answers are compared and where a row's embeddings are.
-FAST = [("smart", "ner", ""), ("distillation", "ner", ""), ("fgm", "classification", "windows")]
+FAST = [("smart", "ner", ""), ("fgm", "classification", "windows")]
 
 
 @pytest.fixture
