@@ -5,8 +5,8 @@ Dimensions: B rows of a request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.framework import ops  # its registry of gradients has no public door
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines import checksums
@@ -119,7 +120,8 @@ class Servable:
     def __init__(self, folder: Path) -> None:
         checksums.check(folder)
         self.definitions = _definitions(folder)
-        self._loaded: Any = tf.saved_model.load(str(folder))
+        with _no_gradients():
+            self._loaded: Any = tf.saved_model.load(str(folder))
         # Only what writes has settings: its answers must not change with their neighbours.
         writes = (folder / "settings.json").exists()
         self._precision: Callable[[], AbstractContextManager[None]] = (
@@ -184,6 +186,22 @@ class Servable:
             self.run(key, arrays)
             count += 1
         return count
+
+
+@contextmanager
+def _no_gradients() -> Iterator[None]:
+    """Take out of TensorFlow's registry the custom gradients that a load puts there.
+
+    Answers need none, and each would keep its functions, and the model's weights, for good.
+    """
+    registered = ops.gradient_registry._registry
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in registered.keys() - before:
+            if name.startswith("CustomGradient-"):
+                del registered[name]
 
 
 def _definitions(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
