@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from tfnlp.serving import pieces
 from tfnlp.serving.failures import Code, RequestError
+from tfnlp.serving.json_check import too_many_rows
 from tfnlp.serving.servable import Arrays
 
 Run = Callable[[Arrays], dict[str, np.ndarray]]
@@ -28,6 +30,7 @@ class Limits:
         rows: of requests answered together, at most.
         wait: for others to come, at most, after a request found the model idle [seconds].
         queue: rows that wait, at most; what comes then is refused.
+        most: rows of a request, and of those together that are answered in pieces.
         threads: batches run at once.
 
     Example:
@@ -38,6 +41,7 @@ class Limits:
     rows: int = 32
     wait: float = 0.0
     queue: int = 1024
+    most: int = 16384
     threads: int = 2
 
 
@@ -56,7 +60,8 @@ class Batcher:
 
     A request goes to work as soon as a thread is free for it, with those of its kind that wait by
     then; while all threads are busy, requests gather. Lengths of a kind differ by less than
-    twice, so that short texts are not padded to long ones.
+    twice, so that short texts are not padded to long ones. A request of more rows than a batch has
+    is answered in pieces, which go to work one a thread, so that others come in between.
 
     Args:
         run: the model's.
@@ -83,6 +88,7 @@ class Batcher:
         self._seen = seen
         self._waiting: dict[Hashable, deque[_Asked]] = {}
         self._rows = self._working = 0
+        self._large = 0  # rows of requests that are answered in pieces
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task] = set()
 
@@ -93,18 +99,27 @@ class Batcher:
             inputs: arrays of B rows each, if requests are joined; checked.
 
         Raises:
-            RequestError: the model fails, or too many wait.
+            RequestError: the model fails, it has too many rows, or too many wait.
         """
-        sizes = {len(array) for array in inputs.values()} if self._together else {1}
-        rows = max(sizes)
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        if rows > self._limits.most:
+            raise too_many_rows(rows, self._limits.most)
+        even = self._together and len({len(array) for array in inputs.values()}) == 1
+        if even and rows > self._limits.rows:
+            return await self._ask_in_pieces(inputs, rows)
+        rows = rows if self._together else 1
         if self._rows + rows > self._limits.queue and self._rows:
             raise RequestError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{self._rows} rows wait already, of {self._limits.queue} that may; try again",
             )
+        return await self._ask(inputs, rows, even)
+
+    async def _ask(self, inputs: Arrays, rows: int, even: bool) -> dict[str, np.ndarray]:
+        """Answer a request, or a piece of one, with others of its kind."""
         asked = _Asked(inputs, rows, asyncio.get_running_loop().create_future())
         # Columns that differ in length would take their neighbours' rows: asked alone.
-        kind = (_kind(inputs) if len(sizes) == 1 else object()) if self._together else None
+        kind = (_kind(inputs) if even else object()) if self._together else None
         self._waiting.setdefault(kind, deque()).append(asked)
         self._rows += rows
         self._start()
@@ -113,6 +128,43 @@ class Batcher:
         except asyncio.CancelledError:
             self._forget(kind, asked)
             raise
+
+    async def _ask_in_pieces(self, inputs: Arrays, rows: int) -> dict[str, np.ndarray]:
+        """Answer a request in pieces of rows of similar length, as many at once as threads."""
+        if self._large and self._large + rows > self._limits.most:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                f"large requests of {self._large} rows are being answered, of "
+                f"{self._limits.most} that may be; try again, or send fewer rows at a time",
+            )
+        self._large += rows
+        try:
+            places = pieces.cut(inputs, self._limits.rows)
+            found: list[dict[str, np.ndarray]] = [{} for _ in places]
+            left = iter(enumerate(places))
+            tasks = [
+                asyncio.create_task(self._ask_each(inputs, left, found))
+                for _ in range(min(self._limits.threads, len(places)))
+            ]
+            try:
+                await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:  # of a client that is gone, or of which a piece failed
+                    task.cancel()
+            return pieces.joined(found, places, rows)
+        finally:
+            self._large -= rows
+
+    async def _ask_each(
+        self,
+        inputs: Arrays,
+        left: Iterator[tuple[int, np.ndarray]],
+        found: list[dict[str, np.ndarray]],
+    ) -> None:
+        """Ask piece after piece, until none is left."""
+        for number, place in left:
+            piece = {name: array[place] for name, array in inputs.items()}
+            found[number] = await self._ask(piece, len(place), True)
 
     def _forget(self, kind: Hashable, asked: _Asked) -> None:
         """Drop a request whose sender no longer waits."""
