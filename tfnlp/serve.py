@@ -51,6 +51,9 @@ class Options:
         "of a request, at most; answered in pieces of --batch-size [rows]",
         minimum=1,
     )
+    max_text: float = option(
+        1.0, "of a row's text, and of rows answered together, at most [MiB]", minimum=0.001
+    )
     threads: int = option(
         min(os.cpu_count() or 1, 8), "batches run at once; a core each, at most 8", minimum=1
     )
@@ -143,6 +146,7 @@ def run(models: Path, options: Options) -> None:
         options.batch_wait / 1e3,
         options.queue,
         options.max_rows,
+        int(options.max_text * 2**20),
         options.threads,
     )
     settings = server.Options(

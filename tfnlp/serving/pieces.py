@@ -14,29 +14,59 @@ from tfnlp.serving.failures import invalid
 from tfnlp.serving.servable import Arrays
 
 
-def cut(inputs: Arrays, rows: int) -> list[np.ndarray]:
-    """Return which rows go together: those of similar length, so that few are padded.
+def sizes(inputs: Arrays) -> np.ndarray:
+    """Return how many bytes the texts of each row have, int64 (B,).
 
     Args:
         inputs: arrays of B rows each.
+
+    Example:
+        >>> sizes({"text": np.array([b"Who wrote Hamlet?", b"Hi"], object)}).tolist()
+        [17, 2]
+    """
+    count = len(next(iter(inputs.values())))
+    found = np.zeros(count, np.int64)
+    for array in inputs.values():
+        if array.dtype == object and array.size:
+            found += [sum(map(len, row)) for row in array.reshape(count, -1)]
+    return found
+
+
+def size(inputs: Arrays) -> int:
+    """Return how many bytes the texts of arrays of any shape have.
+
+    Example:
+        >>> size({"text": np.array(b"Hi", object)})
+        2
+    """
+    return sum(sum(map(len, array.flat)) for array in inputs.values() if array.dtype == object)
+
+
+def cut(sizes: np.ndarray, rows: int, size: int) -> list[np.ndarray]:
+    """Return which rows go together: those of similar size, so that few are padded.
+
+    Args:
+        sizes: of the rows [bytes], int (B,).
         rows: of a piece, at most.
+        size: of a piece, at most, unless it is one row's [bytes].
 
     Returns:
         The places of the rows of each piece, int (rows,).
 
     Example:
-        >>> text = np.array([b"Who wrote Hamlet?", b"Hi", b"Yes"], object)
-        >>> [place.tolist() for place in cut({"text": text}, 2)]
+        >>> [place.tolist() for place in cut(np.array([17, 2, 3]), 2, 100)]
         [[1, 2], [0]]
     """
-    count = len(next(iter(inputs.values())))
-    lengths = np.zeros(count, np.int64)
-    for array in inputs.values():
-        if array.dtype == object:
-            texts = array.reshape(count, -1)
-            lengths += [max(map(len, row), default=0) for row in texts]
-    order = np.argsort(lengths, kind="stable")
-    return [order[start : start + rows] for start in range(0, count, rows)]
+    order = np.argsort(sizes, kind="stable")
+    found: list[list[int]] = []
+    filled = 0
+    for place in order.tolist():
+        if not found or len(found[-1]) == rows or filled + int(sizes[place]) > size:
+            found.append([])
+            filled = 0
+        found[-1].append(place)
+        filled += int(sizes[place])
+    return [np.array(piece) for piece in found]
 
 
 def joined(
@@ -67,7 +97,7 @@ def joined(
             if part.shape[:1] != place.shape or part.ndim != parts[0].ndim:
                 raise invalid(
                     f"the output {name} has not a row for each row, so that the request cannot be "
-                    f"answered in pieces; send at most {len(places[0])} rows"
+                    f"answered in pieces; send at most {max(map(len, places))} rows"
                 )
         widest = tuple(
             max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.errors import reason
+from tfnlp.serving import memory
 from tfnlp.serving.batching import Batcher, Limits
 from tfnlp.serving.configuration import Wanted
 from tfnlp.serving.failures import Code, RequestError, invalid
@@ -61,8 +62,13 @@ class Version:
 
     @contextmanager
     def used(self) -> Iterator[Servable]:
-        """Keep it in memory for a request."""
-        assert self.servable is not None
+        """Keep it in memory for a request.
+
+        Raises:
+            RequestError: it is no longer there.
+        """
+        if self.servable is None:
+            raise RequestError(Code.UNAVAILABLE, "the version is being unloaded; try again")
         self.users += 1
         try:
             yield self.servable
@@ -77,6 +83,7 @@ class Version:
             self.batchers.clear()
             self.state = "END"
             gc.collect()  # TensorFlow's objects refer to one another
+            memory.give_back()
             log.info("unloaded %s version %d", self.model, self.number)
 
     async def ask(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:

@@ -166,7 +166,7 @@ class _Rest:
     async def _ask(self, request: Request, which: _Which, told: Told) -> bytes:
         """Ask a model what a body says."""
         check = JsonCheck(self.service.rows)
-        with self.service.room.kept() as hold:
+        with self.service.kept() as hold:
             try:
                 body = await bodies.read(request, self.service.most, check, hold)
             finally:

@@ -84,10 +84,11 @@ class _Rpc:
 
         async def handle(_: Any, context: Context) -> Message:
             async with self._admitted(method.name, context) as told:
-                with self.service.room.kept() as hold:
+                with self.service.kept() as hold:
                     data = await _received(context)
                     told.size = len(data)
                     hold(len(data))
+                    await self.service.apart(len(data), tensors.check_parts, data, kind.DESCRIPTOR)
                     try:
                         request = await self.service.apart(len(data), kind.FromString, data)
                     except DecodeError as error:

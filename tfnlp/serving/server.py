@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -123,6 +124,7 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
     polling = None
     try:
         grpc_port = await _listening(server, options)
+        gc.freeze()  # what is imported stays; collecting what a version leaves is quick then
         await _until(repository.refresh(), ending)
         scheme = "https" if options.certificate else "http"
         url = f"{scheme}://{sockets.address(options.host, sock.getsockname()[1])}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from tfnlp.serving.bodies import Room
+from tfnlp.serving import memory
+from tfnlp.serving.bodies import Hold, Room
 from tfnlp.serving.failures import Code, RequestError
 from tfnlp.serving.repository import Repository
 from tfnlp.serving.rules import Rules
@@ -18,6 +19,8 @@ from tfnlp.serving.telemetry import Request, Telemetry
 
 Found = TypeVar("Found")
 _SMALL = 2**14  # bytes or values that are read or written in some milliseconds
+_LARGE = 2**19  # bytes of a request that takes memory worth returning
+_SOON = 0.5  # seconds after a large request, when more may come
 _BODIES = 8  # of the largest size that may be held at once
 
 
@@ -57,6 +60,7 @@ class Service:
     def __post_init__(self) -> None:
         self.room = Room(_BODIES * self.most)
         self._aside = ThreadPoolExecutor(2, "messages")
+        self._returning: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def admitted(
@@ -84,6 +88,21 @@ class Service:
                     f"no answer within {limit:g} s (send fewer rows at a time, or start the "
                     "server with a longer --timeout)",
                 ) from error
+
+    @contextmanager
+    def kept(self) -> Iterator[Hold]:
+        """Keep room for a request; after large ones, memory goes back to the system."""
+        with self.room.kept() as hold:
+            try:
+                yield hold
+            finally:
+                if hold.size > _LARGE and not self._returning:
+                    loop = asyncio.get_running_loop()
+                    self._returning = loop.call_later(_SOON, self._give_back)
+
+    def _give_back(self) -> None:
+        self._returning = None
+        self._aside.submit(memory.give_back)
 
     async def apart(self, size: int, function: Callable[..., Found], *given: object) -> Found:
         """Call a function that reads or writes a message: in a thread, if the message is large.
