@@ -29,68 +29,7 @@ from tensorflow_serving.apis import (
 )
 
 from .adding import place
-
-PATIENCE = 60  # seconds until something must have happened
-
-
-class Running:
-    """A server in a process of its own."""
-
-    def __init__(self, models, *flags, log):
-        command = [sys.executable, "-m", "tfnlp.serve", str(models), "--poll", "0.1", *flags]
-        self.log = log
-        self.process = subprocess.Popen(
-            [*command, "--rest-port", "0", "--grpc-port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=log.open("wb"),
-            text=True,
-        )
-        said = [self.process.stdout.readline() for _ in range(2)]
-        assert said[1], log.read_text()
-        self.url = re.match(r"REST (\S+)", said[0])[1]
-        self.grpc = re.match(r"gRPC (\S+)", said[1])[1]
-
-    def ask(self, x=1.0, which="", **more):
-        body = {"instances": [x]}
-        return requests.post(f"{self.url}/v1/models/adds{which}:predict", json=body, **more)
-
-    def states(self):
-        told = requests.get(f"{self.url}/v1/models/adds").json()["model_version_status"]
-        return {int(t["version"]): t["state"] for t in told}
-
-    def lines(self):
-        return [json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{")]
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Return what starts a server; it is stopped at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def start(models, *flags):
-            running = Running(models, *flags, log=tmp_path / "server.log")
-            stack.callback(running.process.wait, 30)
-            stack.callback(running.process.terminate)
-            return running
-
-        yield start
-
-
-@pytest.fixture
-def models(tmp_path):
-    """A folder of models with one, which adds 1."""
-    folder = tmp_path / "models"
-    (folder / "adds").mkdir(parents=True)
-    place(folder / "adds", 1, 1.0)
-    return folder
-
-
-def until(condition):
-    """Wait for something."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+from .running import Running, until
 
 
 def test_a_new_version_takes_the_traffic_and_no_request_is_lost(serve, models):

@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from pipelines.errors import UserError
 from tfnlp.serving.telemetry import seldom
 
 HEADERS = 10.0  # seconds until a request's headers must be there
-BACKLOG = 128
+ACCEPTED = 16  # connections in one go, before what they say is read
+_BACKLOG = 128
 _KEPT = 40  # descriptors for the files of models, and for what is being refused
 _FEWEST, _MOST = 12, 4096
 _PROBES = 4  # connections above the limit, on which /healthz and /readyz are answered
+_NEW = 0.02  # seconds in which a connection is not taken for idle
+_LINGERING, _LINGER = 16, 0.5  # connections that are refused, and seconds that they have to read it
 _SAID = json.dumps({"error": "the server has as many connections as it may; try again"}).encode()
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n"
@@ -56,6 +60,7 @@ class _Connection(socket.socket):
 
     listener: Listener
     peer: Any
+    since: float  # that it waits
     timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -84,14 +89,21 @@ class Listener(socket.socket):
     def __init__(self, sock: socket.socket, most: int, secured: bool) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._most, self._secured = most, secured
-        self._open = 0
+        self._connected: set[_Connection] = set()
+        self._refused: set[_Connection] = set()
         self._waiting: dict[Any, _Connection] = {}  # by address, the longest first
         self._answered: dict[Any, _Connection] = {}
         self._spare = os.open(os.devnull, os.O_RDONLY)
 
     def crowded(self) -> bool:
-        """Return whether there are more connections than may be, which probes alone may use."""
-        return self._open > self._most
+        """Return whether there are more connections than may be, and none is idle."""
+        if len(self._connected) > self._most:
+            self._make_room()
+        return len(self._connected) > self._most
+
+    def listen(self, backlog: int = _BACKLOG) -> None:
+        """Listen; more may wait in the system than asyncio accepts in one go."""
+        super().listen(max(backlog, _BACKLOG))
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept a connection.
@@ -108,28 +120,45 @@ class Listener(socket.socket):
             raise BlockingIOError from error
         connection = _Connection(self.family, self.type, self.proto, fileno=plain.detach())
         connection.listener, connection.peer = self, peer
-        self._open += 1
+        self._connected.add(connection)
         self._waits(connection)
-        if self._open > self._most:
+        if len(self._connected) > self._most:
             seldom(log.warning, "as many connections as may be (%d): idle ones end", self._most)
             self._make_room()
-        if self._open > self._most + _PROBES:
+        if len(self._connected) > self._most + _PROBES:
             self._refuse(connection)
             raise BlockingIOError
         return connection, peer
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest, but no new one."""
-        peer, oldest = next(iter(self._waiting.items()))
-        if len(self._waiting) > 1:
-            del self._waiting[peer]
-            oldest.shutdown(socket.SHUT_RDWR)  # the loop reads its end, and closes it
+        """End those that have waited longest, and have sent nothing that is still unread."""
+        for connection in list(self._waiting.values()):
+            new = time.monotonic() - connection.since < _NEW
+            if new or len(self._connected) <= self._most:
+                return
+            with suppress(OSError):
+                if _is_silent(connection):
+                    self.forget(connection)
+                    connection.shutdown(socket.SHUT_RDWR)  # the loop reads its end, and closes it
 
     def _refuse(self, connection: _Connection) -> None:
+        """Say so, and let the client read it: what it has sent unread would cut it off."""
+        self.forget(connection)
         connection.setblocking(False)
         with suppress(OSError):
             if not self._secured:
                 connection.send(_REFUSAL)
+            connection.shutdown(socket.SHUT_WR)
+        if len(self._refused) < _LINGERING:
+            self._refused.add(connection)
+            asyncio.get_running_loop().call_later(_LINGER, self._end, connection)
+        else:
+            connection.close()
+
+    def _end(self, connection: _Connection) -> None:
+        self._refused.discard(connection)
+        with suppress(OSError):
+            connection.recv(2**16)
         connection.close()
 
     def _turn_away(self) -> None:
@@ -143,6 +172,7 @@ class Listener(socket.socket):
     def _waits(self, connection: _Connection) -> None:
         self._answered.pop(connection.peer, None)
         self._waiting[connection.peer] = connection
+        connection.since = time.monotonic()
         if not connection.timer:
             connection.timer = asyncio.get_running_loop().call_later(
                 HEADERS, self._late, connection
@@ -174,13 +204,24 @@ class Listener(socket.socket):
             self._waits(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """Note that a connection is closed."""
-        self._open -= 1
-        for known in (self._waiting, self._answered):
-            if known.get(connection.peer) is connection:
-                del known[connection.peer]
+        """Note that a connection is closed, or is refused."""
+        if connection in self._connected:
+            self._connected.discard(connection)
+            for known in (self._waiting, self._answered):
+                if known.get(connection.peer) is connection:
+                    del known[connection.peer]
         if connection.timer:
             connection.timer.cancel()
+            connection.timer = None
+
+
+def _is_silent(connection: socket.socket) -> bool:
+    """Return whether nothing has come that is not read yet."""
+    try:
+        connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return True
+    return False
 
 
 class Protocol(H11Protocol):

@@ -28,6 +28,8 @@ def refused(failure: RequestError) -> Response:
     headers = {"www-authenticate": "Bearer"} if failure.http == 401 else {}
     if failure.http in (429, 503):
         headers["retry-after"] = "1"
+    if failure.http == 503:
+        headers["connection"] = "close"
     return Response(body, failure.http, headers, "application/json")
 
 

@@ -72,8 +72,8 @@ class JsonCheck:
             self.values += escapes
         parts = data.split(b'"')
         outside = b'"'.join(parts[self._in_string :: 2])
+        self.values += (len(parts) - self._in_string) // 2
         self._in_string ^= len(parts) % 2 == 0
-        self.values += len(parts) // 2
         return outside
 
     def _outside(self, data: bytes) -> None:
