@@ -13,11 +13,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import uvicorn
 
 from pipelines.errors import UserError
+from tfnlp.runtime.commands import quoted
 from tfnlp.serving import connections, inference, rest, rpc, sockets
 from tfnlp.serving.batching import Limits
 from tfnlp.serving.configuration import Wanted
@@ -161,7 +163,8 @@ def _next_step(repository: Repository, url: str) -> str:
             inputs = inference.signature_of(repository.version(name), "serving_default").inputs
             if inputs and all(spec.dtype.name == "string" for spec in inputs.values()):
                 body = json.dumps({"instances": [dict.fromkeys(sorted(inputs), "some text")]})
-                return f"{step}, or\n    curl -d '{body}' {url}/v1/models/{name}:predict"
+                asked = f"{url}/v1/models/{quote(name)}:predict"
+                return f"{step}, or\n    curl -d {quoted(body)} {quoted(asked)}"
     return step
 
 
