@@ -112,10 +112,12 @@ def versions(folder: Path, args: argparse.Namespace) -> Count:
     """Versions that come and go, one after the other, under four clients."""
     count = Count()
     adds = tuple(float(number) for number in range(1, args.versions + 2))
+    aside = Path(tempfile.mkdtemp())
+    faults_server.place(aside, *range(2, args.versions + 2))
     with faults_server.running(folder, 1, count.notes) as server:
         with crowd(count, server, 4, adds):
             for number in range(2, args.versions + 2):
-                faults_server.place(folder, number, float(number))
+                shutil.move(aside / "adds" / str(number), folder / "adds" / str(number))
                 server.until_version(number)
                 shutil.rmtree(folder / "adds" / str(number - 1))
                 if number == 3:  # what any server takes once
@@ -179,7 +181,7 @@ def full_disk(folder: Path, args: argparse.Namespace) -> Count:
     count = Count()
     with faults_server.running(folder, 1, count.notes, log=Path("/dev/full")) as server:
         aside = Path(tempfile.mkdtemp())
-        faults_server.place(aside, 2, 2.0)
+        faults_server.place(aside, 2)
         cut = aside / "adds" / "2" / "variables" / "variables.data-00000-of-00001"
         cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
         shutil.move(aside / "adds" / "2", folder / "adds" / "2")
@@ -193,11 +195,11 @@ def damaged(folder: Path, args: argparse.Namespace) -> Count:
     """Versions damaged in ten ways: refused, the old one serves."""
     count = Count()
     draw = random.Random(args.seed)
+    aside = Path(tempfile.mkdtemp())
+    faults_server.place(aside, *range(2, 12))
     with faults_server.running(folder, 1, count.notes) as server:
         refused = 0
         for number in range(2, 12):
-            aside = Path(tempfile.mkdtemp())
-            faults_server.place(aside, number, float(number))
             path = aside / "adds" / str(number)
             parts = sorted(part for part in path.rglob("*") if part.is_file())
             part = draw.choice([p for p in parts if p.name != "fingerprint.pb"])

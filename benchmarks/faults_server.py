@@ -99,15 +99,16 @@ class Server:
                 self.lives.append(time.monotonic() - begun if good else float("inf"))
 
 
-def place(folder: Path, number: int, add: float, rounds: int = 0) -> None:
-    """Put a version into a folder as an export does: whole, by a process of its own."""
+def place(folder: Path, *numbers: int, rounds: int = 0) -> None:
+    """Put versions of the model into a folder, by a process of its own; each adds its number."""
     code = (
-        "import sys; from pathlib import Path; from tests.serving.adding import place; "
-        "place(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]))"
+        "import sys; from pathlib import Path; from tests.serving.adding import place\n"
+        "folder, rounds, *numbers = sys.argv[1:]\n"
+        "for number in numbers: place(Path(folder), int(number), float(number), int(rounds))"
     )
     (folder / "adds").mkdir(exist_ok=True)
-    command = [sys.executable, "-c", code, str(folder / "adds"), str(number), str(add), str(rounds)]
-    subprocess.run(command, check=True, capture_output=True)
+    command = [sys.executable, "-c", code, str(folder / "adds"), str(rounds)]
+    subprocess.run([*command, *map(str, numbers)], check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -125,7 +126,7 @@ def running(
 
     Args:
         folder: of models.
-        number: of the version that is placed there, which adds 1.
+        number: of the version that is placed there.
         notes: what is added to.
         rounds: work for an answer.
         placed: it is there.
@@ -133,7 +134,7 @@ def running(
         limit: of descriptors.
     """
     if not placed:
-        place(folder, number, 1.0, rounds)
+        place(folder, number, rounds=rounds)
     log = log or folder / "server.log"
     command = ["-m", "tfnlp.serve", str(folder), "--rest-port", "0", "--grpc-port", "0"]
     flags = ["--poll", "0.1"]
