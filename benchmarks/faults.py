@@ -86,6 +86,8 @@ def crowd(count: Count, server: Server, clients: int, adds: tuple[float, ...]) -
 
 # ------------------------------------------------------------------- the faults
 
+HUGE = faults_malformed.declared(200_000_000)
+
 
 def malformed(folder: Path, args: argparse.Namespace) -> Count:
     """Malformed requests, REST and gRPC in turn, and a right one after every hundred."""
@@ -104,6 +106,25 @@ def malformed(folder: Path, args: argparse.Namespace) -> Count:
                 else:
                     code = faults_malformed.grpc(call, draw)
                     count.found[code] += 1
+        server.settled()
+    return count
+
+
+def large(folder: Path, args: argparse.Namespace) -> Count:
+    """Requests of 16,000 rows, and others that would take all memory or time if they were read."""
+    count = Count()
+    with faults_server.running(folder, 1, count.notes) as server:
+        body = json.dumps({"instances": [float(x) for x in range(16000)]}).encode()
+        wanted = {"predictions": [x + 1.0 for x in range(16000)]}
+        url = f"{server.url}/v1/models/adds:predict"
+        for _ in range(5):
+            answer = requests.post(url, data=body, timeout=90)
+            count.found["right" if answer.json() == wanted else "wrong"] += 1
+            for data in faults_malformed.monsters():
+                refused = requests.post(url, data=data, timeout=90)
+                count.judge(refused.status_code, refused.text)
+            with faults_malformed.channel(server) as call:
+                count.found[faults_malformed.answered(call, "PredictionService/Predict", HUGE)] += 1
         server.settled()
     return count
 
@@ -246,7 +267,7 @@ def descriptors(folder: Path, args: argparse.Namespace) -> Count:
 FAULTS: dict[str, Callable[[Path, argparse.Namespace], Count]] = {
     each.__name__: each
     for each in (
-        *(malformed, versions, overload, terminated),
+        *(malformed, large, versions, overload, terminated),
         *(killed, full_disk, damaged, descriptors),
     )
 }

@@ -127,12 +127,36 @@ def grpc(call: Call, draw: random.Random) -> str:
     """Send a malformed message; returns what it counts as."""
     method, kind = draw.choice(_KINDS)
     data = _message(draw) if kind is predict_pb2.PredictRequest else draw.randbytes(40)
+    return answered(call, method, data)
+
+
+def answered(call: Call, method: str, data: bytes) -> str:
+    """Send a message; returns what the call counts as."""
     try:
         call(method, data)
     except rpc.RpcError as error:
         failed = error.code() in (rpc.StatusCode.INTERNAL, rpc.StatusCode.UNKNOWN)
         return "5xx" if failed else "refused"
     return "right"
+
+
+def declared(rows: int) -> bytes:
+    """Return a PredictRequest of one value that declares so many rows."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "adds"
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].float_val.append(1.0)
+    request.inputs["x"].tensor_shape.dim.add(size=rows)
+    return bytes(request.SerializeToString())
+
+
+def monsters() -> Iterator[bytes]:
+    """Return bodies of up to 30 MB, each of which would become far more."""
+    begin, size = b'{"instances": [', 30_000_000
+    for part in (b"[],", b'"",', b"[", b"{},", b"1" * 300 + b",", b'"', b"\\\\"):
+        yield begin + part * (size // len(part)) + b"1]}"
+    yield begin + b'"' + b"\\n" * (size // 2) + b'"]}'
+    yield begin + b"[" + b"[]," * (size // 3) + b"[]]]}"
 
 
 def _message(draw: random.Random) -> bytes:
