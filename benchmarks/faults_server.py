@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -163,8 +162,6 @@ def running(
         watching.join()
         process.terminate()
         process.wait(60)
-        if folder.exists() and log.parent == folder:
-            shutil.rmtree(folder / "adds", ignore_errors=placed)
 
 
 def _seen(server: Server, log: Path) -> list[str]:
