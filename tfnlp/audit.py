@@ -11,7 +11,7 @@ from tfnlp import extensions
 from tfnlp.api import auditing
 from tfnlp.api.auditing import Options
 from tfnlp.cli import arguments, audit_files, console, entries
-from tfnlp.extensions import Audit
+from tfnlp.extensions import Audit, consent
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.options import Parser, add_flags, make, values_of
 from tfnlp.runtime import exit_status, signals
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
         help=f"what to check: {', '.join(there)}, or your own module; may be repeated (default: "
         "all that suit the model)",
     )
+    consent.add_flag(parser)
     group = add_flags(parser, "options", Options, "rows, bounds and report")
     arguments.add_column_flags(group, arguments.every_column())
     named = entries.named(argv, "--check")

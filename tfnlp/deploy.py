@@ -66,6 +66,13 @@ def parser() -> Parser:
     )
     add("--no-batching", action="store_true", help="answer each request by itself")
     add(
+        "--trusted-ops",
+        action="append",
+        default=[],
+        metavar="OP",
+        help="op that a model may have although it reads or writes files; may be repeated",
+    )
+    add(
         "--force",
         action="store_true",
         help="if the folder is there with other files, keep it as FOLDER.before-N",
@@ -108,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
         most={} if args.no_batching else plan.most_rows(args.max_batch_size, served),
         in_models=args.batching_in_models,
     )
-    found = _checked(planned)
+    found = _checked(planned, args.trusted_ops)
     refused = [f"{name}: {text}" for name, each in found.items() for text in each.errors]
     if refused:
         further = f" (and {len(refused) - 1} more: {'; '.join(refused[1:])})" * (len(refused) > 1)
@@ -135,12 +142,12 @@ def _check_names(served: Sequence[Served]) -> None:
         raise UserError(f"two models are called {twice[0]!r}; requests could not tell them apart")
 
 
-def _checked(planned: Plan) -> dict[str, Findings]:
+def _checked(planned: Plan, trusted: Sequence[str]) -> dict[str, Findings]:
     """Return what was found in each model."""
     from tfnlp.deployment import checks
 
     batching = bool(planned.most)
-    return {m.name: checks.check(m, planned.release, batching) for m in planned.models}
+    return {m.name: checks.check(m, planned.release, batching, trusted) for m in planned.models}
 
 
 def _tell(planned: Plan, found: Mapping[str, Findings], out: Path, kept: Path | None) -> None:

@@ -10,6 +10,7 @@ from pipelines.files.writers import check_folder
 from tfnlp.api import evaluating
 from tfnlp.api.evaluating import Options
 from tfnlp.cli import arguments, console
+from tfnlp.extensions import consent
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.options import Parser, add_flags, make, values_of
 from tfnlp.runs import evaluation_files
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> int:
         help="SavedModel folder, folder of versions (the highest is taken), a name in "
         f"{SAVED_MODELS}/, or a run's folder",
     )
+    consent.add_flag(parser)
     group = add_flags(parser, "options", Options, "rows and report")
     arguments.add_column_flags(group, arguments.every_column())
     flags = vars(parser.parse(argv))

@@ -19,7 +19,7 @@ from tfnlp import extensions, needs
 from tfnlp.api.explaining import DEFAULT, values
 from tfnlp.cli import entries
 from tfnlp.config_data import FileLayout
-from tfnlp.extensions import Attribution, Explanation, Subject
+from tfnlp.extensions import Attribution, Explanation, Subject, consent
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.inference.tally import Tally
@@ -75,6 +75,7 @@ def main(argv: list[str]) -> int:
         "http://HOST:8501/v1/models/NAME",
     )
     parser.add_argument("texts", metavar="text", nargs="*", help="texts, one for each input a row")
+    consent.add_flag(parser)
     add_flags(parser, "options", Options, "rows and method")
     (entry,) = entries.add(parser, Explanation, entries.named(argv, "--by")[-1:] or [DEFAULT])
     flags = vars(parser.parse(argv))

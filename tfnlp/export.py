@@ -6,6 +6,7 @@ import sys
 
 from tfnlp.api import exporting
 from tfnlp.api.exporting import Options
+from tfnlp.extensions import consent
 from tfnlp.options import Parser, add_flags, values_of
 from tfnlp.runtime import exit_status
 
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "runs", metavar="RUN", nargs="+", help="a run's folder: tensorboard_logs/NAME/RUN"
     )
+    consent.add_flag(parser)
     add_flags(parser, "options", Options, "the SavedModel")
     flags = vars(parser.parse(argv))
     print(exporting.export(flags["runs"], values_of(flags, "options"), "the command line"))

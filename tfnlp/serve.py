@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class Options:
         ),
     )
     queue: int = option(1024, "rows that wait for a signature, at most [rows]", minimum=1)
+    max_rows: int = option(
+        16384,
+        "of a request, at most; answered in pieces of --batch-size [rows]",
+        minimum=1,
+    )
+    max_text: float = option(
+        1.0, "of a row's text, and of rows answered together, at most [MiB]", minimum=0.001
+    )
     threads: int = option(
         min(os.cpu_count() or 1, 8), "batches run at once; a core each, at most 8", minimum=1
     )
@@ -58,6 +67,18 @@ class Options:
     tls_key: str | None = option(None, "its key", metavar="PEM")
     token_file: str | None = option(
         None, f"bearer token that requests must show (or the variable {TOKEN})", metavar="FILE"
+    )
+    allow_host: tuple[str, ...] = option(
+        (), "name that requests may have in their header Host", metavar="HOST"
+    )
+    allow_origin: tuple[str, ...] = option(
+        (),
+        "pages that may ask from elsewhere, such as https://example.org",
+        metavar="ORIGIN",
+    )
+    open_metrics: bool = option(False, "show the counters without the token")
+    trusted_ops: tuple[str, ...] = option(
+        (), "op that a model may have although it reads or writes files", metavar="OP"
     )
     quiet: bool = option(False, "no log line for each request")
 
@@ -113,12 +134,21 @@ def run(models: Path, options: Options) -> None:
     with quiet_start():
         from tfnlp.serving import configuration, server
         from tfnlp.serving.batching import Limits
+        from tfnlp.serving.rules import Rules
 
         precision.start(options.precision, training=False)
     find = configuration.read if models.is_file() else configuration.find
-    if not find(models) and models.is_file():
+    wanted = find(models)
+    if not wanted and models.is_file():
         raise UserError(f"{models} lists no model")
-    limits = Limits(options.batch_size, options.batch_wait / 1e3, options.queue, options.threads)
+    limits = Limits(
+        options.batch_size,
+        options.batch_wait / 1e3,
+        options.queue,
+        options.max_rows,
+        int(options.max_text * 2**20),
+        options.threads,
+    )
     settings = server.Options(
         host=options.host,
         rest_port=options.rest_port,
@@ -128,7 +158,11 @@ def run(models: Path, options: Options) -> None:
         timeout=options.timeout,
         grace=options.grace,
         most=int(options.max_body * 2**20),
-        token=token,
+        rules=Rules(
+            token, options.host, options.allow_host, options.allow_origin, options.open_metrics
+        ),
+        folders=tuple(w.folder for w in wanted) if models.is_file() else (models,),
+        trusted=options.trusted_ops,
         certificate=_path(options.tls_certificate),
         key=_path(options.tls_key),
         quiet=options.quiet,
@@ -149,10 +183,17 @@ def _check(models: Path, options: Options, token: str | None) -> None:
             raise UserError(f"there is no file {name}")
     if not models.exists():
         raise UserError(f"there is no {models} (give a folder of models, or a models.config)")
-    if options.host not in ("127.0.0.1", "localhost", "::1") and not token:
+    from tfnlp.serving.rules import is_loopback
+
+    if not is_loopback(options.host) and not (token and options.tls_certificate):
+        fault = (
+            "anyone may ask (use --token-file and TLS)"
+            if not token
+            else "the token can be read on the way (use --tls-certificate and --tls-key, or a "
+            "proxy with TLS)"
+        )
         print(
-            f"warning: {options.host} can be reached from other machines, and anyone may ask "
-            "(use --token-file and TLS)",
+            f"warning: {options.host} can be reached from other machines, and {fault}",
             file=sys.stderr,
         )
 
@@ -161,16 +202,25 @@ def _token(file: str | None) -> str | None:
     """Return the token that requests must show.
 
     Raises:
-        UserError: the file cannot be read, or is empty.
+        UserError: the file cannot be read or is empty, or no header can show the token.
     """
     if file is None:
-        return os.environ.get(TOKEN) or None
-    try:
-        token = Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the token in {file}: {reason(error)}") from error
-    if not token:
-        raise UserError(f"{file} is empty; it must hold the token")
+        token, place = os.environ.get(TOKEN, ""), f"the variable {TOKEN}"
+        if not token:
+            return None
+    else:
+        place = file
+        try:
+            token = Path(file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the token in {file}: {reason(error)}") from error
+        if not token:
+            raise UserError(f"{file} is empty; it must hold the token")
+    if not re.fullmatch("[!-~]+", token):
+        raise UserError(
+            f"the token in {place} has a character that no header can show; write it in ASCII "
+            "without spaces (such as the output of: openssl rand -hex 32)"
+        )
     return token
 
 

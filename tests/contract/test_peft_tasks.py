@@ -22,8 +22,9 @@ from tfnlp.training.model import prepare
 
 NAMES = extensions.names(Peft)
 TASKS = discover.names("tfnlp.tasks")
-# Of methods all kinds with a task that copies the backbone's layers; of all tasks one method.
-FAST = [*(("translation", name) for name in ("adapters", "prefix")), *((t, "lora") for t in TASKS)]
+# Of methods all kinds with a task that copies the backbone's layers; of tasks all kinds with one.
+FAST = [("translation", name) for name in ("adapters", "lora", "prefix")]
+FAST += [(name, "lora") for name in ("ner", "relation_extraction", "similarity", "dialogue")]
 ALL = [(name, method) for name in TASKS for method in NAMES]
 
 

@@ -21,6 +21,8 @@ NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
 KILLS = {"lp_ft": "head:3"}
 # Those that go on from an earlier run.
 CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
+# With the steps of fgm and of replay, which stand for the others.
+ALIKE = ("freelb", "pgd", "pseudo_rehearsal")
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -71,7 +73,9 @@ def _refused(strategy, *given):
     return ""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in NAMES]
+)
 def test_it_trains_is_kept_and_answers(name, backbone, strategy_run, options_of, run, tmp_path):
     options = options_of(name, compare=False)
     made = _made(strategy_run, tmp_path, backbone, name, options, **_earlier(name, run))
@@ -125,6 +129,7 @@ def test_killed_it_ends_as_if_it_was_not(name, backbone, strategy_run, options_o
     assert strategy_run.fit(made("cut"), resume=True) == whole
 
 
+@pytest.mark.slow
 def test_without_the_method_is_what_supervised_training_gives(
     backbone, strategy_run, options_of, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from .adding import place
 from .asking import Server
 from .models import write
+from .running import Running
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +55,26 @@ def addresses(process: subprocess.Popen, log: Path) -> Server:
         if len(found) == 2:
             return Server(found["REST"].rstrip("/"), found["gRPC"])
     raise RuntimeError(f"the server ended:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Return what starts a server; it is stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(models, *flags):
+            running = Running(models, *flags, log=tmp_path / "server.log")
+            stack.callback(running.process.wait, 30)
+            stack.callback(running.process.terminate)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def models(tmp_path):
+    """A folder of models with one, which adds 1."""
+    folder = tmp_path / "models"
+    (folder / "adds").mkdir(parents=True)
+    place(folder / "adds", 1, 1.0)
+    return folder

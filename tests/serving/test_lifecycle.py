@@ -29,68 +29,7 @@ from tensorflow_serving.apis import (
 )
 
 from .adding import place
-
-PATIENCE = 60  # seconds until something must have happened
-
-
-class Running:
-    """A server in a process of its own."""
-
-    def __init__(self, models, *flags, log):
-        command = [sys.executable, "-m", "tfnlp.serve", str(models), "--poll", "0.1", *flags]
-        self.log = log
-        self.process = subprocess.Popen(
-            [*command, "--rest-port", "0", "--grpc-port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=log.open("wb"),
-            text=True,
-        )
-        said = [self.process.stdout.readline() for _ in range(2)]
-        assert said[1], log.read_text()
-        self.url = re.match(r"REST (\S+)", said[0])[1]
-        self.grpc = re.match(r"gRPC (\S+)", said[1])[1]
-
-    def ask(self, x=1.0, which="", **more):
-        body = {"instances": [x]}
-        return requests.post(f"{self.url}/v1/models/adds{which}:predict", json=body, **more)
-
-    def states(self):
-        told = requests.get(f"{self.url}/v1/models/adds").json()["model_version_status"]
-        return {int(t["version"]): t["state"] for t in told}
-
-    def lines(self):
-        return [json.loads(x) for x in self.log.read_text().splitlines() if x.startswith("{")]
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Return what starts a server; it is stopped at the end."""
-    with contextlib.ExitStack() as stack:
-
-        def start(models, *flags):
-            running = Running(models, *flags, log=tmp_path / "server.log")
-            stack.callback(running.process.wait, 30)
-            stack.callback(running.process.terminate)
-            return running
-
-        yield start
-
-
-@pytest.fixture
-def models(tmp_path):
-    """A folder of models with one, which adds 1."""
-    folder = tmp_path / "models"
-    (folder / "adds").mkdir(parents=True)
-    place(folder / "adds", 1, 1.0)
-    return folder
-
-
-def until(condition):
-    """Wait for something."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+from .running import Running, until
 
 
 def test_a_new_version_takes_the_traffic_and_no_request_is_lost(serve, models):
@@ -169,9 +108,10 @@ def test_the_folder_that_is_away_for_a_while_stops_nothing_loaded(serve, models)
 
 def test_who_asks_for_other_models_and_gives_up_leaves_none_half_loaded(serve, models, tmp_path):
     server = serve(models)
-    place(tmp_path, 1, 1.0, rounds=8000, warm_up="x")  # takes a while to warm up
+    (models / ".other").mkdir()
+    place(models / ".other", 1, 1.0, rounds=8000, warm_up="x")  # takes a while to warm up
     request = model_management_pb2.ReloadConfigRequest()
-    request.config.model_config_list.config.add(name="other", base_path=str(tmp_path))
+    request.config.model_config_list.config.add(name="other", base_path=str(models / ".other"))
     url = f"{server.url}/v1/models/other"
     with grpc.insecure_channel(server.grpc) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -299,10 +239,10 @@ def test_a_token_and_tls(serve, models, tmp_path):
 def test_large_bodies(serve, models):
     server = serve(models, "--max-body", "1")
     url = f"{server.url}/v1/models/adds:predict"
-    for data in (b"0" * 2**21, iter([b"0" * 2**20] * 50)):  # announced, and in chunks
+    for data in (b" " * 2**21, iter([b" " * 2**20] * 50)):  # announced, and in chunks
         with contextlib.suppress(requests.ConnectionError):  # it need not hear us out
             answer = requests.post(url, data=data)
-            assert answer.status_code == 400
+            assert answer.status_code == 413
             assert "larger than 1048576 bytes" in answer.json()["error"]
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "adds"

@@ -26,7 +26,7 @@ from tfnlp.options import option, unknown_key
 from tfnlp.report import Report
 from tfnlp.runs import evaluation_files
 from tfnlp.runs import subject as subjects
-from tfnlp.runs.experiment_yaml import data_name, read_kept
+from tfnlp.runs.experiment_yaml import data_name, read_trusted
 from tfnlp.runtime.startup import quiet_start
 from tfnlp.task import Task
 
@@ -156,7 +156,7 @@ def kept(source: str) -> Kept:
         if not (folder / name).exists():
             raise UserError(f"{folder} holds no {name}: {lacking}")
     checksums.check(folder, again)
-    experiment = read_kept(folder / "experiment.yaml", again)
+    experiment = read_trusted(folder / "experiment.yaml", again)
     chosen = task.load(experiment.task)
     known = facts.read(folder / "facts.json", experiment.task, again)
     if chosen.repacks(experiment.options):

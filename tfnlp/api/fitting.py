@@ -151,23 +151,26 @@ def _train(experiment: Any, resume: bool, verbose: bool) -> Path:
     return run
 
 
-def load(run: str | Path) -> Model:
+def load(run: str | Path, *, trust: bool = False) -> Model:
     """Load the trained model of a run.
 
     Args:
         run: its folder, ``tensorboard_logs/NAME/RUN``.
+        trust: import modules that are not tfnlp's and that the run was trained with: their code
+            runs. Those that are imported already need none.
 
     Returns:
         The model, with its network.
 
     Raises:
-        UserError: the folder holds no trained model, or a damaged one.
+        UserError: the folder holds no trained model, or a damaged one, or names modules that are
+            not trusted.
 
     Example::
 
         tfnlp.load("tensorboard_logs/trec-classification/20261125-170635").network.summary()
     """
-    model = Model(run)
+    model = Model(run, trust=trust)
     model.subject  # noqa: B018  (what is wrong with it is said now)
     return model
 

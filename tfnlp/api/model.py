@@ -16,7 +16,7 @@ from tfnlp import extensions, task
 from tfnlp.api import auditing, evaluating, explaining, exporting
 from tfnlp.api.auditing import Audited
 from tfnlp.cli import keywords
-from tfnlp.extensions import Audit, Explanation
+from tfnlp.extensions import Audit, Explanation, consent
 from tfnlp.inference import served
 from tfnlp.options import make
 from tfnlp.report import Report, results
@@ -50,6 +50,10 @@ class Model:
     It may be asked from several threads. TensorFlow does not survive a fork: use processes that are
     spawned.
 
+    Args:
+        run: a run's folder.
+        trust: import modules that are not tfnlp's and that the run was trained with.
+
     Attributes:
         run: the run's folder.
 
@@ -59,8 +63,10 @@ class Model:
         model.predict(["A masterpiece."])[0]["label"]
     """
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, *, trust: bool = False) -> None:
         self.run = Path(run)
+        if trust:
+            consent.give(self.run)
 
     @cached_property
     def subject(self) -> LoadedSubject:

@@ -5,13 +5,14 @@ Nothing is run: the graph's ops, the signatures and the warm-up requests are rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tfnlp.deployment import warmup
 from tfnlp.deployment.models import STRING, Served, Signature
 from tfnlp.deployment.versions import LISTED, Release
 from tfnlp.inference import serving_ops
+from tfnlp.serving import trust
 
 _DEFAULT = "serving_default"
 _FAST = ("FastBert", "FastWordpiece", "TFText>Fast")
@@ -36,13 +37,16 @@ class Findings:
     passed: list[str] = field(default_factory=list)
 
 
-def check(model: Served, release: Release, batching: bool) -> Findings:
+def check(
+    model: Served, release: Release, batching: bool, trusted: Collection[str] = ()
+) -> Findings:
     """Check a model.
 
     Args:
         model: as it lies in its folder.
         release: the server's version.
         batching: the server will put requests together.
+        trusted: ops that may read or write files.
 
     Example::
 
@@ -50,12 +54,29 @@ def check(model: Served, release: Release, batching: bool) -> Findings:
     """
     findings = Findings()
     findings.passed.append(f"version {model.version} is a folder named by a whole number")
+    _trust(model, trusted, findings)
     _ops(model, release, findings)
     _signatures(model, findings)
     _warmup(model, findings)
     if batching:
         _batching(model, findings)
     return findings
+
+
+def _trust(model: Served, trusted: Collection[str], findings: Findings) -> None:
+    """Report what the graph would do to files and to the server's process, and links out of it."""
+    risky = trust.risky_ops(model.graph, trusted)
+    findings.errors += [
+        f"its graph has the op {op}, which reads or writes files, or runs Python; if you trust the "
+        f"model, add --trusted-ops {op}"
+        for op in risky
+    ]
+    links = trust.links_out(model.path)
+    findings.errors += [
+        f"the link {link} leads out of the version's folder; copy the file there" for link in links
+    ]
+    if not risky and not links:
+        findings.passed.append("nothing that it runs reads or writes files, or calls Python")
 
 
 def _ops(model: Served, release: Release, findings: Findings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Entry, Experiment
 from tfnlp.config_data import Data
-from tfnlp.extensions import ENTRIES, SEEDS, SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.extensions import ENTRIES, SEEDS, SUPERVISED, Augmenter, Peft, Strategy, consent
 from tfnlp.generation.options import WritingOptions
 from tfnlp.inference.settings import stop_strings
 from tfnlp.options import make, plain, unknown_key
@@ -226,6 +226,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return values
 
 
+def read_trusted(path: Path, remedy: str) -> Experiment:
+    """Read as `read_kept` does, of a model that may come from anyone.
+
+    Raises:
+        UserError: also if it names a module that nobody has consented to.
+
+    Example::
+
+        read_trusted(run / "model" / "experiment.yaml", "train again").task  # "mypackage.irony"
+    """
+    return _kept(path, remedy, consent.check)
+
+
 def read_kept(path: Path, remedy: str) -> Experiment:
     """Read an experiment that `write_yaml` wrote, all of it.
 
@@ -240,6 +253,11 @@ def read_kept(path: Path, remedy: str) -> Experiment:
 
         read_kept(run / "model" / "experiment.yaml", "train again").task  # "ner"
     """
+    return _kept(path, remedy, lambda values, path: None)
+
+
+def _kept(path: Path, remedy: str, check: Callable[[Mapping[str, Any], Path], None]) -> Experiment:
+    """Read an experiment whose values are checked before anything that they name is imported."""
     try:
         values = read_yaml(path)
         name = task_name(values, str(path))
@@ -248,6 +266,7 @@ def read_kept(path: Path, remedy: str) -> Experiment:
     last = list(SECTIONS)[-1]
     if dataclasses.fields(SECTIONS[last])[-1].name not in (values.get(last) or {}):
         raise damaged(path, "its end is missing", remedy)
+    check(values, path)
     return from_values(values, tasks.load(name).options, str(path))
 
 

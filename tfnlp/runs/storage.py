@@ -23,7 +23,7 @@ from tfnlp import facts
 from tfnlp import task as tasks
 from tfnlp.backbones import encoder, families, saving
 from tfnlp.config import Experiment
-from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.experiment_yaml import read_trusted, write_yaml
 from tfnlp.runtime import keras_patches
 from tfnlp.task import Context, Task
 from tfnlp.training import checkpoints
@@ -140,7 +140,9 @@ def load(run: Path) -> TrainedModel:
     except UserError:
         raise
     except Exception as error:  # Keras, HDF5 and safetensors each fail in their own way
-        raise damaged(run / "model", f"it cannot be loaded ({reason(error)})", _AGAIN) from error
+        # Their first sentence: the next ones tell how to load what should not be.
+        fault = reason(error).partition(". ")[0][:200]
+        raise damaged(run / "model", f"it cannot be loaded ({fault})", _AGAIN) from error
 
 
 def _load(run: Path) -> TrainedModel:
@@ -152,7 +154,7 @@ def _load(run: Path) -> TrainedModel:
             "tensorboard_logs/NAME/RUN whose training has ended)"
         )
     checksums.check(folder, _AGAIN)
-    experiment = read_kept(folder / "experiment.yaml", _AGAIN)
+    experiment = read_trusted(folder / "experiment.yaml", _AGAIN)
     task = tasks.load(experiment.task)
     saved = facts.read(folder / "facts.json", experiment.task, _AGAIN)
     context = tasks.load_context(folder, experiment.options, saved)

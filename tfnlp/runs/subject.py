@@ -11,7 +11,7 @@ from pipelines.rows import Column, Record
 from tfnlp.inference import remote, saved_model
 from tfnlp.inference.chunks import answered
 from tfnlp.inference.saved_model import Answers, ServedModel, find_model
-from tfnlp.runs.experiment_yaml import read_kept
+from tfnlp.runs.experiment_yaml import read_trusted
 from tfnlp.runtime import precision
 from tfnlp.runtime.startup import quiet_start
 
@@ -140,4 +140,4 @@ def _experiment(folder: Path) -> Experiment | None:
     file = folder / "experiment.yaml"
     if not file.exists():
         return None
-    return read_kept(file, saved_model.AGAIN)
+    return read_trusted(file, saved_model.AGAIN)

@@ -19,6 +19,8 @@ def run(command: Callable[[list[str]], int]) -> int:
     gc.set_threshold(100_000)
     if logging.lastResort:  # what shows warnings that no handler is set for
         logging.lastResort.setFormatter(Labelled())
+    # It warns of each retry where TFDS has set up logging; the error that ends them says it all.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     try:
         return status(command, sys.argv[1:])
     finally:

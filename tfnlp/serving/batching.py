@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tfnlp.serving.failures import Code, RequestError
+from tfnlp.serving import pieces
+from tfnlp.serving.failures import Code, RequestError, too_large
+from tfnlp.serving.json_check import too_many_rows
 from tfnlp.serving.servable import Arrays
 
 Run = Callable[[Arrays], dict[str, np.ndarray]]
@@ -28,6 +30,8 @@ class Limits:
         rows: of requests answered together, at most.
         wait: for others to come, at most, after a request found the model idle [seconds].
         queue: rows that wait, at most; what comes then is refused.
+        most: rows of a request, and of those together that are answered in pieces.
+        size: of the texts of requests answered together, and of one row's, at most [bytes].
         threads: batches run at once.
 
     Example:
@@ -38,6 +42,8 @@ class Limits:
     rows: int = 32
     wait: float = 0.0
     queue: int = 1024
+    most: int = 16384
+    size: int = 2**20
     threads: int = 2
 
 
@@ -47,6 +53,7 @@ class _Asked:
 
     inputs: Arrays
     rows: int
+    size: int  # bytes of text
     answer: asyncio.Future[dict[str, np.ndarray]]
     since: float = field(default_factory=time.monotonic)
 
@@ -56,7 +63,8 @@ class Batcher:
 
     A request goes to work as soon as a thread is free for it, with those of its kind that wait by
     then; while all threads are busy, requests gather. Lengths of a kind differ by less than
-    twice, so that short texts are not padded to long ones.
+    twice, so that short texts are not padded to long ones. A request of more rows than a batch has
+    is answered in pieces, which go to work one a thread, so that others come in between.
 
     Args:
         run: the model's.
@@ -83,6 +91,8 @@ class Batcher:
         self._seen = seen
         self._waiting: dict[Hashable, deque[_Asked]] = {}
         self._rows = self._working = 0
+        self._large = 0  # rows of requests that are answered in pieces
+        self._turn = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task] = set()
 
@@ -93,18 +103,33 @@ class Batcher:
             inputs: arrays of B rows each, if requests are joined; checked.
 
         Raises:
-            RequestError: the model fails, or too many wait.
+            RequestError: the model fails, it has too many rows, or too many wait.
         """
-        sizes = {len(array) for array in inputs.values()} if self._together else {1}
-        rows = max(sizes)
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        if rows > self._limits.most:
+            raise too_many_rows(rows, self._limits.most)
+        even = self._together and len({len(array) for array in inputs.values()}) == 1
+        sizes = pieces.sizes(inputs) if even else np.array([pieces.size(inputs)])
+        if rows and sizes.max() > self._limits.size:
+            raise too_large(
+                f"a row has {sizes.max()} bytes of text, of {self._limits.size} that one may have "
+                "(cut it, or start the server with a larger --max-text)"
+            )
+        if even and (rows > self._limits.rows or sizes.sum() > self._limits.size):
+            return await self._ask_in_pieces(inputs, sizes)
+        rows = rows if self._together else 1
         if self._rows + rows > self._limits.queue and self._rows:
             raise RequestError(
                 Code.RESOURCE_EXHAUSTED,
                 f"{self._rows} rows wait already, of {self._limits.queue} that may; try again",
             )
-        asked = _Asked(inputs, rows, asyncio.get_running_loop().create_future())
+        return await self._ask(inputs, rows, int(sizes.sum()), even)
+
+    async def _ask(self, inputs: Arrays, rows: int, size: int, even: bool) -> dict[str, np.ndarray]:
+        """Answer a request, or a piece of one, with others of its kind."""
+        asked = _Asked(inputs, rows, size, asyncio.get_running_loop().create_future())
         # Columns that differ in length would take their neighbours' rows: asked alone.
-        kind = (_kind(inputs) if len(sizes) == 1 else object()) if self._together else None
+        kind = (_kind(inputs) if even else object()) if self._together else None
         self._waiting.setdefault(kind, deque()).append(asked)
         self._rows += rows
         self._start()
@@ -113,6 +138,47 @@ class Batcher:
         except asyncio.CancelledError:
             self._forget(kind, asked)
             raise
+
+    async def _ask_in_pieces(self, inputs: Arrays, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """Answer a request in pieces of rows of similar size, as many at once as threads.
+
+        Such requests are answered one after the other: side by side all would be late.
+        """
+        rows = len(sizes)
+        if self._large and self._large + rows > self._limits.most:
+            raise RequestError(
+                Code.RESOURCE_EXHAUSTED,
+                f"large requests of {self._large} rows are being answered, of "
+                f"{self._limits.most} that may be; try again, or send fewer rows at a time",
+            )
+        self._large += rows
+        try:
+            async with self._turn:
+                places = pieces.cut(sizes, self._limits.rows, self._limits.size)
+                return pieces.joined(await self._ask_all(inputs, sizes, places), places, rows)
+        finally:
+            self._large -= rows
+
+    async def _ask_all(
+        self, inputs: Arrays, sizes: np.ndarray, places: list[np.ndarray]
+    ) -> list[dict[str, np.ndarray]]:
+        """Return the answers to pieces; when one fails, or the request ends, the rest is left."""
+        found: list[dict[str, np.ndarray]] = [{} for _ in places]
+        left = iter(enumerate(places))
+
+        async def ask_each() -> None:
+            for number, place in left:
+                piece = {name: array[place] for name, array in inputs.items()}
+                found[number] = await self._ask(piece, len(place), int(sizes[place].sum()), True)
+
+        threads = min(self._limits.threads, len(places))
+        tasks = [asyncio.create_task(ask_each()) for _ in range(threads)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return found
 
     def _forget(self, kind: Hashable, asked: _Asked) -> None:
         """Drop a request whose sender no longer waits."""
@@ -150,14 +216,20 @@ class Batcher:
         """Take the oldest request of a kind, and those after it while there is room."""
         waiting = self._waiting[kind]
         taken = [waiting.popleft()]
-        rows = taken[0].rows
-        while self._together and waiting and rows + waiting[0].rows <= self._limits.rows:
+        rows, size = taken[0].rows, taken[0].size
+        while self._together and waiting and self._fit(rows, size, waiting[0]):
             taken.append(waiting.popleft())
             rows += taken[-1].rows
+            size += taken[-1].size
         if not waiting:
             del self._waiting[kind]
         self._rows -= rows
         return taken
+
+    def _fit(self, rows: int, size: int, asked: _Asked) -> bool:
+        """Return whether a request goes with others of so many rows and bytes."""
+        limits = self._limits
+        return rows + asked.rows <= limits.rows and size + asked.size <= limits.size
 
     async def _work(self, taken: Sequence[_Asked]) -> None:
         """Answer requests together; those that fail together, each alone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from pipelines.errors import UserError, reason
-from tfnlp.serving.failures import invalid
+from tfnlp.serving.failures import Code, RequestError, invalid
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Wanted:
         >>> Path("trec", "1").mkdir(parents=True)
         >>> Path("trec", "2").mkdir()
         >>> Wanted("trec", Path("trec"), latest=1).chosen()
-        [2]
+        {2: PosixPath('trec/2')}
     """
 
     name: str
@@ -40,28 +40,34 @@ class Wanted:
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
 
-    def chosen(self) -> list[int]:
-        """Return the versions that are there and wanted, the highest first."""
-        there = sorted(versions_in(self.folder), reverse=True)
+    def chosen(self) -> dict[int, Path]:
+        """Return the versions that are there and wanted, folder by number, the highest first."""
+        there = versions_in(self.folder)
+        numbers = sorted(there, reverse=True)
         if self.policy == "specific":
-            return [version for version in there if version in self.versions]
-        return there[: self.latest] if self.policy == "latest" else there
+            numbers = [number for number in numbers if number in self.versions]
+        if self.policy == "latest":
+            numbers = numbers[: self.latest]
+        return {number: there[number] for number in numbers}
 
 
-def versions_in(folder: Path) -> list[int]:
-    """Return the numbers of a model's versions; of a folder that is not there, none.
+def versions_in(folder: Path) -> dict[int, Path]:
+    """Return a model's versions, folder by number; of a folder that is not there, none.
+
+    TF Serving reads names as numbers: 007 is version 7, unless there is a 7 too.
 
     Example:
-        >>> Path("en-es", "7").mkdir(parents=True)
+        >>> Path("en-es", "007").mkdir(parents=True)
         >>> versions_in(Path("en-es"))
-        [7]
+        {7: PosixPath('en-es/007')}
     """
     try:
-        there = [path.name for path in folder.iterdir()]
+        there = sorted(folder.iterdir(), key=lambda path: (-len(path.name), path.name))
     except OSError:
-        return []
-    found = (name for name in there if name.isascii() and name.isdecimal())
-    return [int(name) for name in found if (folder / name).is_dir()]
+        return {}
+    numbered = [path for path in there if path.name.isascii() and path.name.isdecimal()]
+    found = {int(path.name): path for path in numbered if path.is_dir()}
+    return {number: path for number, path in found.items() if number < 2**63}
 
 
 def find(folder: Path) -> list[Wanted]:
@@ -130,6 +136,25 @@ def wanted(config: model_server_config_pb2.ModelServerConfig) -> list[Wanted]:
     if twice:
         raise invalid(f"Illegal to list model {twice[0]} multiple times in config list")
     return models
+
+
+def check_below(models: Iterable[Wanted], folders: Iterable[Path]) -> None:
+    """Raise a RequestError for a model that does not lie below one of some folders.
+
+    Loading a SavedModel runs it, so that who names one must be trusted.
+
+    Example:
+        >>> check_below([Wanted("trec", Path("models/trec"))], [Path("models")])
+    """
+    allowed = [folder.resolve() for folder in folders]
+    for model in models:
+        place = model.folder.resolve()
+        if not any(place.is_relative_to(folder) for folder in allowed):
+            raise RequestError(
+                Code.PERMISSION_DENIED,
+                f"without a token, models are taken from below {allowed[0]} alone, not from "
+                f"{model.folder} (start the server with --token-file)",
+            )
 
 
 def _model(entry: model_server_config_pb2.ModelConfig) -> Wanted:

@@ -8,22 +8,27 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfnlp.serving.failures import invalid
+from tfnlp.serving.failures import invalid, too_large
 from tfnlp.serving.payload import is_base64, shown, to_bytes, type_of
 
 
-def examples_of(request: Mapping[str, Any]) -> np.ndarray:
+def examples_of(request: Mapping[str, Any], most: int = 2**25) -> np.ndarray:
     """Read a classify or regress request.
 
     Args:
         request: with ``examples``, a list of features by name, and perhaps ``context``, features
             of them all.
+        most: bytes of all examples, each with the context.
 
     Returns:
         Serialized tf.Examples, object (B,).
 
     Raises:
-        RequestError: it has no examples, or features that are none.
+        RequestError: it has no examples, features that are none, or too many.
+
+    Example:
+        >>> len(examples_of({"examples": [{"x": 1.0}, {"x": 2.0}]}))
+        2
     """
     rows, context = request.get("examples"), request.get("context", {})
     if "examples" not in request:
@@ -35,7 +40,7 @@ def examples_of(request: Mapping[str, Any]) -> np.ndarray:
         raise invalid(f"JSON Value: {shown(rows)} Expecting 'examples' value to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {shown(rows)} 'examples' value is an empty array")
-    found = np.empty(len(rows), object)
+    found, size = np.empty(len(rows), object), 0
     for place, row in enumerate(rows):
         for features in (row, context):
             if not isinstance(features, dict):
@@ -44,7 +49,18 @@ def examples_of(request: Mapping[str, Any]) -> np.ndarray:
         for name, value in {**context, **row}.items():
             example.features.feature[name].CopyFrom(_feature(name, value))
         found[place] = example.SerializeToString()
+        size += len(found[place])
+        check_size(size, most)
     return found
+
+
+def check_size(size: int, most: int) -> None:
+    """Raise a RequestError where examples are too large, for a context counts in each of them."""
+    if size > most:
+        raise too_large(
+            f"the examples, each with the context, are larger than {most} bytes (send fewer at a "
+            "time, or start the server with a larger --max-body)"
+        )
 
 
 def _feature(name: str, value: Any) -> tf.train.Feature:

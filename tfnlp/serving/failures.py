@@ -19,6 +19,7 @@ class Code(IntEnum):
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     UNIMPLEMENTED = 12
@@ -36,6 +37,7 @@ _HTTP = {
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
+    Code.PERMISSION_DENIED: 403,
     Code.RESOURCE_EXHAUSTED: 429,
     Code.FAILED_PRECONDITION: 400,
     Code.UNIMPLEMENTED: 501,
@@ -48,6 +50,11 @@ _HTTP = {
 class RequestError(Exception):
     """A request that is not answered.
 
+    Args:
+        code: gRPC's status code.
+        message: why, for who sent the request.
+        status: of the HTTP response, where TF Serving has none for this or another.
+
     Attributes:
         code: gRPC's status code.
         message: why, for who sent the request.
@@ -57,14 +64,14 @@ class RequestError(Exception):
         404
     """
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: Code, message: str, status: int | None = None) -> None:
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self._status = code, message, status
 
     @property
     def http(self) -> int:
         """The status of an HTTP response."""
-        return _HTTP[self.code]
+        return self._status or _HTTP[self.code]
 
 
 def invalid(message: str) -> RequestError:
@@ -75,3 +82,15 @@ def invalid(message: str) -> RequestError:
         400
     """
     return RequestError(Code.INVALID_ARGUMENT, message)
+
+
+def too_large(message: str) -> RequestError:
+    """Return a failure of a request that asks for more than one may.
+
+    Not RESOURCE_EXHAUSTED: clients send that again, and it would fail again.
+
+    Example:
+        >>> too_large("send fewer rows").http
+        413
+    """
+    return RequestError(Code.INVALID_ARGUMENT, message, 413)

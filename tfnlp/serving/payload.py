@@ -1,4 +1,4 @@
-"""TF Serving's JSON for predict: a request's values -> arrays, arrays -> a response's values.
+"""TF Serving's JSON for predict: a request's values -> arrays.
 
 Source: https://www.tensorflow.org/tfx/serving/api_rest and
     tensorflow_serving/util/json_tensor.cc, whose sentences the errors are
@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,15 +18,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfnlp.serving.failures import RequestError, invalid
-from tfnlp.serving.servable import Arrays, Signature
+from tfnlp.serving.servable import Signature
 
 # Whole numbers up to which a float holds each one.
 _WHOLE = {tf.float32: 2**24 - 1, tf.float64: 2**53 - 1}
-_DEEPEST = 254  # dimensions of a tensor
 
 
-def parsed(body: bytes) -> dict[str, Any]:
+def parsed(body: bytes, values: int = 0) -> dict[str, Any]:
     """Read the body of a request.
+
+    Args:
+        body: JSON in UTF-8.
+        values: about as many as it has; many are parsed in Python, for C would keep the lock.
 
     Raises:
         RequestError: it is not a JSON object.
@@ -37,7 +41,10 @@ def parsed(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise invalid("JSON Parse error: The document is empty")
     try:
-        found = json.loads(body)
+        text = body.decode("utf-8-sig")
+        found = (_SLOW if values > _MANY else _FAST).decode(text)
+        if _HALF.search(text):
+            _check_halves(found)
     except json.JSONDecodeError as error:
         said = error.msg.replace("Expecting value", "Invalid value.")  # as TF Serving's parser does
         raise invalid(f"JSON Parse error: {said} at offset: {error.pos}") from error
@@ -50,6 +57,27 @@ def parsed(body: bytes) -> dict[str, Any]:
     return found
 
 
+def _in_python() -> json.JSONDecoder:
+    """Return a decoder that gives up Python's lock between values."""
+    decoder = json.JSONDecoder()
+    decoder.scan_once = json.scanner.py_make_scanner(decoder)  # type: ignore[attr-defined]
+    return decoder
+
+
+_FAST, _SLOW = json.JSONDecoder(), _in_python()
+_MANY = 30_000  # values, parsed in some 10 ms
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a pair of surrogates
+
+
+def _check_halves(found: Any) -> None:
+    """Raise a RequestError for half a pair of surrogates: no text has it, and UTF-8 no bytes."""
+    try:
+        for piece in json.JSONEncoder(ensure_ascii=False).iterencode(found):
+            piece.encode()
+    except UnicodeEncodeError as error:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from error
+
+
 def shown(value: Any) -> str:
     """Write a value for an error, as far as one would read.
 
@@ -57,8 +85,12 @@ def shown(value: Any) -> str:
         >>> shown({"text": "naïve"})
         '{"text": "naïve"}'
     """
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):
+        text += piece
+        if len(text) > 200:  # all of it may be long
+            return f"{text[:200]}..."
+    return text
 
 
 def type_of(value: Any) -> str:
@@ -92,7 +124,7 @@ def to_bytes(value: Any) -> bytes:
         (b'Hi', b'Hi')
     """
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass")
+        return value.encode()
     if is_base64(value):
         text = "".join(value["b64"].split())
         try:
@@ -280,8 +312,6 @@ def _unnested(value: Any, dtype: tf.DType) -> tuple[tuple[int, ...], list]:
     while isinstance(inner, list):
         shape.append(len(inner))
         inner = inner[0] if inner else None
-        if len(shape) > _DEEPEST:
-            raise invalid("lists are nested too deeply")
     leaves: list[Any] = []
     _gather(value, tuple(shape), 0, dtype, leaves)
     return tuple(shape), leaves
@@ -332,61 +362,3 @@ def _is_lossy(value: float, dtype: tf.DType) -> bool:
     if isinstance(value, int):
         return abs(value) > _WHOLE.get(dtype, 2**53 - 1)
     return math.isfinite(value) and abs(value) > dtype.max
-
-
-# ------------------------------------------------------------------- a response
-
-
-def answer(outputs: Arrays, by_rows: bool) -> dict[str, Any]:
-    """Write a predict response, by rows or by columns as the request was.
-
-    Raises:
-        RequestError: by rows, if outputs have not as many rows as one another.
-
-    Example:
-        >>> answer({"label": np.array([b"LOC"], object)}, by_rows=True)
-        {'predictions': ['LOC']}
-    """
-    if by_rows:
-        _check_rows(outputs)
-    columns = {name: _values(name, array) for name, array in sorted(outputs.items())}
-    if not by_rows:
-        return {"outputs": next(iter(columns.values())) if len(columns) == 1 else columns}
-    if len(columns) == 1:
-        return {"predictions": next(iter(columns.values()))}
-    rows = zip(*columns.values(), strict=True)
-    return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
-
-
-def _check_rows(outputs: Arrays) -> None:
-    """Raise a RequestError unless outputs have the same number of rows."""
-    wanted = None
-    for name, array in sorted(outputs.items()):
-        if not array.ndim:
-            raise invalid(f"Tensor name: {name} has no shape information ")
-        if not len(array):
-            raise invalid(f"Tensor name: {name} has invalid batch size: 0")
-        wanted = len(array) if wanted is None else wanted
-        if len(array) != wanted:
-            raise invalid(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {wanted}"
-            )
-
-
-def _values(name: str, array: np.ndarray) -> Any:
-    """Write an array as nested lists."""
-    if array.dtype.kind in "OS":
-        coded = name.endswith("_bytes")
-        texts = np.empty(array.shape, object)
-        for place, item in np.ndenumerate(array):
-            text = base64.b64encode(item) if coded else item
-            texts[place] = text.decode("utf-8", "replace")
-            if coded:
-                texts[place] = {"b64": texts[place]}
-        return texts.tolist()
-    if array.dtype == np.float32:
-        # float32 0.1 is 0.1 again, not 0.10000000149011612.
-        return array.astype(str).astype(float).tolist()
-    if array.dtype.kind not in "fiub":
-        raise invalid(f"Failed to write JSON value for tensor type: {array.dtype.name}")
-    return array.tolist()

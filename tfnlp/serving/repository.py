@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.errors import reason
+from tfnlp.serving import memory
 from tfnlp.serving.batching import Batcher, Limits
 from tfnlp.serving.configuration import Wanted
 from tfnlp.serving.failures import Code, RequestError, invalid
@@ -61,8 +62,13 @@ class Version:
 
     @contextmanager
     def used(self) -> Iterator[Servable]:
-        """Keep it in memory for a request."""
-        assert self.servable is not None
+        """Keep it in memory for a request.
+
+        Raises:
+            RequestError: it is no longer there.
+        """
+        if self.servable is None:
+            raise RequestError(Code.UNAVAILABLE, "the version is being unloaded; try again")
         self.users += 1
         try:
             yield self.servable
@@ -77,6 +83,7 @@ class Version:
             self.batchers.clear()
             self.state = "END"
             gc.collect()  # TensorFlow's objects refer to one another
+            memory.give_back()
             log.info("unloaded %s version %d", self.model, self.number)
 
     async def ask(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
@@ -97,6 +104,7 @@ class Repository:
         find: says which are wanted now.
         limits: how requests are batched.
         seen: called for every batch.
+        trusted: ops that a SavedModel may have although they read or write files, or run Python.
 
     Example::
 
@@ -104,8 +112,15 @@ class Repository:
         await repository.refresh()
     """
 
-    def __init__(self, find: Callable[[], list[Wanted]], limits: Limits, seen: Seen) -> None:
+    def __init__(
+        self,
+        find: Callable[[], list[Wanted]],
+        limits: Limits,
+        seen: Seen,
+        trusted: Sequence[str] = (),
+    ) -> None:
         self._find, self._limits, self._seen = find, limits, seen
+        self._trusted = trusted
         self._wanted: dict[str, Wanted] = {}
         self._versions: dict[str, dict[int, Version]] = {}
         self._pool = ThreadPoolExecutor(limits.threads, "model")
@@ -186,19 +201,19 @@ class Repository:
             for name in [n for n, versions in self._versions.items() if not versions]:
                 del self._versions[name]
 
-    def _look(self) -> dict[str, tuple[Wanted, dict[int, Any]]]:
-        """Return, by name, the models wanted and their versions' files."""
-        found = {}
+    def _look(self) -> dict[str, tuple[Wanted, Mapping[int, tuple[Path, Any]]]]:
+        """Return, by name, the models wanted and their versions' folders and files."""
+        found: dict[str, tuple[Wanted, Mapping[int, tuple[Path, Any]]]] = {}
         for want in self._find():
-            files = {n: _files(want.folder / str(n)) for n in want.chosen()}
+            files = {n: (folder, _files(folder)) for n, folder in want.chosen().items()}
             found[want.name] = (want, files)
         return found
 
-    async def _renew(self, want: Wanted, numbers: dict[int, Any]) -> None:
+    async def _renew(self, want: Wanted, numbers: Mapping[int, tuple[Path, Any]]) -> None:
         """Load what is new of a model, then retire what it replaces."""
         versions = self._versions.setdefault(want.name, {})
-        for number, files in numbers.items():
-            folder, old = want.folder / str(number), versions.get(number)
+        for number, (folder, files) in numbers.items():
+            old = versions.get(number)
             # What could not be loaded is tried again when its files have changed.
             known = old and (files == old.files if old.failure else old.folder == folder)
             if old and (known or old.refused == (folder, files)):
@@ -231,7 +246,9 @@ class Repository:
         version.state = "LOADING"
         loop = asyncio.get_running_loop()
         try:
-            servable, count = await loop.run_in_executor(self._loader, _loaded, version.folder)
+            servable, count = await loop.run_in_executor(
+                self._loader, _loaded, version.folder, self._trusted
+            )
         except RequestError as failure:
             version.failure, version.state = failure, "END"
             log.error(
@@ -264,14 +281,15 @@ def _drain(version: Version) -> None:
     version.let_go()
 
 
-def _loaded(folder: Path) -> tuple[Servable, int]:
+def _loaded(folder: Path, trusted: Sequence[str]) -> tuple[Servable, int]:
     """Load a SavedModel and warm it up.
 
     Raises:
-        RequestError: it is damaged, or does not answer its own warm-up requests.
+        RequestError: it is damaged or not to be trusted, or does not answer its own warm-up
+            requests.
     """
     try:
-        servable = Servable(folder)
+        servable = Servable(folder, trusted)
         return servable, servable.warm_up(folder)
     except RequestError:
         raise

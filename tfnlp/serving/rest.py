@@ -6,21 +6,25 @@ Source: https://www.tensorflow.org/tfx/serving/api_rest and
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
-import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from tfnlp.serving import about, examples, inference, payload
+from tfnlp.serving import about, answers, bodies, examples, inference, payload
+from tfnlp.serving.doors import Door, across, refused
 from tfnlp.serving.failures import RequestError, invalid
+from tfnlp.serving.json_check import JsonCheck
 from tfnlp.serving.repository import Version
 from tfnlp.serving.service import Service
 from tfnlp.serving.telemetry import Request as Told
@@ -37,6 +41,7 @@ _NOTHING = re.compile(r"(?!)")
 _METHODS = ("classify", "regress", "predict")
 _Which: TypeAlias = tuple[str, int | None, str | None]  # model, version, label
 _PAGE = Path(__file__).parent / "page"
+_VALUE = 64  # bytes of a JSON value in memory
 
 
 def application(service: Service) -> Starlette:
@@ -57,7 +62,9 @@ def application(service: Service) -> Starlette:
         Route("/monitoring/prometheus/metrics", rest.metrics, methods=["GET"]),
         Route("/{path:path}", rest.api, methods=_VERBS),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_there})
+    middleware = [Middleware(Door, service=service), *across(service.rules)]
+    handlers = {HTTPException: _not_there}
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
 async def _not_there(request: Request, error: Exception) -> Response:
@@ -67,9 +74,38 @@ async def _not_there(request: Request, error: Exception) -> Response:
 
 
 def _json(content: Any, status: int = 200) -> Response:
-    # NaN and Infinity are written so, as TF Serving does.
-    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+    return _written(answers.to_json(content), status)
+
+
+def _written(body: bytes, status: int = 200) -> Response:
     return Response(body, status, media_type="application/json")
+
+
+@asynccontextmanager
+async def _while_there(request: Request) -> AsyncIterator[None]:
+    """Give up the work for a request whose body is read when its sender is gone.
+
+    Raises:
+        ClientDisconnect: it is.
+    """
+    task, gone = asyncio.current_task(), False
+    assert task
+
+    async def watch() -> None:
+        nonlocal gone
+        await request.receive()  # nothing comes any more but the end
+        gone = True
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and not task.uncancel():
+            raise ClientDisconnect from None
+        raise
+    finally:
+        watcher.cancel()
 
 
 class _Rest:
@@ -93,13 +129,13 @@ class _Rest:
         shown = request.headers.get("authorization")
         try:
             async with self.service.admitted(told, shown):
-                return _json(await self._api(request, told))
+                return _written(await self._api(request, told))
         except RequestError as failure:
-            return _json({"error": failure.message}, failure.http)
+            return refused(failure)
         except ClientDisconnect:
             return Response(status_code=499)
 
-    async def _api(self, request: Request, told: Told) -> Any:
+    async def _api(self, request: Request, told: Told) -> bytes:
         # TF Serving matches what stands in the request line, before it decodes.
         path = request.scope["raw_path"].decode("latin-1")
         query = request.scope["query_string"].decode("latin-1")
@@ -114,15 +150,12 @@ class _Rest:
         told.model = which[0]
         if request.method == "POST":
             told.method = found["method"].title()
-            body = payload.parsed(await self._body(request, told))
-            told.signature = payload.signature_name(body)
-            ask = self._predict if found["method"] == "predict" else self._examples
-            return await ask(which, body, told)
+            return await self._ask(request, which, told)
         if found["metadata"]:
             told.method = "GetModelMetadata"
-            return about.metadata_json(self._version(which, told))
+            return answers.to_json(about.metadata_json(self._version(which, told)))
         told.method = "GetModelStatus"
-        return about.status_json(self.service.repository.states(*which))
+        return answers.to_json(about.status_json(self.service.repository.states(*which)))
 
     def _version(self, which: _Which, told: Told) -> Version:
         """Return the version that answers a request."""
@@ -130,46 +163,44 @@ class _Rest:
         told.version = version.number
         return version
 
-    async def _body(self, request: Request, told: Told) -> bytes:
-        """Read a body, as far as it may go.
+    async def _ask(self, request: Request, which: _Which, told: Told) -> bytes:
+        """Ask a model what a body says."""
+        check = JsonCheck(self.service.rows)
+        with self.service.kept() as hold:
+            try:
+                body = await bodies.read(request, self.service.most, check, hold)
+            finally:
+                told.size = hold.size
+            hold(_VALUE * check.values)
+            async with _while_there(request):
+                parsed = await self.service.apart(len(body), payload.parsed, body, check.values)
+                told.signature = payload.signature_name(parsed)
+                ask = self._predict if told.method == "Predict" else self._examples
+                return await ask(which, parsed, told)
 
-        Raises:
-            RequestError: it is too large, or not compressed as it says.
-        """
-        most = self.service.most
-        too_large = invalid(f"the body is larger than {most} bytes (send fewer rows)")
-        announced = request.headers.get("content-length", "0")
-        if announced.isdecimal() and int(announced) > most:
-            raise too_large
-        gzipped = request.headers.get("content-encoding", "").lower() == "gzip"
-        inflate = zlib.decompressobj(zlib.MAX_WBITS | 16) if gzipped else None
-        parts: list[bytes] = []
-        try:
-            async for part in request.stream():
-                parts.append(inflate.decompress(part, most + 1) if inflate else part)
-                told.size += len(parts[-1])
-                if told.size > most:
-                    raise too_large
-        except zlib.error as error:
-            raise invalid("the body is not gzip, as its content-encoding says") from error
-        return b"".join(parts)
-
-    async def _predict(self, which: _Which, body: dict, told: Told) -> Any:
-        version = self._version(which, told)
+    async def _predict(self, which: _Which, parsed: dict, told: Told) -> bytes:
+        version, apart = self._version(which, told), self.service.apart
         signature = inference.signature_of(version, told.signature)
-        inputs, by_rows = payload.inputs_of(body, signature)
-        told.rows = max((len(a) for a in inputs.values() if a.ndim), default=None)
-        return payload.answer(await inference.predict(version, told.signature, inputs), by_rows)
+        with version.used():
+            inputs, by_rows = await apart(told.size, payload.inputs_of, parsed, signature)
+            parsed.clear()  # its values are larger than the arrays
+            told.rows = max((len(a) for a in inputs.values() if a.ndim), default=None)
+            outputs = await inference.predict(version, told.signature, inputs)
+        size = sum(array.size for array in outputs.values())
+        return await apart(size, answers.written, outputs, by_rows)
 
-    async def _examples(self, which: _Which, body: dict, told: Told) -> Any:
+    async def _examples(self, which: _Which, parsed: dict, told: Told) -> bytes:
         """Classify or regress."""
-        rows = examples.examples_of(body)
+        service = self.service
+        rows = await service.apart(told.size, examples.examples_of, parsed, service.most)
         told.rows = len(rows)
         version = self._version(which, told)
         if told.method == "Regress":
-            return {"results": await inference.regress(version, told.signature, rows)}
+            return answers.to_json(
+                {"results": await inference.regress(version, told.signature, rows)}
+            )
         found = await inference.classify(version, told.signature, rows)
-        return {"results": [[[c.decode("utf-8", "replace"), s] for c, s in row] for row in found]}
+        return await service.apart(sum(map(len, found)), answers.classes, found)
 
     # ------------------------------------------------------------------- for operators
 
@@ -184,6 +215,12 @@ class _Rest:
 
     async def metrics(self, request: Request) -> Response:
         """Show the counters."""
+        rules = self.service.rules
+        try:
+            if not rules.open_metrics:
+                rules.check_token(request.headers.get("authorization"))
+        except RequestError as failure:
+            return refused(failure)
         text = self.service.telemetry.exposition()
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -197,8 +234,8 @@ class _Rest:
             return _json({"error": f"there is no {name}"}, 404)
         headers = {
             # Nothing from elsewhere, and the page in no other's frame.
-            "content-security-policy": "default-src 'self'; frame-ancestors 'none'",
-            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'self'; frame-ancestors 'none'; "
+            "base-uri 'none'; form-action 'none'",
             "cache-control": "no-cache",
         }
         return FileResponse(there[name], headers=headers)
@@ -221,14 +258,13 @@ class _Rest:
             async with self.service.admitted(Told("REST", method, client), shown):
                 return _json(find())
         except RequestError as failure:
-            return _json({"error": failure.message}, failure.http)
+            return refused(failure)
 
 
 def _number(digits: str | None) -> int | None:
     """Read a version of a URL."""
     if digits is None:
         return None
-    number = int(digits)
-    if number >= 2**63:
-        raise invalid(f"Failed to convert version: {digits} to numeric.")
-    return number
+    if len(digits) > 100 or int(digits) >= 2**63:  # int() takes no more than some thousand
+        raise invalid(f"Failed to convert version: {digits[:100]} to numeric.")
+    return int(digits)

@@ -5,8 +5,8 @@ Dimensions: B rows of a request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,11 +15,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text  # noqa: F401  (registers the ops that exported models use)
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.framework import ops  # its registry of gradients has no public door
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines import checksums
 from pipelines.errors import reason
 from tfnlp.runtime import precision
+from tfnlp.serving import trust
 from tfnlp.serving.failures import Code, RequestError, invalid
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -59,11 +61,12 @@ class Signature:
         ranked = all(spec.shape.rank for spec in specs)
         return bool(self.inputs) and ranked and all(spec.shape[0] is None for spec in specs)
 
-    def check(self, given: Arrays) -> None:
-        """Raise a RequestError unless these are the inputs it reads."""
+    def check_names(self, given: Iterable[str]) -> None:
+        """Raise a RequestError unless the inputs it reads have these names."""
+        given = set(given)
         there, wanted = ",".join(sorted(given)), ",".join(sorted(self.inputs))
-        extra = sorted(given.keys() - self.inputs.keys())
-        missing = ",".join(sorted(self.inputs.keys() - given.keys()))
+        extra = sorted(given - self.inputs.keys())
+        missing = ",".join(sorted(self.inputs.keys() - given))
         if len(given) != len(self.inputs):
             raise invalid(
                 f"input size does not match signature: {len(given)}!={len(self.inputs)} "
@@ -75,6 +78,10 @@ class Signature:
                 f"input tensor alias not found in signature: {extra[0]}. Inputs expected to be "
                 f"in the set {{{wanted}}}."
             )
+
+    def check(self, given: Arrays) -> None:
+        """Raise a RequestError unless these are the inputs it reads."""
+        self.check_names(given)
         for place, name in enumerate(sorted(given)):
             array, spec = given[name], self.inputs[name]
             dtype = _dtype(array)
@@ -105,6 +112,10 @@ class Servable:
 
     Args:
         folder: the SavedModel's.
+        trusted: ops that it may have although they read or write files, or run Python.
+
+    Raises:
+        RequestError: it is not to be trusted.
 
     Attributes:
         signatures: what it can be asked, by key.
@@ -116,10 +127,19 @@ class Servable:
         servable.run("serving_default", {"text": np.array([b"Hi"], object)})["label"]
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trusted: Sequence[str] = ()) -> None:
+        for link in trust.links_out(folder):
+            raise invalid(f"the link {link} leads out of the version's folder; copy the file there")
         checksums.check(folder)
-        self.definitions = _definitions(folder)
-        self._loaded: Any = tf.saved_model.load(str(folder))
+        graph = _graph(folder)
+        for op in trust.risky_ops(graph, trusted):
+            raise invalid(
+                f"its graph has the op {op}, which reads or writes files, or runs Python; if you "
+                f"trust the model, start the server with --trusted-ops {op}"
+            )
+        self.definitions: dict[str, meta_graph_pb2.SignatureDef] = dict(graph.signature_def)
+        with _no_gradients():
+            self._loaded: Any = tf.saved_model.load(str(folder))
         # Only what writes has settings: its answers must not change with their neighbours.
         writes = (folder / "settings.json").exists()
         self._precision: Callable[[], AbstractContextManager[None]] = (
@@ -186,15 +206,30 @@ class Servable:
         return count
 
 
-def _definitions(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
-    """Read the signatures of a SavedModel's graph for serving."""
+@contextmanager
+def _no_gradients() -> Iterator[None]:
+    """Take out of TensorFlow's registry the custom gradients that a load puts there.
+
+    Answers need none, and each would keep its functions, and the model's weights, for good.
+    """
+    registered = ops.gradient_registry._registry
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in registered.keys() - before:
+            if name.startswith("CustomGradient-"):
+                del registered[name]
+
+
+def _graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
+    """Read a SavedModel's graph for serving."""
     saved = saved_model_pb2.SavedModel()
     saved.ParseFromString((folder / "saved_model.pb").read_bytes())
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not graphs:
         raise invalid(f"{folder} has no graph with the tag 'serve'")
-    found: dict[str, meta_graph_pb2.SignatureDef] = dict(graphs[0].signature_def)
-    return found
+    return graphs[0]
 
 
 def _spec(info: meta_graph_pb2.TensorInfo) -> tf.TensorSpec:

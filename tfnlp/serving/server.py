@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -12,20 +13,26 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import uvicorn
 
 from pipelines.errors import UserError
-from tfnlp.serving import inference, rest, rpc, sockets
+from tfnlp.runtime.commands import quoted
+from tfnlp.serving import connections, inference, rest, rpc, sockets
 from tfnlp.serving.batching import Limits
 from tfnlp.serving.configuration import Wanted
 from tfnlp.serving.failures import RequestError
 from tfnlp.serving.repository import Repository
+from tfnlp.serving.rules import Rules
 from tfnlp.serving.service import Service
 from tfnlp.serving.telemetry import Telemetry
 
 log = logging.getLogger("tfnlp.serve")
+
+_STREAMS, _CALLS = 100, 2000  # of gRPC at once: of a connection, of all
+_IDLE = 60  # seconds until a gRPC connection ends on which nothing is asked
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,9 @@ class Options:
         timeout: for an answer, at most [seconds].
         grace: for the requests in progress when the server ends [seconds].
         most: of a request's body [bytes].
-        token: what a request must show.
+        rules: who may ask.
+        folders: that models may be taken from without a token, when a client asks for others.
+        trusted: ops that a SavedModel may have although they read or write files, or run Python.
         certificate, key: PEM files for TLS.
         quiet: no access log.
 
@@ -57,7 +66,9 @@ class Options:
     timeout: float = 60.0
     grace: float = 30.0
     most: int = 32 * 2**20
-    token: str | None = None
+    rules: Rules = field(default_factory=Rules)
+    folders: tuple[Path, ...] = ()
+    trusted: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
     quiet: bool = False
@@ -90,20 +101,32 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, ending.set)
     telemetry = Telemetry(options.quiet)
-    repository = Repository(find, options.limits, telemetry.batch)
-    service = Service(repository, telemetry, options.token, options.timeout, options.most)
-    server = _grpc_server(service, options)
+    repository = Repository(find, options.limits, telemetry.batch, options.trusted)
+    service = Service(
+        repository,
+        telemetry,
+        options.rules,
+        options.timeout,
+        options.most,
+        options.limits.most,
+        options.folders,
+    )
+    most_web, most_grpc = connections.allowed()
+    plain = sockets.listen(options.host, options.rest_port, "--host, --rest-port")
+    sock = connections.Listener(plain, most_web, bool(options.certificate))
+    service.crowded = sock.crowded
+    server = _grpc_server(service, options, most_grpc)
     try:
-        web = _web_server(service, options)
+        web = _web_server(service, options, sock)
     except OSError as error:  # ssl.SSLError is one
         raise UserError(
             f"cannot use {options.certificate} and {options.key} for TLS: {error}"
         ) from error
-    sock = sockets.listen(options.host, options.rest_port, "--host, --rest-port")
     running = asyncio.create_task(web.serve([sock]))
     polling = None
     try:
         grpc_port = await _listening(server, options)
+        gc.freeze()  # what is imported stays; collecting what a version leaves is quick then
         await _until(repository.refresh(), ending)
         scheme = "https" if options.certificate else "http"
         url = f"{scheme}://{sockets.address(options.host, sock.getsockname()[1])}"
@@ -127,7 +150,7 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
                     await asyncio.sleep(0.05)
         web.force_exit = True  # clients that are idle need not be waited for
         await stopping
-        repository.close()
+        service.close()
 
 
 def _next_step(repository: Repository, url: str) -> str:
@@ -140,7 +163,8 @@ def _next_step(repository: Repository, url: str) -> str:
             inputs = inference.signature_of(repository.version(name), "serving_default").inputs
             if inputs and all(spec.dtype.name == "string" for spec in inputs.values()):
                 body = json.dumps({"instances": [dict.fromkeys(sorted(inputs), "some text")]})
-                return f"{step}, or\n    curl -d '{body}' {url}/v1/models/{name}:predict"
+                asked = f"{url}/v1/models/{quote(name)}:predict"
+                return f"{step}, or\n    curl -d {quoted(body)} {quoted(asked)}"
     return step
 
 
@@ -154,25 +178,33 @@ async def _until(work: Coroutine[Any, Any, None], ending: asyncio.Event) -> None
         task.result()
 
 
-def _grpc_server(service: Service, options: Options) -> grpc.aio.Server:
-    """Make the gRPC server."""
+def _grpc_server(service: Service, options: Options, most: int) -> grpc.aio.Server:
+    """Make the gRPC server, of so many connections."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", options.most),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),  # a port that is taken is an error
-        ]
+            ("grpc.max_allowed_incoming_connections", most),
+            ("grpc.max_concurrent_streams", _STREAMS),  # of a connection; clients wait then
+            ("grpc.server_handshake_timeout_ms", int(connections.HEADERS * 1000)),
+            ("grpc.max_connection_idle_ms", _IDLE * 1000),
+            ("grpc.keepalive_time_ms", _IDLE * 1000),  # ends those whose client is gone
+        ],
+        maximum_concurrent_rpcs=_CALLS,
     )
     rpc.register(server, service)
     return server
 
 
-def _web_server(service: Service, options: Options) -> _Web:
+def _web_server(service: Service, options: Options, sock: connections.Listener) -> _Web:
     """Make the HTTP server."""
     config = uvicorn.Config(
         rest.application(service),
+        http=connections.Protocol.of(sock),
+        backlog=connections.ACCEPTED,
         log_config=None,
-        log_level="warning",
+        log_level="error",  # of what is no HTTP, its sender is told
         access_log=False,
         server_header=False,
         lifespan="off",

@@ -1,16 +1,27 @@
-"""What both protocols share: who may ask, for how long, and what is recorded of it."""
+"""What both protocols share: who may ask, for how long, what is held, and what is recorded."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
+from tfnlp.serving import memory
+from tfnlp.serving.bodies import Hold, Room
 from tfnlp.serving.failures import Code, RequestError
 from tfnlp.serving.repository import Repository
+from tfnlp.serving.rules import Rules
 from tfnlp.serving.telemetry import Request, Telemetry
+
+Found = TypeVar("Found")
+_SMALL = 2**14  # bytes or values that are read or written in some milliseconds
+_LARGE = 2**19  # bytes of a request that takes memory worth returning
+_SOON = 0.5  # seconds after a large request, when more may come
+_BODIES = 8  # of the largest size that may be held at once
 
 
 @dataclass
@@ -20,24 +31,36 @@ class Service:
     Attributes:
         repository: the models.
         telemetry: counters and log.
-        token: what a request must show, if anything.
+        rules: who may ask.
         timeout: for an answer, at most [seconds].
         most: of a request's body, at most [bytes].
+        rows: of a request, at most.
+        folders: that models may be taken from without a token, by `HandleReloadConfigRequest`.
         closing: the server ends; it is no longer ready.
+        crowded: says whether there are as many connections as may be.
+        room: for the requests that are being read and answered.
 
     Example::
 
-        service = Service(repository, telemetry, token="secret")
+        service = Service(repository, telemetry, Rules(token="secret"))
         async with service.admitted(request, "Bearer secret"):
             ...
     """
 
     repository: Repository
     telemetry: Telemetry
-    token: str | None = None
+    rules: Rules = field(default_factory=Rules)
     timeout: float = 60.0
     most: int = 32 * 2**20
+    rows: int = 16384
+    folders: tuple[Path, ...] = ()
     closing: bool = False
+    crowded: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        self.room = Room(_BODIES * self.most)
+        self._aside = ThreadPoolExecutor(2, "messages")
+        self._returning: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
     async def admitted(
@@ -55,16 +78,49 @@ class Service:
         """
         limit = self.timeout if seconds is None else min(seconds, self.timeout)
         async with self.telemetry.told(request):
-            if self.token and not _same(shown or "", f"Bearer {self.token}"):
-                raise RequestError(Code.UNAUTHENTICATED, "a bearer token is wanted, or another one")
+            self.rules.check_token(shown)
             try:
                 async with asyncio.timeout(limit):
                     yield request
             except TimeoutError as error:
-                message = f"no answer within {limit:g} s"
-                raise RequestError(Code.DEADLINE_EXCEEDED, message) from error
+                raise RequestError(
+                    Code.DEADLINE_EXCEEDED,
+                    f"no answer within {limit:g} s (send fewer rows at a time, or start the "
+                    "server with a longer --timeout)",
+                ) from error
 
+    @contextmanager
+    def kept(self) -> Iterator[Hold]:
+        """Keep room for a request; after large ones, memory goes back to the system."""
+        with self.room.kept() as hold:
+            try:
+                yield hold
+            finally:
+                if hold.size > _LARGE and not self._returning:
+                    loop = asyncio.get_running_loop()
+                    self._returning = loop.call_later(_SOON, self._give_back)
 
-def _same(shown: str, wanted: str) -> bool:
-    """Compare in a time that tells nothing."""
-    return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
+    def _give_back(self) -> None:
+        self._returning = None
+        self._aside.submit(memory.give_back)
+
+    async def apart(self, size: int, function: Callable[..., Found], *given: object) -> Found:
+        """Call a function that reads or writes a message: in a thread, if the message is large.
+
+        Args:
+            size: of the message [bytes or values].
+            function: gives up Python's lock again and again.
+            given: its arguments.
+
+        Example::
+
+            body = await service.apart(len(data), parsed, data)
+        """
+        if size <= _SMALL:
+            return function(*given)
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function, *given)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._aside.shutdown(wait=False, cancel_futures=True)
+        self.repository.close()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from starlette.requests import ClientDisconnect
 
 from tfnlp.serving.failures import Code, RequestError
 
@@ -125,7 +127,9 @@ class Telemetry:
         except grpc.aio.AbortError:
             raise
         except BaseException as error:
-            request.code, request.error = Code.CANCELLED, type(error).__name__
+            gone = isinstance(error, asyncio.CancelledError | ClientDisconnect)
+            request.code = Code.CANCELLED if gone else Code.INTERNAL
+            request.error = type(error).__name__
             raise
         finally:
             self._active.dec()
@@ -162,3 +166,20 @@ class Telemetry:
         text: bytes = generate_latest(self._registry)
         # The library ends names of counters so; TF Serving does not.
         return text.replace(b"request_count_total", b"request_count")
+
+
+_SELDOM = 60.0  # seconds between lines that say the same
+_last: dict[str, float] = {}
+
+
+def seldom(say: Callable[..., None], message: str, *given: object) -> None:
+    """Log a line, unless the same was logged within the last minute.
+
+    Example::
+
+        seldom(log.warning, "as many connections as may be (%d)", 100)
+    """
+    now = time.monotonic()
+    if now - _last.get(message, -_SELDOM) >= _SELDOM:
+        _last[message] = now
+        say(message, *given)

@@ -188,3 +188,22 @@ def test_a_renamed_model_still_warms_up(tmp_path):
     findings = checked(tmp_path / "after")
     assert not findings.errors
     assert "name the model 'before'" in findings.warnings[0]
+
+
+def test_what_reads_files_is_refused_unless_it_is_trusted(tmp_path):
+    serve = tf.function(
+        lambda text: {"content": tf.map_fn(tf.io.read_file, text)},
+        [tf.TensorSpec([None], tf.string, "text")],
+    )
+    folder = save(tmp_path / "m" / "1", serve)
+    assert "--trusted-ops ReadFile" in checked(folder).errors[0]
+    trusting = checks.check(
+        models.read(str(folder)), versions.Release.of("2.19"), True, trusted=["ReadFile"]
+    )
+    assert not trusting.errors
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    folder = save(tmp_path / "m" / "1")
+    (folder / "README.md").symlink_to("/etc/hostname")
+    assert "leads out" in checked(folder).errors[0]

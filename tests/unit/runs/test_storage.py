@@ -230,3 +230,16 @@ def test_runs_whose_file_names_our_layer_load(kept, name, tmp_path):
     assert layers_in(file) == {"tfnlp>Encoder"}
     (file.parent / "checksums.json").unlink()  # which had no sums of weights then
     check_quick(storage.load(tmp_path / "run").network, model, name)
+
+
+def test_a_network_that_holds_python_is_one_sentence(kept, tmp_path):
+    shutil.copytree(kept["classification"][1], tmp_path / "run")
+    file = tmp_path / "run" / "model" / "model.keras"
+    given = keras.Input((4,))
+    keras.Model(given, keras.layers.Lambda(lambda x: x * 2)(given)).save(file)
+    (file.parent / "checksums.json").unlink()
+    with pytest.raises(UserError) as error:
+        storage.load(tmp_path / "run")
+    assert "Lambda" in str(error.value)
+    assert "safe_mode" not in str(error.value)
+    assert "\n" not in str(error.value)

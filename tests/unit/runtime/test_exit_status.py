@@ -53,6 +53,7 @@ from tfnlp.runtime import exit_status
 def command(argv):
     logging.getLogger("a").warning("%s is damaged", argv[0])
     logging.getLogger("a").error("it fails")
+    logging.getLogger("urllib3.connectionpool").warning("Retrying")
     while True:
         print("x", flush=True)
 

@@ -73,7 +73,7 @@ def test_a_batch_has_no_more_rows_than_it_may():
     model = Model()
     limits = Limits(rows=4, threads=1)
     ask(model, [texts("a", "b", "c"), texts("d"), texts("e"), texts(*"fghijk")], limits=limits)
-    assert [len(batch) for batch in model.batches] == [1, 4, 1, 6]
+    assert [len(batch) for batch in model.batches] == [1, 4, 1, 4, 2]
 
 
 def test_one_that_is_bad_does_not_spoil_the_others():
@@ -114,6 +114,73 @@ def test_a_signature_that_is_not_by_rows_is_never_put_together():
     model = Model()
     ask(model, [texts("a"), texts("b")], together=False)
     assert model.batches == [[b"first"], [b"a"], [b"b"]]
+
+
+def test_a_request_of_more_rows_than_may_be_is_refused():
+    [found] = ask(Model(), [texts("a", "b", "c")], limits=Limits(most=2, threads=1))
+    assert found.http == 413
+    assert "3 rows or more, of 2" in found.message
+    [found] = ask(Model(), [texts("a", "b")], limits=Limits(most=2, threads=1))
+    assert found == [b"A", b"B"]
+
+
+def test_others_come_in_between_the_pieces_of_a_large_request():
+    model = Model()
+    ask(model, [texts(*"abcdefgh"), texts("x")], limits=Limits(rows=2, threads=1, queue=2))
+    assert sorted(model.batches[2:4]) == [[b"a", b"b"], [b"c", b"d"]]
+    assert model.batches[1] == [b"x"]
+
+
+def test_large_requests_together_have_no_more_rows_than_one_may():
+    limits = Limits(rows=2, most=5, threads=1)
+    found = ask(Model(), [texts(*"abc"), texts(*"def"), texts(*"gh")], limits=limits)
+    assert found[0] == [b"A", b"B", b"C"]
+    assert found[1].code == Code.RESOURCE_EXHAUSTED
+    assert found[2] == [b"G", b"H"]
+
+
+def test_answers_of_other_widths_are_padded_as_within_a_batch():
+    class Letters(Model):
+        def run(self, inputs):
+            rows = [list(text.decode()) for text in inputs["text"]]
+            width = max(map(len, rows))
+            padded = [[*row, *[""] * (width - len(row))] for row in rows]
+            return {"upper": np.array([[c.encode() for c in row] for row in padded], object)}
+
+    [found] = ask(Letters(), [texts("abc", "d", "", "ef")], limits=Limits(rows=2, threads=1))
+    assert [row.tolist() for row in found] == [
+        [b"a", b"b", b"c"],
+        [b"d", b"", b""],
+        [b"", b"", b""],
+        [b"e", b"f", b""],
+    ]
+
+
+def test_pieces_whose_answers_are_not_by_rows_are_refused():
+    class Total(Model):
+        def run(self, inputs):
+            return {"upper": np.array([b"".join(inputs["text"])])}
+
+    [found] = ask(Total(), [texts("a", "b", "c")], limits=Limits(rows=2, threads=1))
+    assert found.http == 400
+    assert "send at most 2 rows" in found.message
+
+
+def test_the_rest_of_a_large_request_is_dropped_when_its_sender_gives_up():
+    model = Model()
+
+    async def give_up():
+        with ThreadPoolExecutor(1) as pool:
+            limits = Limits(rows=1, threads=1)
+            batcher = Batcher(model.run, True, limits, pool, lambda *_: None)
+            model.free.clear()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(batcher.ask(texts(*"abcdef")), 0.05)
+            model.free.set()
+            return await batcher.ask(texts("next"))
+
+    assert list(asyncio.run(give_up())["upper"]) == [b"NEXT"]
+    assert model.batches == [[b"a"], [b"next"]]
 
 
 def test_too_much_is_refused():
@@ -157,7 +224,7 @@ def test_a_wait_for_others():
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.lists(st.text(max_size=40), min_size=1, max_size=5), min_size=1, max_size=12))
+@given(st.lists(st.lists(st.text(max_size=40), min_size=1, max_size=15), min_size=1, max_size=12))
 def test_each_gets_its_own(requests):
     async def all_of_them():
         with ThreadPoolExecutor(2) as pool:
