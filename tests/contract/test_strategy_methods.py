@@ -21,8 +21,8 @@ NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
 KILLS = {"lp_ft": "head:3"}
 # Those that go on from an earlier run.
 CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
-# With the steps of fgm and of replay, which stand for the others.
-ALIKE = ("freelb", "pgd", "pseudo_rehearsal")
+# With steps as those of fgm, vat and replay, which stand for the others.
+ALIKE = ("ewc", "freelb", "pgd", "pseudo_rehearsal", "r_drop", "recadam", "smart")
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 

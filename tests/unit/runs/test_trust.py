@@ -1,5 +1,6 @@
 """A run that names modules which are not tfnlp's: nothing is imported without consent."""
 
+import importlib
 import sys
 
 import pytest
@@ -10,10 +11,10 @@ from tfnlp.extensions import consent
 from tfnlp.runs import experiment_yaml
 
 SECTIONS = {
-    "task": "task: {name: outside.module}",
-    "strategy": "task: {name: classification}\nstrategy: {name: outside.module}",
-    "peft": "task: {name: classification}\npeft: outside.module",
-    "augmenter": "task: {name: classification}\naugment: [aeda, outside.module]",
+    "task": "task: {name: strange.module}",
+    "strategy": "task: {name: classification}\nstrategy: {name: strange.module}",
+    "peft": "task: {name: classification}\npeft: strange.module",
+    "augmenter": "task: {name: classification}\naugment: [aeda, strange.module]",
 }
 
 
@@ -22,13 +23,14 @@ def outside(tmp_path, monkeypatch):
     """A folder with a module that leaves a trace when it is imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("TFNLP_TRUST", raising=False)
-    (tmp_path / "outside").mkdir()
-    (tmp_path / "outside" / "__init__.py").write_text("")
-    (tmp_path / "outside" / "module.py").write_text(
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "__init__.py").write_text("")
+    (tmp_path / "strange" / "module.py").write_text(
         f"open({str(tmp_path / 'trace')!r}, 'w').close()"
     )
+    importlib.invalidate_caches()  # of folders, which know new files by their time in seconds
     yield tmp_path
-    for name in ("outside", "outside.module"):
+    for name in ("strange", "strange.module"):
         sys.modules.pop(name, None)
     consent._trusted.clear()
 
@@ -44,7 +46,7 @@ def written(folder, section):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_nothing_is_imported_without_consent(section, outside):
     file = written(outside, section)
-    with pytest.raises(UserError, match=rf"names the {section} 'outside\.module'.*--trust"):
+    with pytest.raises(UserError, match=rf"names the {section} 'strange\.module'.*--trust"):
         experiment_yaml.read_trusted(file, "again")
     assert not (outside / "trace").exists()
     consent.give(outside)
@@ -55,7 +57,7 @@ def test_nothing_is_imported_without_consent(section, outside):
 
 def test_what_was_imported_by_its_name_needs_no_consent(outside, monkeypatch):
     file = written(outside, "task")
-    import outside.module
+    importlib.import_module("strange.module")
 
     with pytest.raises(UserError, match="defines no"):
         experiment_yaml.read_trusted(file, "again")
