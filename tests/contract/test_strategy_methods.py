@@ -147,12 +147,12 @@ def test_without_the_method_is_what_supervised_training_gives(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("way", [("--peft", "lora"), ("--replicas", "2")], ids=lambda way: way[1])
 @pytest.mark.parametrize("name", NAMES)
-def test_kill_9_on_one_device_and_on_two(name, replicas, backbone, options_of, run, tmp_path):
+def test_kill_9_with_few_weights_and_on_two_devices(name, way, backbone, options_of, run, tmp_path):
     def process(folder, *flags):
         line = [sys.executable, str(HERE / "strategy_run.py"), str(tmp_path / folder), backbone]
-        line += [name, "--replicas", str(replicas), "--options", json.dumps(options_of(name))]
+        line += [name, *way, "--options", json.dumps(options_of(name))]
         line += ["--start-from", str(run)] if name in CONTINUAL else []
         return subprocess.run(
             [*line, *flags], capture_output=True, text=True, cwd=HERE.parents[1], check=False
