@@ -113,7 +113,8 @@ def train(made, *, resume=False, further=lambda given: []):
         run = api.train(made, resume=resume)
     finally:
         api._callbacks = before
-    metrics = json.loads((run / "metrics.json").read_text())
+    text = (run / "metrics.json").read_text()
+    metrics = json.loads(text.replace(str(run), "RUN"))  # which is named by the time of day
     del metrics["saved_model"], metrics["costs"]["latency"], metrics["costs"]["seconds"]
     timed = [n for n in metrics["strategy"] or () if n.startswith("times") or "seconds" in n]
     for name in timed:
