@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -53,7 +55,9 @@ def test_a_body_that_is_no_http_after_its_answer_is_no_traceback(server, host):
         assert b"400 Bad Request" in sock.recv(2**16)
     with connected(server) as sock:  # after the answer
         sock.sendall(head.encode())
-        assert sock.recv(2**16).startswith(b"HTTP/1.1 ")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += sock.recv(2**16)
         sock.sendall(b"zz\r\n")
         with contextlib.suppress(ConnectionError):
             assert sock.recv(2**16) == b""
@@ -131,6 +135,16 @@ def test_a_client_that_reads_nothing_loses_its_connection(monkeypatch):
         await running
 
     asyncio.run(ended())
+
+
+def test_a_model_that_still_runs_does_not_keep_the_process():
+    code = (
+        "import threading, time; from tfnlp import serve; serve._PATIENCE = 0.2; "
+        "threading.Thread(target=time.sleep, args=(60,)).start(); serve._leave()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    assert ended.returncode == 0
+    assert b"while a model was running" in ended.stderr
 
 
 def test_no_websocket_is_opened():
