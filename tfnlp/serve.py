@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from tfnlp.options import Parser, add_flags, make, option, values_of
 from tfnlp.runtime import exit_status, precision
 
 TOKEN = "TFNLP_TOKEN"
+_PATIENCE = 2.0  # seconds that threads have to end, once all is answered or --grace is over
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,23 @@ has answered; a version that cannot be loaded is refused, and the old one stays.
     add_flags(parser, "options", Options, "how it listens, and what it allows")
     flags = vars(parser.parse(list(argv)))
     run(Path(flags["models"]), make(Options, values_of(flags, "options"), "the command line"))
+    _leave()
     return 0
+
+
+def _leave() -> None:
+    """End the process though a model still runs: TensorFlow lets no one interrupt it.
+
+    Python itself would wait for its thread, and a service manager for Python.
+    """
+    end = time.monotonic() + _PATIENCE
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                print("warning: ended while a model was running", file=sys.stderr, flush=True)
+                sys.stdout.flush()
+                os._exit(0)
 
 
 def run(models: Path, options: Options) -> None:

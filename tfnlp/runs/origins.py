@@ -16,7 +16,7 @@ from tfnlp.config import Experiment
 from tfnlp.extensions import Origin, Subject
 from tfnlp.report import Table
 from tfnlp.runs import data_digest, judged_rows
-from tfnlp.runs.experiment_yaml import read_kept
+from tfnlp.runs.experiment_yaml import read_trusted
 from tfnlp.runs.subject import is_run
 from tfnlp.task import Task
 
@@ -183,7 +183,7 @@ def _splits(run: Path) -> dict[str, Rows]:
     """Return the rows of a run as they are read now."""
     from tfnlp.training import examples
 
-    experiment = read_kept(run / "experiment.yaml", "restore it")
+    experiment = read_trusted(run / "experiment.yaml", "restore it")
     task = tasks.load(experiment.task)
     return examples.divided(experiment, task, examples.read(experiment, task))
 
@@ -197,7 +197,7 @@ def _judged(run: Path) -> Rows:
     parts = _splits(run)
     rows = parts.get("test") or parts["validation"]
     kept = read_json(run / judged_rows.FILE, judged_rows.HOLDS, remedy="restore it")
-    experiment = read_kept(run / "experiment.yaml", "restore it")
+    experiment = read_trusted(run / "experiment.yaml", "restore it")
     columns = tasks.load(experiment.task).target_columns(experiment.options)
     targets = {c.name: rows.columns[c.name] for c in columns if c.name in rows.columns}
     if data_digest.of(targets or rows.columns)["sha256"] != kept["sha256"]:
@@ -220,7 +220,7 @@ def _trained_on(run: Path, names: Mapping[str, str]) -> Rows:
             f"{rows.source} does not hold the rows any more that {run} was trained on (put it back "
             "as it was, or name a file of them by --old)"
         )
-    experiment = read_kept(run / "experiment.yaml", "restore it")
+    experiment = read_trusted(run / "experiment.yaml", "restore it")
     targets = tasks.load(experiment.task).target_columns(experiment.options)
     return continuing.rows_renamed(rows, targets, names)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,8 +132,8 @@ def wanted(config: model_server_config_pb2.ModelServerConfig) -> list[Wanted]:
     if config.WhichOneof("config") == "custom_model_config":
         raise invalid("custom_model_config is not served here (use model_config_list)")
     models = [_model(entry) for entry in config.model_config_list.config]
-    names = [model.name for model in models]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    seen = Counter(model.name for model in models)
+    twice = sorted(name for name, count in seen.items() if count > 1)
     if twice:
         raise invalid(f"Illegal to list model {twice[0]} multiple times in config list")
     return models

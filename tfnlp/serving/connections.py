@@ -10,16 +10,21 @@ import os
 import resource
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import h11
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipelines.errors import UserError
 from tfnlp.serving.telemetry import seldom
 
 HEADERS = 10.0  # seconds until a request's headers must be there
+READ = 30.0  # seconds in which a client must take something of an answer
+_AHEAD = 2**16  # bytes of the next requests that are read while one is answered
 ACCEPTED = 16  # connections in one go, before what they say is read
 _BACKLOG = 128
 _KEPT = 40  # descriptors for the files of models, and for what is being refused
@@ -224,13 +229,34 @@ def _is_silent(connection: socket.socket) -> bool:
     return False
 
 
+class _Flow(FlowControl):
+    """Reads no further while a request is answered and the next ones are there.
+
+    Args:
+        transport: of the connection.
+        full: says that they are.
+    """
+
+    def __init__(self, transport: asyncio.Transport, full: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._full = full
+
+    def resume_reading(self) -> None:
+        """Read on, if there is room."""
+        if not self._full():
+            super().resume_reading()
+
+
 class Protocol(H11Protocol):
     """Uvicorn's HTTP, which tells the listener how far a connection is.
 
-    `of` makes the class for a listener.
+    `of` makes the class for a listener. A client that sends the next requests before it has its
+    answer, or that does not read it, takes no more memory than its connection may have, and no
+    connection for good.
     """
 
     listener: Listener
+    _unread: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, listener: Listener) -> type[Protocol]:
@@ -242,15 +268,63 @@ class Protocol(H11Protocol):
         """
         return type("Protocol", (cls,), {"listener": listener})
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self._is_ahead)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        super().connection_lost(exc)
+        self.resume_writing()
+
     def data_received(self, data: bytes) -> None:
         """Take what a client sends."""
         super().data_received(data)
         self._tell()
 
+    def send_400_response(self, msg: str) -> None:
+        """Say that what came is no HTTP; an answer that is being made has nowhere to go."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
+
+    def _watch(self, size: int) -> None:
+        self._unread = self.loop.call_later(READ, self._check_read, size)
+
+    def _check_read(self, before: int) -> None:
+        """End a connection whose client has read nothing since there were so many bytes."""
+        size = self.transport.get_write_buffer_size()
+        if size < before:
+            self._watch(size)
+        else:
+            self.transport.abort()
+
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
+        self.flow.resume_reading()
         self._tell()
+
+    def _is_ahead(self) -> bool:
+        whole = self.conn.their_state is h11.DONE
+        return whole and len(self.conn.trailing_data[0]) > _AHEAD
 
     def _tell(self) -> None:
         asked = self.cycle is not None and not self.cycle.response_complete

@@ -13,7 +13,7 @@ from tfnlp.serving.failures import RequestError, invalid, too_large
 
 DEEPEST = 64  # levels: as many dimensions as an array may have
 MOST_VALUES = 2**20  # some 100 MB of Python's objects
-_LONGEST = 4096  # characters of a number
+_LONGEST = 512  # characters of a number: reading one takes their square, with Python's lock
 _PIECE = 2**16  # bytes looked at in one go, a millisecond
 _ROWS = 2  # the level of a request's rows: in the list that the outer object has
 
@@ -51,6 +51,7 @@ class JsonCheck:
         self.values = 0
         self._most_rows = rows
         self._rows = self._depth = 0
+        self._open = 0  # characters of a number that may go on
         self._in_string = False
         self._unread = b""  # a backslash whose character is to come
 
@@ -80,8 +81,9 @@ class JsonCheck:
     def _outside(self, data: bytes) -> None:
         found = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(_END[found])
-        if np.diff(ends, prepend=-1, append=len(data)).max() > _LONGEST:
+        if np.diff(ends, prepend=-1 - self._open, append=len(data)).max() > _LONGEST:
             raise invalid(f"JSON Parse error: a number has {_LONGEST} characters or more")
+        self._open = len(data) - 1 - int(ends[-1]) if len(ends) else self._open + len(data)
         marks = found[_MARK[found]]
         steps = _STEP[marks]
         depths = self._depth + np.cumsum(steps, dtype=np.int64)

@@ -244,9 +244,7 @@ class _Rpc:
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
                 "ModelConfigList is currently supported"
             )
-        wanted = configuration.wanted(request.config)
-        if not self.service.rules.token:
-            configuration.check_below(wanted, self.service.folders)
+        wanted = await self.service.apart(told.size, self._wanted, request.config)
         repository = self.service.repository
         repository.replace(lambda: wanted)
         # Who asked may give up; a version must not be left half loaded for that.
@@ -256,6 +254,13 @@ class _Rpc:
         response = model_management_pb2.ReloadConfigResponse()
         response.status.error_code = Code.OK
         return response
+
+    def _wanted(self, config: Any) -> list[configuration.Wanted]:
+        """Return the models of a configuration that may be loaded."""
+        wanted = configuration.wanted(config)
+        if not self.service.rules.token:
+            configuration.check_below(wanted, self.service.folders)
+        return wanted
 
 
 def _check_task(version: Version, signature: str, asked: set[str], read: set[str]) -> None:

@@ -202,6 +202,7 @@ def _web_server(service: Service, options: Options, sock: connections.Listener) 
     config = uvicorn.Config(
         rest.application(service),
         http=connections.Protocol.of(sock),
+        ws="none",
         backlog=connections.ACCEPTED,
         log_config=None,
         log_level="error",  # of what is no HTTP, its sender is told

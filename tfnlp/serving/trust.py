@@ -12,19 +12,22 @@ from typing import Any, TypeAlias
 
 from tensorflow.core.protobuf import meta_graph_pb2
 
-# Ops that read or write files, reach other machines, or call Python.
+# Ops that read or write files, reach other machines, call Python, or run a graph that is data.
 _RISKY = re.compile(
     r"(Experimental)?("
     r"(Read|Write)File|MatchingFiles(Dataset)?|WholeFileReader(V2)?|RecordInput|LMDB\w+|SqlDataset"
     r"|(TextLine|TFRecord|FixedLengthRecord)(Reader|Dataset)\w*|(CSV|Cache|Save)Dataset\w*"
-    r"|(Load|Snapshot|SnapshotNested)Dataset\w*|DatasetToTFRecord|(DataService|Register)Dataset\w*"
+    r"|(Load|Snapshot|SnapshotNested|SnapshotChunk|ListSnapshotChunks)Dataset\w*"
+    r"|DatasetToTFRecord|(DataService|Register)Dataset\w*|DatasetFromGraph|DeserializeIterator"
     r"|Save(V2|Slices)?|(DTensor)?Restore(V2|Slice)?|DistributedSave|MergeV2Checkpoints"
     r"|LoadAndRemapMatrix|GenerateVocabRemapping|InitializeTableFromTextFile(V2)?"
     r"|CreateSummary(File|Db)Writer|ImportEvent|FileSystemSetConfiguration"
-    r"|Debug(Identity|NanCount|NumericSummary)\w*|(Eager)?PyFunc\w*|Rpc\w+"
+    r"|Debug(Identity|NanCount|NumericSummary)\w*|DumpTensor|CalibrationStatisticsSaver"
+    r"|(Eager)?PyFunc\w*|Rpc\w+"
     r"|CollectiveInitializeCommunicator)"
 )
-_OF_SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}
+# A server restores, and never saves.
+_OF_SAVING, _OF_RESTORING = {"SaveV2", "RestoreV2", "MergeV2Checkpoints"}, {"RestoreV2"}
 _VOCABULARY = ("InitializeTableFromTextFile", "InitializeTableFromTextFileV2")
 # What TensorFlow calls of a resource when it is loaded and let go.
 _OF_RESOURCE = {"_create_resource", "_initialize", "_destroy_resource"}
@@ -81,8 +84,11 @@ class _Walk:
         """Return the risky ops."""
         reached = self._reached([*self._asked(), *self._initializers()])
         found = {node.op for node, function in reached if self._is_risky(node, function)}
-        saving = self._reached(self._of_saver())
-        return found | {n.op for n, f in saving if n.op not in _OF_SAVER and self._is_risky(n, f)}
+        saves, restores = self._of_saver()
+        for starts, excepted in ((saves, _OF_SAVING), (restores, _OF_RESTORING)):
+            risky = {node.op for node, f in self._reached(starts) if self._is_risky(node, f)}
+            found |= risky - excepted
+        return found
 
     # ------------------------------------------------------------------- where a walk begins
 
@@ -105,15 +111,15 @@ class _Walk:
                 if child.local_name in _OF_RESOURCE:
                     yield from self._concrete(child.node_id)
 
-    def _of_saver(self) -> list[str]:
-        """Return what saves and restores variables."""
+    def _of_saver(self) -> tuple[list[str], list[str]]:
+        """Return what saves variables, and what restores them."""
         saver = self._graph.saver_def
-        found = [saver.save_tensor_name, saver.restore_op_name]
+        saves, restores = [saver.save_tensor_name], [saver.restore_op_name]
         for node in self._objects.nodes:
             for saveable in node.saveable_objects.values():
-                found += self._concrete(saveable.save_function)
-                found += self._concrete(saveable.restore_function)
-        return [name for name in found if name]
+                saves += self._concrete(saveable.save_function)
+                restores += self._concrete(saveable.restore_function)
+        return saves, restores
 
     def _functions_of(self, node: Any) -> Iterator[str]:
         for child in node.children:
@@ -130,21 +136,27 @@ class _Walk:
     # ------------------------------------------------------------------- where it goes
 
     def _reached(self, starts: Iterable[str]) -> Iterator[tuple[_Node, str]]:
-        """Return the nodes that some nodes and functions reach, each with its function's name."""
-        waiting, seen = list(starts), set[str]()
+        """Return the nodes that some nodes and functions reach, each with its function's name.
+
+        A node may have the name of a function, or of an op: they are told apart.
+        """
+        waiting = [(name, is_node) for name in starts for is_node in (True, False)]
+        seen = set[tuple[str, bool]]()
         while waiting:
-            name = waiting.pop().lstrip("^").partition(":")[0]
-            if not name or name in seen:
+            name, is_node = waiting.pop()
+            name = name.lstrip("^").partition(":")[0]
+            if (name, is_node) in seen:
                 continue
-            seen.add(name)
-            if name in self._functions:
-                for node in self._functions[name].node_def:
-                    yield node, name
-                    waiting += _called(node)
-            elif name in self._nodes:
+            seen.add((name, is_node))
+            if is_node and name in self._nodes:
                 node = self._nodes[name]
                 yield node, ""
-                waiting += [*_called(node), *node.input]
+                waiting += [(each, True) for each in node.input]
+                waiting += [(each, False) for each in _called(node)]
+            elif not is_node and name in self._functions:
+                for node in self._functions[name].node_def:
+                    yield node, name
+                    waiting += [(each, False) for each in _called(node)]
 
     def _is_risky(self, node: _Node, function: str) -> bool:
         if node.op == "PrintV2":

@@ -8,7 +8,7 @@ import pytest
 from pipelines.errors import UserError
 from tfnlp import config, evaluate, export
 from tfnlp.extensions import consent
-from tfnlp.runs import experiment_yaml
+from tfnlp.runs import experiment_yaml, origins
 
 SECTIONS = {
     "task": "task: {name: strange.module}",
@@ -53,6 +53,13 @@ def test_nothing_is_imported_without_consent(section, outside):
     with pytest.raises(UserError, match="defines no"):  # it is an empty module
         experiment_yaml.read_trusted(file, "again")
     assert (outside / "trace").exists()
+
+
+def test_an_earlier_run_that_a_run_names_is_no_more_trusted(outside):
+    written(outside, "task")
+    with pytest.raises(UserError, match=r"names the task 'strange\.module'.*--trust"):
+        origins._trained_on(outside, {})
+    assert not (outside / "trace").exists()
 
 
 def test_what_was_imported_by_its_name_needs_no_consent(outside, monkeypatch):

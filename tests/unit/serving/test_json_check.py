@@ -70,3 +70,13 @@ def test_too_many_values_and_too_deep_lists(monkeypatch):
     JsonCheck(100).feed(b"[" * json_check.DEEPEST)
     assert "characters" in refused(b"1" * 5000).message
     JsonCheck(100).feed(b'"' + b"1" * 5000)
+
+
+def test_a_number_is_not_too_long_for_the_lock_however_it_is_cut():
+    check = JsonCheck(10**6)
+    for _ in range(10):
+        check.feed(b"[" + b"1" * 400 + b", 2")
+    for _ in range(5):
+        check.feed(b"1" * 100)
+    with pytest.raises(RequestError, match="characters"):
+        check.feed(b"1" * 100)

@@ -37,6 +37,12 @@ def nested(text):
     return {"y": tf.cond(tf.size(text) > 3, lambda: inner(text[0]), lambda: text[0])}
 
 
+def graph_that_is_data(text):
+    dataset = tf.raw_ops.DatasetFromGraph(graph_def=text[0])
+    read = tf.data.experimental.from_variant(dataset, tf.TensorSpec([], tf.string))
+    return {"y": read.reduce("", lambda a, b: a + b)[None]}
+
+
 def python(text):
     return {"y": tf.numpy_function(lambda x: x, [text], tf.string)}
 
@@ -48,7 +54,13 @@ def printed(text):
 
 @pytest.mark.parametrize(
     ("serve", "op"),
-    [(writes, "WriteFile"), (nested, "ReadFile"), (python, "PyFunc"), (printed, "PrintV2")],
+    [
+        (writes, "WriteFile"),
+        (nested, "ReadFile"),
+        (graph_that_is_data, "DatasetFromGraph"),
+        (python, "PyFunc"),
+        (printed, "PrintV2"),
+    ],
 )
 def test_ops_on_files_and_python_are_refused(serve, op, tmp_path):
     saved(tmp_path, serve)
@@ -65,6 +77,47 @@ def test_what_saves_variables_and_what_nothing_runs_is_no_matter(tmp_path):
     assert "WriteFile" in str(graph(tmp_path).graph_def.library)
     assert "SaveV2" in str(graph(tmp_path).graph_def)
     assert trust.risky_ops(graph(tmp_path)) == []
+
+
+@pytest.mark.parametrize("op", ["DumpTensor", "CalibrationStatisticsSaver"])
+def test_ops_without_a_door_in_python_that_write_files_are_refused(op, tmp_path):
+    found = graph(saved(tmp_path, lambda text: {"y": text}))
+    for function in found.graph_def.library.function:
+        function.node_def.add(name="added", op=op)
+    assert trust.risky_ops(found) == [op]
+
+
+class Restored(tf.lookup.experimental.MutableHashTable):
+    def _restore_from_tensors(self, restored_tensors):
+        with tf.control_dependencies(
+            [
+                tf.raw_ops.SaveV2(
+                    prefix="/tmp/never",
+                    tensor_names=["x"],
+                    shape_and_slices=[""],
+                    tensors=[tf.constant("x")],
+                )
+            ]
+        ):
+            return super()._restore_from_tensors(restored_tensors)
+
+
+def test_what_restores_variables_writes_no_file(tmp_path):
+    table = Restored(tf.string, tf.int64, -1)
+    saved(tmp_path, lambda text: {"y": table.lookup(text)}, table=table)
+    assert trust.risky_ops(graph(tmp_path)) == ["SaveV2"]
+
+
+def test_a_node_is_not_hidden_by_a_function_of_its_name(tmp_path):
+    with tf.Graph().as_default():
+        text = tf.compat.v1.placeholder(tf.string, [None], name="text")
+        read = tf.io.read_file(text[0], name="read")
+        with tf.compat.v1.Session() as session:
+            folder = str(tmp_path / "1")
+            tf.compat.v1.saved_model.simple_save(session, folder, {"text": text}, {"y": read})
+    found = graph(tmp_path / "1")
+    found.graph_def.library.function.add().signature.name = "read"
+    assert trust.risky_ops(found) == ["ReadFile"]
 
 
 def test_an_initializer_is_looked_at(tmp_path):
