@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from tfnlp.cli import arguments
-from tfnlp.extensions import consent
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status, signals
 
@@ -22,7 +21,6 @@ def main(argv: list[str]) -> int:
         action="store_true",
         help="resume the last run of this name from its newest checkpoint",
     )
-    consent.add_flag(parser)
     experiment, own = arguments.parse(argv, parser)
     from tfnlp.runtime.startup import quiet_start
 

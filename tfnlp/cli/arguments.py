@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipelines import discover
@@ -13,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.rows import Column
 from tfnlp import extensions, task
 from tfnlp.config import SECTIONS, Experiment
-from tfnlp.extensions import ENTRIES, SUPERVISED, Augmenter, Peft, Strategy
+from tfnlp.extensions import ENTRIES, SUPERVISED, Augmenter, Peft, Strategy, consent
 from tfnlp.options import Parser, add_flags, plain, unknown_key
 from tfnlp.runs.experiment_yaml import check_sections, from_values, read_yaml, task_name
 from tfnlp.task import Task
@@ -56,10 +57,12 @@ def read(argv: list[str], parser: Parser) -> tuple[Begun, dict[str, Any], dict[s
         finish(begun, flags).training.epochs  # 3
     """
     first = Parser(add_help=False)
+    consent.add_flag(first)
     for flag in CHOSEN:
         first.add_argument(f"--{flag}", action="append" if flag == "augment" else "store")
     given, _ = first.parse_known_args(argv)
     begun = begin(given, "the command line")
+    consent.add_flag(parser)
     own = {action.dest for action in parser._actions}
     add_options(parser, begun)
     flags = vars(parser.parse(argv))
@@ -95,7 +98,8 @@ def begin(given: argparse.Namespace, place: str) -> Begun:
         place: where they were given, for messages.
 
     Raises:
-        UserError: there is no such task, entry or file.
+        UserError: there is no such task, entry or file, or the file names a module that nobody has
+            consented to.
 
     Example::
 
@@ -109,6 +113,9 @@ def begin(given: argparse.Namespace, place: str) -> Begun:
     place = given.config or place
     file = read_yaml(given.config) if given.config else {}
     check_sections(file, place)
+    if given.config:  # what the command line names in place of it is not imported
+        loaded = {key: value for key, value in file.items() if not getattr(given, key, None)}
+        consent.check(loaded, Path(given.config))
     name = given.task or (task_name(file, place) if file.get("task") else DEFAULT_TASK)
     chosen = task.load(name)
     plugged = _plugged(given, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -227,37 +227,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def read_trusted(path: Path, remedy: str) -> Experiment:
-    """Read as `read_kept` does, of a model that may come from anyone.
-
-    Raises:
-        UserError: also if it names a module that nobody has consented to.
-
-    Example::
-
-        read_trusted(run / "model" / "experiment.yaml", "train again").task  # "mypackage.irony"
-    """
-    return _kept(path, remedy, consent.check)
-
-
-def read_kept(path: Path, remedy: str) -> Experiment:
-    """Read an experiment that `write_yaml` wrote, all of it.
+    """Read an experiment that `write_yaml` wrote, all of it; it may come from anyone.
 
     Args:
         path: the file.
         remedy: what the user can do if it is damaged.
 
     Raises:
-        UserError: it is missing, damaged or cut off, or names what is not there any more.
+        UserError: it is missing, damaged or cut off, names what is not there any more, or a module
+            that nobody has consented to.
 
     Example::
 
-        read_kept(run / "model" / "experiment.yaml", "train again").task  # "ner"
+        read_trusted(run / "model" / "experiment.yaml", "train again").task  # "ner"
     """
-    return _kept(path, remedy, lambda values, path: None)
-
-
-def _kept(path: Path, remedy: str, check: Callable[[Mapping[str, Any], Path], None]) -> Experiment:
-    """Read an experiment whose values are checked before anything that they name is imported."""
     try:
         values = read_yaml(path)
         name = task_name(values, str(path))
@@ -266,7 +249,7 @@ def _kept(path: Path, remedy: str, check: Callable[[Mapping[str, Any], Path], No
     last = list(SECTIONS)[-1]
     if dataclasses.fields(SECTIONS[last])[-1].name not in (values.get(last) or {}):
         raise damaged(path, "its end is missing", remedy)
-    check(values, path)
+    consent.check(values, path)
     return from_values(values, tasks.load(name).options, str(path))
 
 

@@ -17,7 +17,7 @@ from pipelines.json_files import read_json
 from pipelines.locks import held
 from tfnlp.config import Experiment
 from tfnlp.runs.experiment_yaml import (
-    read_kept,
+    read_trusted,
     to_values,
     write_yaml,
 )
@@ -121,7 +121,7 @@ def last_run(experiment: Experiment) -> Path | None:
         return None
     run = found[-1]
     # An older version's file lacks the options that came later.
-    before = read_kept(run / "experiment.yaml", "restore it, or start again without --resume")
+    before = read_trusted(run / "experiment.yaml", "restore it, or start again without --resume")
     changed = changes(before, _with_length(experiment, before))
     files = [f"data.{split}" for split in ("train", "validation", "test")]
     if changed and set(changed) <= set(files) and _in_memory(before) and _in_memory(experiment):
@@ -164,7 +164,7 @@ def as_begun(experiment: Experiment, run: Path) -> Experiment:
 
         as_begun(experiment, run).training.epochs  # 4
     """
-    return _with_length(experiment, read_kept(run / "experiment.yaml", "restore it"))
+    return _with_length(experiment, read_trusted(run / "experiment.yaml", "restore it"))
 
 
 def _with_length(experiment: Experiment, before: Experiment) -> Experiment:

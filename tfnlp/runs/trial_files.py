@@ -19,7 +19,7 @@ from pipelines.json_files import damaged, read_json
 from tfnlp.config import Experiment
 from tfnlp.extensions import Settings, Trial
 from tfnlp.runs import folders, judged_rows
-from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.experiment_yaml import read_trusted, write_yaml
 from tfnlp.runs.study_files import Asked
 from tfnlp.runtime.commands import quoted
 
@@ -229,7 +229,7 @@ def planned(folder: Path, number: int) -> Trial:
     # Where the study was killed nobody has counted: its process printed until then.
     out = file.with_suffix(".out")
     seconds += max(0.0, out.stat().st_mtime - began) if out.exists() else 0.0
-    return Trial(read_kept(file, _DELETABLE), held["settings"], seconds=round(seconds, 1))
+    return Trial(read_trusted(file, _DELETABLE), held["settings"], seconds=round(seconds, 1))
 
 
 def time_it(folder: Path, number: int, trial: Trial, began: float | None) -> None:
@@ -361,4 +361,4 @@ def locked(file: Path) -> Iterator[None]:
 
 def read(file: Path) -> Experiment:
     """Read an experiment that a study has kept."""
-    return read_kept(file, DAMAGED)
+    return read_trusted(file, DAMAGED)

@@ -32,11 +32,11 @@ FAKE = """
 import signal, sys, time
 from pipelines.files.writers import write_json
 from tfnlp.runs import folders, study_files
-from tfnlp.runs.experiment_yaml import read_kept
+from tfnlp.runs.experiment_yaml import read_trusted
 from pathlib import Path
 came = []
 signal.signal(signal.SIGTERM, lambda *_: came.append(1))
-made = read_kept(Path(sys.argv[2]), "")
+made = read_trusted(Path(sys.argv[2]), "")
 run = folders.new_run(made)
 write_json(run / "history.json", [{"val_accuracy": 0.5 + made.seed / 10}])
 while made.seed and not came:

@@ -11,7 +11,7 @@ from pipelines.tokenizers import tokenizer
 from tfnlp.cli import arguments
 from tfnlp.options import Parser
 from tfnlp.runs import folders, storage
-from tfnlp.runs.experiment_yaml import read_kept, write_yaml
+from tfnlp.runs.experiment_yaml import read_trusted, write_yaml
 from tfnlp.training import checkpoints
 
 OTHERS = ["", "[]", "{}", "null", '"x"', "NaN", "\x00\x01", '{"task": []}', '{"task": {"name": 3}}']
@@ -27,18 +27,18 @@ def test_another_experiment_yaml_is_named(tmp_path, content):
     file = tmp_path / "experiment.yaml"
     file.write_text(content)
     with pytest.raises(UserError, match=r"experiment\.yaml .*\(train again\)"):
-        read_kept(file, "train again")
+        read_trusted(file, "train again")
 
 
 def test_no_part_of_an_experiment_yaml_is_taken_for_the_whole(tmp_path):
     file, made = tmp_path / "experiment.yaml", experiment(tmp_path)
     write_yaml(made, file)
     whole = file.read_bytes().rstrip()
-    assert read_kept(file, "") == made
+    assert read_trusted(file, "") == made
     for size in range(0, len(whole), 7):
         file.write_bytes(whole[:size])
         with pytest.raises(UserError, match=r"experiment\.yaml"):
-            read_kept(file, "train again")
+            read_trusted(file, "train again")
 
 
 def test_a_damaged_run_is_not_passed_over(tmp_path):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipelines.errors import UserError
-from tfnlp import config, evaluate, export
+from tfnlp import config, evaluate, export, study, train, validate
 from tfnlp.extensions import consent
 from tfnlp.runs import experiment_yaml, origins
 
@@ -83,3 +83,20 @@ def test_the_flag_is_consent(command, outside, monkeypatch):
     monkeypatch.setenv("TFNLP_TRUST", "")  # which the flag sets, until the test ends
     with pytest.raises(UserError, match="defines no"):
         command([str(run), "--trust"])
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("command", [train.main, validate.main, study.main])
+def test_a_file_of_settings_imports_nothing_without_consent(command, section, outside, monkeypatch):
+    line = ["seeds"] if command is study.main else []
+    line += ["--config", str(written(outside, section)), "--help"]
+    with pytest.raises(UserError, match=rf"names the {section} 'strange\.module'.*--trust"):
+        command(line)
+    assert not (outside / "trace").exists()
+    monkeypatch.setenv("TFNLP_TRUST", "")  # which the flag sets, until the test ends
+    with pytest.raises(UserError, match="defines no"):
+        command([*line, "--trust"])
+    monkeypatch.setenv("TFNLP_TRUST", "")
+    if section in ("strategy", "peft"):  # what is named in its place is consent
+        with pytest.raises(SystemExit):
+            command([*line, f"--{section}", "supervised" if section == "strategy" else "lora"])
