@@ -55,7 +55,7 @@ class Options:
         minimum=1,
     )
     max_text: float = option(
-        1.0, "of a row's text, and of rows answered together, at most [MiB]", minimum=0.001
+        0.125, "of a row's text, and of rows answered together, at most [MiB]", minimum=0.001
     )
     threads: int = option(
         min(os.cpu_count() or 1, 8), "batches run at once; a core each, at most 8", minimum=1

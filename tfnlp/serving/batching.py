@@ -43,7 +43,7 @@ class Limits:
     wait: float = 0.0
     queue: int = 1024
     most: int = 16384
-    size: int = 2**20
+    size: int = 2**17
     threads: int = 2
 
 

@@ -140,14 +140,16 @@ def wanted(config: model_server_config_pb2.ModelServerConfig) -> list[Wanted]:
 
 
 def check_below(models: Iterable[Wanted], folders: Iterable[Path]) -> None:
-    """Raise a RequestError for a model that does not lie below one of some folders.
+    """Raise a RequestError for a model not below one of some folders, or given two names.
 
-    Loading a SavedModel runs it, so that who names one must be trusted.
+    Loading a SavedModel runs it, so that who names one must be trusted; and each name of it takes
+    the memory of a model.
 
     Example:
         >>> check_below([Wanted("trec", Path("models/trec"))], [Path("models")])
     """
     allowed = [folder.resolve() for folder in folders]
+    seen: set[Path] = set()
     for model in models:
         place = model.folder.resolve()
         if not any(place.is_relative_to(folder) for folder in allowed):
@@ -156,6 +158,13 @@ def check_below(models: Iterable[Wanted], folders: Iterable[Path]) -> None:
                 f"without a token, models are taken from below {allowed[0]} alone, not from "
                 f"{model.folder} (start the server with --token-file)",
             )
+        if place in seen:
+            raise RequestError(
+                Code.PERMISSION_DENIED,
+                f"without a token, a folder is served under one name, and {model.folder} is given "
+                "two (start the server with --token-file)",
+            )
+        seen.add(place)
 
 
 def _model(entry: model_server_config_pb2.ModelConfig) -> Wanted:

@@ -52,7 +52,7 @@ def allowed() -> tuple[int, int]:
         rest, grpc = allowed()  # (4096, 4096) with a limit of 20,000
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    left = limit - len(list(Path("/proc/self/fd").iterdir())) - _KEPT
+    left = limit - len(list(Path("/dev/fd").iterdir())) - _KEPT
     if left < _FEWEST:
         raise UserError(
             f"the limit of open files is {limit}, too few to serve (raise it: ulimit -n 1024)"

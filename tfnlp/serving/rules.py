@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -90,11 +91,17 @@ def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address.
 
     Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+        >>> is_loopback("127.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
         (True, True, False)
     """
+    if host.lower() == "localhost":
+        return True
+    try:  # 127.1 is an address too
+        return ip_address(socket.inet_ntoa(socket.inet_aton(host))).is_loopback
+    except OSError:
+        pass
     try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 

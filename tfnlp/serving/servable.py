@@ -130,6 +130,8 @@ class Servable:
     def __init__(self, folder: Path, trusted: Sequence[str] = ()) -> None:
         for link in trust.links_out(folder):
             raise invalid(f"the link {link} leads out of the version's folder; copy the file there")
+        for path in trust.no_files(folder):
+            raise invalid(f"{path} is no file (copy the SavedModel there again)")
         checksums.check(folder)
         graph = _graph(folder)
         for op in trust.risky_ops(graph, trusted):

@@ -67,6 +67,16 @@ def links_out(folder: Path) -> list[Path]:
     return [link for link in links if not link.resolve().is_relative_to(real)]
 
 
+def no_files(folder: Path) -> list[Path]:
+    """Return what in a version's folder is neither a file nor a folder: who reads it may wait.
+
+    Example::
+
+        no_files(Path("saved_models/trec/1"))  # []
+    """
+    return [path for path in sorted(folder.rglob("*")) if not (path.is_file() or path.is_dir())]
+
+
 class _Walk:
     """The nodes of a graph, followed from what is run.
 

@@ -1,10 +1,13 @@
 """Which graphs are refused: ops on files and Python that something which is run reaches."""
 
+import os
+
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tfnlp.serving import trust
+from tfnlp import serve
+from tfnlp.serving import configuration, rules, trust
 from tfnlp.serving.failures import RequestError
 from tfnlp.serving.servable import Servable
 
@@ -153,6 +156,51 @@ def test_a_vocabulary_is_an_asset_or_refused(tmp_path):
         if node.WhichOneof("kind") == "asset":
             node.constant.operation = "elsewhere"
     assert trust.risky_ops(found)[0].startswith("InitializeTableFromTextFile")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    folder = saved(tmp_path / "1", lambda text: {"y": text})
+    os.mkfifo(folder / "notes")
+    with pytest.raises(RequestError, match="notes is no file"):
+        Servable(folder)
+
+
+def test_without_a_token_a_folder_has_one_name(tmp_path):
+    once = [configuration.Wanted("a", tmp_path / "a"), configuration.Wanted("b", tmp_path / "b")]
+    configuration.check_below(once, [tmp_path])
+    twice = [*once, configuration.Wanted("c", tmp_path / "b" / ".." / "a")]
+    with pytest.raises(RequestError, match="given two"):
+        configuration.check_below(twice, [tmp_path])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "LocalHost", "::1", "[::1]"])
+def test_hosts_of_this_machine(host):
+    assert rules.is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "localhost.example.org", ""])
+def test_hosts_that_others_reach(host):
+    assert not rules.is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("options", "token", "said"),
+    [
+        ({"host": "0.0.0.0"}, None, "anyone may ask"),
+        ({"host": "0.0.0.0"}, "secret", "the token can be read on the way"),
+        ({"host": "0.0.0.0", "tls_certificate": "pem", "tls_key": "pem"}, "secret", ""),
+        ({}, None, ""),
+    ],
+)
+def test_a_server_that_others_reach_is_warned_of(
+    options, token, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pem").write_text("")
+    serve._check(tmp_path, serve.Options(**options), token)
+    told = capsys.readouterr().err
+    assert said in told
+    assert bool(told) == bool(said)
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path):
