@@ -7,12 +7,10 @@ Dimensions: N rows, B batch.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.augmentation import Edit, Span
 from pipelines.rows import Rows
 from tfnlp.config import Experiment
 from tfnlp.report import Report
@@ -332,22 +330,3 @@ class Strategy:
     train: Callable[[Trainer], Outcome]
     fits: Callable[[Task, Experiment, Any], None] = accept
     defaults: Defaults = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------- more rows
-
-
-@dataclass(frozen=True)
-class Augmenter:
-    """How texts are changed so that their labels stay right.
-
-    Attributes:
-        summary: one line, shown by ``--help``.
-        options: dataclass; each field is a flag that bears the augmenter's name.
-        edit: (text, its spans, random, options) -> edits outside of the spans, none where the text
-            cannot be changed; `pipelines.augmentation` applies them and moves the targets.
-    """
-
-    summary: str
-    options: type
-    edit: Callable[[str, Sequence[Span], random.Random, Any], Sequence[Edit]]
