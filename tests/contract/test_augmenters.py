@@ -81,7 +81,7 @@ def labels(text):
 
 
 def gaps(text):
-    tokens = ["film", "physicians", "quickly", "large", "purchase"]
+    tokens = ["film", "physician", "rapidly", "large", "purchased"]
     one = {"token": tokens[0], "score": 0.3, "tokens": tokens, "scores": [0.3] * 5}
     return {"masks": [one] * text.count("[MASK]")}
 

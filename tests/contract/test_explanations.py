@@ -7,10 +7,10 @@ import json
 
 import pytest
 
+from pipelines import text_pieces
 from pipelines.errors import UserError
 from pipelines.rows import Record
 from tfnlp import explain, extensions
-from pipelines import text_pieces
 from tfnlp.extensions import Explanation, UnsuitableError
 from tfnlp.runs import subject as subjects
 

@@ -227,6 +227,10 @@ class Trainer(Protocol):
         """The rows of train, validation and test."""
 
     @property
+    def rows(self) -> Callable[[int], Rows] | None:
+        """The training rows of an epoch, augmented; None if all epochs have those of the split."""
+
+    @property
     def model(self) -> TrainedModel:
         """The model with the weights that it has now; fits change them in place."""
 
@@ -288,7 +292,11 @@ class Trainer(Protocol):
         """
 
     def evaluate(
-        self, rows: Rows, perturb: Callable[[Network, Batch], tf.Tensor] | None = None
+        self,
+        rows: Rows,
+        perturb: Callable[[Network, Batch], tf.Tensor] | None = None,
+        *,
+        sure: bool = False,
     ) -> Report:
         """Return the report on the answers of the model as it is now.
 
@@ -296,6 +304,7 @@ class Trainer(Protocol):
             rows: with their targets.
             perturb: (network, batch) -> what is added to the batch's token embeddings, in graph,
                 float32 (B, T, H) or (B, W, T, H).
+            sure: with the intervals of its metrics, of answers that are not perturbed.
         """
 
 

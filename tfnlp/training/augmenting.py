@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from pipelines import augmentation
 from pipelines.augmentation import Editor, Together
@@ -45,9 +46,13 @@ def epochs(
     made = editors(experiment.augment, material)
     held_out = [part for part in (splits.validation, splits.test) if part is not None]
     times, seed = experiment.data.augment_times, experiment.seed
-    return lambda epoch: augmentation.augmented(
-        rows, inputs, targets, made, times, (seed, epoch), held_out
-    )
+
+    # A fit asks for an epoch's rows to count them, and again to train on them.
+    @lru_cache(2)
+    def of(epoch: int) -> Rows:
+        return augmentation.augmented(rows, inputs, targets, made, times, (seed, epoch), held_out)
+
+    return of
 
 
 def editors(entries: Sequence[Entry], material: Material) -> list[Editor | Together]:
