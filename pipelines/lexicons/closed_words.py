@@ -19,6 +19,9 @@ _NUMBERS = """
     both pair couple
 """
 _FUNCTION_WORDS = """
+    take takes took taken taking come comes came coming go goes went gone going make makes made
+    making give gives gave given giving bring brings brought get gets got getting keep keeps kept
+    hold holds held put puts set sets turn turns let lets run runs ran goes has having
     a about above across after again all also although always am among an and another any
     anybody anyone anything anywhere are aren't around as at away back be became because been
     before behind being below beside besides between beyond both but by can could couldn't did

@@ -25,7 +25,7 @@ _VALENCE = Package(
 )
 
 # Synsets under which units stand: of measurement, of money, of time.
-_UNITS = (("unit of measurement", 0), ("monetary unit", 0), ("time unit", 0), ("calendar month", 0))
+_UNITS = ("unit of measurement", "monetary unit", "time unit", "time period", "calendar month")
 _CHINESE_NEGATORS = frozenset("不没沒未无無非别別莫勿否甭休毋缺免防反禁拒勿仅僅只少")
 _CHINESE_FIXED = re.compile(
     "[0-9０-９零〇一二三四五六七八九十百千万亿萬億两兩半双雙几幾数數第年月日号號时時点點分秒元块塊角]"
@@ -39,6 +39,7 @@ _PAIRS = (
     "内外东西南北父母夫妻深浅厚薄宽窄"
 )
 _OPPOSITE = {frozenset(_PAIRS[i : i + 2]) for i in range(0, len(_PAIRS), 2)}
+_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis", "re", "over", "under", "out", "de")
 _SENTENCE_END = ".!?。！？\n"
 
 
@@ -126,7 +127,7 @@ def _is_unit(word: str) -> bool:
 @cache
 def _units() -> frozenset[tuple[str, int]]:
     net = wordnet.load()
-    waiting = [net.senses(name, wordnet.NOUN)[i].place for name, i in _UNITS]
+    waiting = [net.senses(name, wordnet.NOUN)[0].place for name in _UNITS]
     found = set(waiting)
     while waiting:
         new = net.synset(waiting.pop()).places("~", "~i") - found
@@ -210,8 +211,10 @@ def _valences() -> dict[str, float]:
 
 def _negates(one: str, other: str) -> bool:
     """Return whether a word is another with a prefix or suffix that turns its meaning round."""
-    prefixes = ("un", "in", "im", "ir", "il", "dis", "non", "mis")
-    if any(one == prefix + other for prefix in prefixes) or one == f"{other}less":
+    if any(one == prefix + other for prefix in _PREFIXES) or one == f"{other}less":
+        return True
+    stems = {one.removeprefix(p) for p in _PREFIXES} & {other.removeprefix(p) for p in _PREFIXES}
+    if any(len(stem) > 3 for stem in stems):  # disappear and reappear
         return True
     return one.endswith("less") and other == one.removesuffix("less") + "ful"
 

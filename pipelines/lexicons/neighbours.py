@@ -7,11 +7,15 @@ from functools import lru_cache
 from pipelines.lexicons import chinese, english, guards, vectors
 from pipelines.lexicons.words import Word
 
-_ALIKE = 0.5  # cosine from which two words of a group of Cilin, which is wide, mean the same
+# Cosine from which two words of one group mean the same in most sentences: groups of Cilin are
+# wide, and WordNet has `bump` among the words for `find`.
+_ALIKE = {"zh": 0.5, "en": 0.4}
 
 
 def synonyms(word: Word, before: str) -> tuple[str, ...]:
     """Return the synonyms of a word in a text: WordNet's in English, Cilin's in Chinese.
+
+    Only those are taken whose vectors are near too.
 
     Args:
         word: the word.
@@ -25,8 +29,12 @@ def synonyms(word: Word, before: str) -> tuple[str, ...]:
         ('film',)
     """
     if word.kind == "en":
-        lower = word.text.lower()
-        found = english.synonyms(lower, before)
+        lower, near = word.text.lower(), vectors.english()
+        found = tuple(
+            other
+            for other in english.synonyms(lower, before)
+            if near.cosine(lower, other) >= _ALIKE["en"]
+        )
     elif word.kind == "zh":
         lower = word.text
         found = _chinese(lower)
@@ -42,7 +50,7 @@ def _chinese(word: str) -> tuple[str, ...]:
     return tuple(
         other
         for other in chinese.thesaurus().synonyms(word)
-        if near.cosine(word, other) >= _ALIKE and len(other) == len(word) and known.tag(other)
+        if near.cosine(word, other) >= _ALIKE["zh"] and len(other) == len(word) and known.tag(other)
     )
 
 

@@ -94,7 +94,7 @@ def augment(task: Task, settings: Any, entries: Sequence[Entry], options: Option
     rewriting.check(source, forms, output, list(fields[0]))
     inputs = tuple(column for column in inputs if column.name in rows.columns)
     targets = tuple(column for column in targets if column.name in rows.columns)
-    material = Material(rows, inputs, targets, _load)
+    material = Material(rows, inputs, targets, load)
     from tfnlp.training import augmenting
 
     made: dict[str, Rows] = {}
@@ -157,7 +157,7 @@ def _rows(
             yield {**row, rewriting.SOURCE_ROW: number}
 
 
-def _load(source: str) -> Subject:
+def load(source: str) -> Subject:
     """Load a model that an augmenter asks."""
     from tfnlp.runs import subject
 

@@ -63,8 +63,14 @@ class Text:
 
 
 def any_language(material: Material, options: Any) -> Opened:
-    """Note which languages the rows are in, if any that is known."""
-    return Opened(options, languages_of(material.texts()))
+    """Note which languages the rows are in, if any that is known, and which words tell of labels.
+
+    Example::
+
+        any_language(material, Options()).telling  # {"who", "many", ...}
+    """
+    languages = languages_of(material.texts())
+    return Opened(options, languages, telling(material, languages))
 
 
 def known_language(name: str) -> Callable[[Material, Any], Opened]:
@@ -85,10 +91,11 @@ def read(text: str, spans: Sequence[Span], languages: frozenset[Language]) -> Te
     return Text(text, found, why, free, within)
 
 
-def clauses(text: Text) -> Iterator[list[Word]]:
+def clauses(text: Text, telling: frozenset[str]) -> Iterator[list[Word]]:
     """Yield the words that may change places with one another.
 
-    They stand between marks, negators and words such as ``but``: none moves into a negation.
+    They stand between marks, negators and words such as ``but``: none moves into a negation. Words
+    that tell of the label, as ``long`` does after ``how``, stay where they are.
     """
     clause: list[Word] = []
     free = set(text.free)
@@ -96,7 +103,7 @@ def clauses(text: Text) -> Iterator[list[Word]]:
         if text.why[place] in ("fixed", "negator") or word.text.lower() in _TURNS:
             yield clause
             clause = []
-        elif place in free:
+        elif place in free and word.text.lower() not in telling:
             clause.append(word)
     yield clause
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from pipelines.augmentation import Edit, Span
 from pipelines.lexicons import guards, neighbours
-from pipelines.lexicons.words import languages_of
 from tfnlp.augmenters import _words
-from tfnlp.extensions import Augmenter, Material
+from tfnlp.extensions import Augmenter
 from tfnlp.options import option
 
 
@@ -106,7 +105,7 @@ def _swapped(
 ) -> list[Edit]:
     """Let pairs of words of a clause change places."""
     pairs = []
-    for clause in _words.clauses(read):
+    for clause in _words.clauses(read, telling):
         order = generator.sample(clause, len(clause))
         pairs += list(zip(order[::2], order[1::2], strict=False))
     edits: list[Edit] = []
@@ -137,20 +136,9 @@ def _deleted(
     return edits
 
 
-def opened(material: Material, options: Options) -> _words.Opened:
-    """Note the languages of the training rows, and which words tell of their labels.
-
-    Example::
-
-        opened(material, Options()).telling  # {"who", "many", ...}
-    """
-    languages = languages_of(material.texts())
-    return _words.Opened(options, languages, _words.telling(material, languages))
-
-
 AUGMENTER = Augmenter(
     summary="replace, insert, swap or leave out words (EDA)",
     options=Options,
     edit=edit,
-    open=opened,
+    open=_words.any_language,
 )

@@ -25,7 +25,7 @@ class Options:
 
     unit: Literal["word", "sentence"] = option("word", "what changes places")
     distance: int = option(
-        3, "how far a word moves at most, among those that may move [words]", minimum=1
+        1, "how far a word moves at most, among those that may move [words]", minimum=1
     )
 
 
@@ -60,7 +60,7 @@ def edit(
         return [Edit(*to, text[slice(*of)]) for to, of in zip(free, order, strict=True)]
     found: list[Edit] = []
     read = _words.read(text, spans, opened.languages)
-    for clause in _words.clauses(read):
+    for clause in _words.clauses(read, opened.telling):
         places = [(word.start, word.end) for word in clause]
         keys = [i + random.uniform(0, opened.options.distance + 1) for i in range(len(places))]
         order = [places[i] for i in sorted(range(len(places)), key=keys.__getitem__)]

@@ -7,8 +7,10 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from pipelines.augmentation import Edit, Span
+from pipelines.lexicons.closed_words import FUNCTION_WORDS
 from pipelines.lexicons.words import Language, languages_of
 from tfnlp.augmenters import _words
 from tfnlp.extensions import Augmenter, Material
@@ -32,6 +34,9 @@ class Options:
     )
 
 
+Fillers: TypeAlias = tuple[tuple[str, ...], tuple[int, ...]]
+
+
 @dataclass(frozen=True)
 class Counts:
     """What the training rows say of words.
@@ -40,14 +45,16 @@ class Counts:
         options: the augmenter's.
         languages: of the rows.
         idf: word -> logarithm of texts by texts with it [nats].
-        fillers: words that tell little, each with how often it is drawn.
+        tying: function words that tell little, each with how often it is drawn.
+        others: other words that tell little, likewise.
         telling: words that rows of one label have more often than others.
     """
 
     options: Options
     languages: frozenset[Language]
     idf: Mapping[str, float]
-    fillers: tuple[tuple[str, ...], tuple[float, ...]]
+    tying: Fillers
+    others: Fillers
     telling: frozenset[str]
 
 
@@ -69,24 +76,27 @@ def opened(material: Material, options: Options) -> Counts:
     texts = material.texts()
     languages = languages_of(texts)
     seen: Counter[str] = Counter()
-    total: Counter[str] = Counter()
     for text in texts:
-        found = _words.keys(text, (), languages)
-        total.update(key for _, key in found)
-        seen.update({key for _, key in found})
+        seen.update({key for _, key in _words.keys(text, (), languages)})
     idf = {word: math.log(len(texts) / count) for word, count in seen.items()}
     telling = _words.telling(material, languages)
-    scores = {w: total[w] * idf[w] / len(texts) for w in idf if seen[w] > 1 and w not in telling}
-    most = max(scores.values(), default=0.0)
-    weights = {w: (most - s) * math.sqrt(seen[w]) for w, s in scores.items() if s < most}
-    fillers = (tuple(weights), tuple(weights.values()))
-    return Counts(options, languages, idf, fillers, telling)
+    # Words that occur in many texts tell little, whatever the text is.
+    spare = {word: count for word, count in seen.items() if count > 1 and word not in telling}
+    tying = {word: count for word, count in spare.items() if word in FUNCTION_WORDS}
+    other = {word: count for word, count in spare.items() if word not in FUNCTION_WORDS}
+    return Counts(options, languages, idf, _draw(tying), _draw(other), telling)
+
+
+def _draw(counts: Mapping[str, int]) -> Fillers:
+    return tuple(counts), tuple(counts.values())
 
 
 def edit(text: str, spans: Sequence[Span], random: random.Random, counts: Counts) -> list[Edit]:
     """Replace words with a probability that falls with what they tell.
 
-    Negators, numbers, units and names are neither replaced nor put in.
+    Function words are replaced by function words, others by others that many texts have; the paper
+    draws from all words of little weight. Negators, numbers, units and names are neither replaced
+    nor put in.
 
     Args:
         text: any.
@@ -107,17 +117,16 @@ def edit(text: str, spans: Sequence[Span], random: random.Random, counts: Counts
     found = [
         one for one in _words.keys(text, spans, counts.languages) if one[1] not in counts.telling
     ]
-    if not found or not counts.fillers[0]:
-        return []
     often = Counter(key for _, key in found)
     told = [often[key] * counts.idf.get(key, math.inf) for _, key in found]
     most = max((one for one in told if one < math.inf), default=0.0)
     spare = [max(most - one, 0.0) for one in told]  # of a word that no row has 0
-    mean = sum(spare) / len(spare)
+    mean = sum(spare) / len(spare) if spare else 0.0
     edits = []
     for (word, key), one in zip(found, spare, strict=True):
         if mean and random.random() < min(1.0, counts.options.share * one / mean):
-            (other,) = random.choices(*counts.fillers)
+            fillers = counts.tying if key in FUNCTION_WORDS else counts.others
+            other = random.choices(*fillers)[0] if fillers[0] else key
             if other != key and (word.kind == "zh") == (ord(other[0]) > 0x2E7F):
                 other = other[:1].upper() + other[1:] if word.text.istitle() else other
                 edits.append(Edit(word.start, word.end, other))
