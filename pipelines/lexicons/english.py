@@ -89,11 +89,15 @@ def inflected(base: str, kind: str, form: Form) -> str | None:
     if kind in (ADJECTIVE, ADVERB):
         return None
     made = _regular(base, form)
-    own = [one for one in irregular if one.endswith("ing") == (form == "ing")]
-    own = [one for one in own if one.endswith("s") == (form == "s")]
+    own = [one for one in irregular if kind == NOUN or _ending(one) == form]
     if not own or made in own:
         return made
     return own[0] if len(own) == 1 else None  # "bought" is both, "went" and "gone" are two
+
+
+def _ending(form: str) -> Form:
+    """Return which form an irregular form of a verb is."""
+    return "ing" if form.endswith("ing") else "s" if form.endswith("s") else "ed"
 
 
 def _regular(base: str, form: Form) -> str:

@@ -31,7 +31,7 @@ _CHINESE_FIXED = re.compile(
     "[0-9０-９零〇一二三四五六七八九十百千万亿萬億两兩半双雙几幾数數第年月日号號时時点點分秒元块塊角]"
 )
 # Tags of names, numbers, measures, times, and of words that tie others together.
-_NAME_TAGS, _UNIT_TAGS = ("nr", "ns", "nt", "nz"), ("m", "q", "t")
+_PLACES, _OTHER_NAMES, _UNIT_TAGS = ("ns", "nt"), ("nr", "nz"), ("m", "q", "t")
 _TYING_TAGS = ("r", "p", "c", "u", "y", "e", "o", "k", "f")
 _PAIRS = (
     "大小高低长短好坏多少上下左右前后男女老少新旧快慢早晚远近轻重冷热开关买卖进出"
@@ -106,7 +106,8 @@ def _chinese_reason(word: str) -> str:
     if _CHINESE_FIXED.search(word):
         return "number"
     tag = chinese.vocabulary().tag(word)
-    if tag in _NAME_TAGS and not chinese.thesaurus().codes(word):
+    # Common words are tagged as persons' and brands' names too.
+    if tag in _PLACES or (tag in _OTHER_NAMES and not chinese.thesaurus().codes(word)):
         return "name"
     if tag in _UNIT_TAGS:
         return "unit"
@@ -172,6 +173,8 @@ def opposed(one: str, other: str, kind: str) -> bool:
     net = wordnet.load()
     ours = {one.lower(), *(base for base, _ in net.bases(one))}
     theirs = {other.lower(), *(base for base, _ in net.bases(other))}
+    ours |= {word.removeprefix("re") for word in ours}  # to resell is no way to buy
+    theirs |= {word.removeprefix("re") for word in theirs}
     if ours & theirs:
         return False
     if any(_negates(a, b) or _negates(b, a) for a in ours for b in theirs):
@@ -199,7 +202,12 @@ def judges(word: Word) -> bool:
         >>> judges(Word(0, 6, "Boring", "en")), judges(Word(0, 4, "book", "en"))
         (True, False)
     """
-    return word.kind == "en" and abs(_valence(word.text.lower())) >= 1
+    return word.kind == "en" and judging(word.text.lower())
+
+
+def judging(word: str) -> bool:
+    """Return the same of a word in small letters."""
+    return abs(_valence(word)) >= 1
 
 
 @cache

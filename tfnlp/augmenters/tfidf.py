@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pipelines.augmentation import Edit, Span
+from pipelines.lexicons import guards
 from pipelines.lexicons.closed_words import FUNCTION_WORDS
 from pipelines.lexicons.words import Language, languages_of
 from tfnlp.augmenters import _words
@@ -82,6 +83,7 @@ def opened(material: Material, options: Options) -> Counts:
     telling = _words.telling(material, languages)
     # Words that occur in many texts tell little, whatever the text is.
     spare = {word: count for word, count in seen.items() if count > 1 and word not in telling}
+    spare = {word: count for word, count in spare.items() if not guards.judging(word)}
     tying = {word: count for word, count in spare.items() if word in FUNCTION_WORDS}
     other = {word: count for word, count in spare.items() if word not in FUNCTION_WORDS}
     return Counts(options, languages, idf, _draw(tying), _draw(other), telling)
@@ -115,7 +117,9 @@ def edit(text: str, spans: Sequence[Span], random: random.Random, counts: Counts
         (https://arxiv.org/abs/1904.12848).
     """
     found = [
-        one for one in _words.keys(text, spans, counts.languages) if one[1] not in counts.telling
+        (word, key)
+        for word, key in _words.keys(text, spans, counts.languages)
+        if key not in counts.telling and not guards.judges(word)
     ]
     often = Counter(key for _, key in found)
     told = [often[key] * counts.idf.get(key, math.inf) for _, key in found]
