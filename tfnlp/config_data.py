@@ -19,6 +19,7 @@ OF_LABELS = Need(
     lambda known: any(column.kind == "labels" for column in known.columns),
     "has no effect on rows of this task, which have no lists of labels",
 )
+_PLAIN = "supervised"
 KEPT_OF_FILES = "keeps rows of files aside, none of a data set"
 
 
@@ -145,6 +146,15 @@ class Data(FileLayout):
             lambda known: known.experiment.augment,
             "has no effect without --augment",
             "name an augmenter",
+        ),
+    )
+    augment_compare: bool = option(
+        False,
+        "also train without --augment, for as many steps, and show what it gained (as long again)",
+        needs=Need(
+            lambda known: known.experiment.augment and known.experiment.strategy.name == _PLAIN,
+            "compares a run of --augment with one without, by --strategy supervised",
+            "name an augmenter and no other strategy",
         ),
     )
     limit: int | None = option(

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
+from pipelines import text_pieces
 from pipelines.errors import UserError
 from pipelines.rows import Record
 from tfnlp import explain, extensions
-from tfnlp.explanations import _pieces
 from tfnlp.extensions import Explanation, UnsuitableError
 from tfnlp.runs import subject as subjects
 
@@ -130,13 +130,13 @@ def test_a_long_row_is_asked_about_in_larger_pieces(word_models):
     ],
 )
 def test_words(text, words):
-    places = _pieces.words(text)
+    places = text_pieces.words(text)
     assert [text[start:end] for start, end in places] == [word for word in words.split("|") if word]
 
 
 def test_markers_stay(word_models, tmp_path):
     text = "<e1>Ann</e1> met <e2>Bo</e2>"
-    kept = _pieces.unmarked(text, _pieces.words(text))
+    kept = text_pieces.unmarked(text, text_pieces.words(text))
     assert [text[start:end] for start, end in kept] == ["Ann", "met", "Bo"]
 
 

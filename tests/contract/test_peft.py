@@ -21,7 +21,7 @@ from pipelines.errors import UserError
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.exporting import writer
-from tfnlp.extensions import Augmenter, Peft, PeftStep
+from tfnlp.extensions import Peft, PeftStep
 from tfnlp.inference import saved_model
 from tfnlp.runs import storage
 from tfnlp.runtime.signals import Interrupted
@@ -211,7 +211,7 @@ def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
     name, backbone, strategy_run, tmp_path
 ):
     def made(folder):
-        augment = [{"name": one} for one in extensions.names(Augmenter)]
+        augment = [{"name": one} for one in ("aeda", "eda", "vectors")]
         return strategy_run.experiment(
             tmp_path / folder,
             backbone,

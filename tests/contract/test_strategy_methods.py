@@ -22,7 +22,7 @@ KILLS = {"lp_ft": "head:3"}
 # Those that go on from an earlier run.
 CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
 # With steps as those of fgm, vat and replay, which stand for the others.
-ALIKE = ("ewc", "freelb", "pgd", "pseudo_rehearsal", "r_drop", "recadam", "smart")
+ALIKE = ("ewc", "freelb", "mixup", "pgd", "pseudo_rehearsal", "r_drop", "recadam", "smart")
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 

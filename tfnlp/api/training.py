@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -13,8 +13,6 @@ from typing import Any, cast
 import keras
 import tensorflow as tf
 
-from pipelines import augmentation
-from pipelines.augmentation import Editor
 from pipelines.files.writers import write_json
 from pipelines.json_files import damaged, read_json
 from pipelines.rows import Rows
@@ -23,9 +21,9 @@ from tfnlp import task as tasks
 from tfnlp.api.finishing import finish, request_of
 from tfnlp.backbones import loading
 from tfnlp.cli import console, terminal
-from tfnlp.config import Entry, Experiment
+from tfnlp.config import Experiment
 from tfnlp.data_checks import effects
-from tfnlp.extensions import Augmenter, Outcome, Strategy
+from tfnlp.extensions import Outcome, Strategy
 from tfnlp.runs import (
     data_digest,
     folders,
@@ -39,8 +37,8 @@ from tfnlp.runs import (
 from tfnlp.runs.tracking import Trackers
 from tfnlp.runtime import precision, threads
 from tfnlp.runtime.commands import command
-from tfnlp.training import answering, continuing, distribution, examples
-from tfnlp.training.model import TrainedModel, columns, on_one_device
+from tfnlp.training import answering, augmenting, continuing, distribution, examples
+from tfnlp.training.model import TrainedModel, on_one_device
 from tfnlp.training.state import RESUME
 from tfnlp.training.trainer import FIRST, Fit, Trainer
 
@@ -112,7 +110,7 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
             rows |= {"test": splits.test} if splits.test else {}
             effects.check(effects.Known(experiment, rows, model))
         task.check(splits.validation, model.context.facts)
-        own = _augmented(experiment, splits.train)
+        own = augmenting.epochs(experiment, splits, load)
         trainer = Trainer(
             model, splits, Path(), resume, rows=own, load=load, tracked=console.tracked
         )
@@ -181,26 +179,6 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
 def _strategy(experiment: Experiment) -> Strategy:
     """Return how an experiment is trained."""
     return extensions.load(Strategy, experiment.strategy.name)
-
-
-def _augmented(experiment: Experiment, rows: Rows) -> Callable[[int], Rows] | None:
-    """Return what gives the training rows of an epoch, None if all epochs have the same."""
-    if not experiment.augment:
-        return None
-    task = tasks.load(experiment.task)
-    inputs = columns(experiment, task, targets=False)
-    targets = task.target_columns(experiment.options)
-    editors = [_editor(entry) for entry in experiment.augment]
-    times, seed = experiment.data.augment_times, experiment.seed
-    return lambda epoch: augmentation.augmented(
-        rows, inputs, targets, editors, times, (seed, epoch)
-    )
-
-
-def _editor(entry: Entry) -> Editor:
-    """Return how an augmenter edits a text with the options that it was given."""
-    edit = extensions.load(Augmenter, entry.name).edit
-    return lambda text, spans, random: edit(text, spans, random, entry.options)
 
 
 def _ended(run: Path, experiment: Experiment) -> Path:

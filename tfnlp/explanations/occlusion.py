@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pipelines import text_pieces
 from pipelines.rows import Record
-from tfnlp.explanations import _pieces
 from tfnlp.explanations._answers import Claim, Cut, claims
 from tfnlp.extensions import Attribution, Explanation, Piece, Subject
 from tfnlp.options import option
@@ -85,12 +85,12 @@ def explain(subject: Subject, records: Iterable[Record], options: Options) -> It
 
 def _question(subject: Subject, record: Record, options: Options) -> _Question:
     """Make the texts that are asked about a row."""
-    cut = _pieces.words if options.unit == "word" else _pieces.sentences
+    cut = text_pieces.words if options.unit == "word" else text_pieces.sentences
     places = []
     for column in subject.inputs:
         found = cut(record.values[column.name])
         if column.kind == "marked":
-            found = _pieces.unmarked(record.values[column.name], found)
+            found = text_pieces.unmarked(record.values[column.name], found)
         places.append((column.name, found))
     total = sum(len(found) for _, found in places)
     step = max(1, -(-total // options.most))
@@ -98,7 +98,7 @@ def _question(subject: Subject, record: Record, options: Options) -> _Question:
     for name, found in places:
         for first in range(0, len(found), step):
             start, end = found[first][0], found[first : first + step][-1][1]
-            left, gone = _pieces.without(record.values[name], start, end)
+            left, gone = text_pieces.without(record.values[name], start, end)
             question.pieces.append(Piece(name, start, end, 0.0))
             question.cuts.append((name, *gone))
             question.texts.append({**record.values, name: left})

@@ -20,6 +20,8 @@ from tfnlp.extensions.analysis import Finding as Finding
 from tfnlp.extensions.analysis import Piece as Piece
 from tfnlp.extensions.analysis import Subject as Subject
 from tfnlp.extensions.analysis import UnsuitableError as UnsuitableError
+from tfnlp.extensions.augmenting import Augmenter as Augmenter
+from tfnlp.extensions.augmenting import Material as Material
 from tfnlp.extensions.peft import Adaptable as Adaptable
 from tfnlp.extensions.peft import Peft as Peft
 from tfnlp.extensions.peft import PeftStep as PeftStep
@@ -31,7 +33,6 @@ from tfnlp.extensions.tracking import Tracked as Tracked
 from tfnlp.extensions.tracking import Tracker as Tracker
 from tfnlp.extensions.tracking import Tracking as Tracking
 from tfnlp.extensions.training import SUPERVISED as SUPERVISED
-from tfnlp.extensions.training import Augmenter as Augmenter
 from tfnlp.extensions.training import Batch as Batch
 from tfnlp.extensions.training import Defaults as Defaults
 from tfnlp.extensions.training import Network as Network

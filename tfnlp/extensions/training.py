@@ -7,12 +7,10 @@ Dimensions: N rows, B batch.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipelines.augmentation import Edit, Span
 from pipelines.rows import Rows
 from tfnlp.config import Experiment
 from tfnlp.report import Report
@@ -229,6 +227,10 @@ class Trainer(Protocol):
         """The rows of train, validation and test."""
 
     @property
+    def rows(self) -> Callable[[int], Rows] | None:
+        """The training rows of an epoch, augmented; None if all epochs have those of the split."""
+
+    @property
     def model(self) -> TrainedModel:
         """The model with the weights that it has now; fits change them in place."""
 
@@ -290,7 +292,11 @@ class Trainer(Protocol):
         """
 
     def evaluate(
-        self, rows: Rows, perturb: Callable[[Network, Batch], tf.Tensor] | None = None
+        self,
+        rows: Rows,
+        perturb: Callable[[Network, Batch], tf.Tensor] | None = None,
+        *,
+        sure: bool = False,
     ) -> Report:
         """Return the report on the answers of the model as it is now.
 
@@ -298,6 +304,7 @@ class Trainer(Protocol):
             rows: with their targets.
             perturb: (network, batch) -> what is added to the batch's token embeddings, in graph,
                 float32 (B, T, H) or (B, W, T, H).
+            sure: with the intervals of its metrics, of answers that are not perturbed.
         """
 
 
@@ -332,22 +339,3 @@ class Strategy:
     train: Callable[[Trainer], Outcome]
     fits: Callable[[Task, Experiment, Any], None] = accept
     defaults: Defaults = field(default_factory=dict)
-
-
-# ---------------------------------------------------------------- more rows
-
-
-@dataclass(frozen=True)
-class Augmenter:
-    """How texts are changed so that their labels stay right.
-
-    Attributes:
-        summary: one line, shown by ``--help``.
-        options: dataclass; each field is a flag that bears the augmenter's name.
-        edit: (text, its spans, random, options) -> edits outside of the spans, none where the text
-            cannot be changed; `pipelines.augmentation` applies them and moves the targets.
-    """
-
-    summary: str
-    options: type
-    edit: Callable[[str, Sequence[Span], random.Random, Any], Sequence[Edit]]

@@ -18,7 +18,16 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.config import SECTIONS, Entry, Experiment
 from tfnlp.config_data import Data
-from tfnlp.extensions import ENTRIES, SEEDS, SUPERVISED, Augmenter, Peft, Strategy, consent
+from tfnlp.extensions import (
+    ENTRIES,
+    SEEDS,
+    SUPERVISED,
+    Augmenter,
+    Peft,
+    Strategy,
+    augmenting,
+    consent,
+)
 from tfnlp.generation.options import WritingOptions
 from tfnlp.inference.settings import stop_strings
 from tfnlp.options import make, plain, unknown_key
@@ -82,15 +91,7 @@ def _check_fits(experiment: Experiment) -> None:
         layout.check([format_of(Path(file)) for file in files])
     task, strategy = tasks.load(experiment.task), experiment.strategy
     extensions.load(Strategy, strategy.name).fits(task, experiment, strategy.options)
-    targets = task.target_columns(experiment.options)
-    if experiment.augment and all(column.optional for column in targets):
-        # Texts that are joined into blocks, or told apart from one another, as similarity does: a
-        # changed copy would be one more text that a text must differ from.
-        raise UserError(
-            f"--augment {experiment.augment[0].name} makes texts for the targets that rows have, "
-            f"and those of --task {experiment.task} have none with these options (leave out "
-            "--augment)"
-        )
+    augmenting.check(experiment.task, task, experiment.options, experiment.augment)
 
 
 def _entry(record: type, given: Mapping[str, Any], place: str) -> Entry:

@@ -58,7 +58,7 @@ def train(trainer: Trainer) -> Outcome:
     Source: Gunel et al. 2021, "Supervised contrastive learning for pre-trained language model
         fine-tuning", equations 1 to 3 (https://arxiv.org/abs/2011.01403).
     """
-    source = Source(trainer.splits.train, mixed=True)
+    source = Source(trainer.rows or trainer.splits.train, mixed=True)
     return _robustness.train(trainer, lambda: make(trainer.options), train=source)
 
 

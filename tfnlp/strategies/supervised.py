@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tfnlp.extensions import Outcome, Strategy, Trainer
+from tfnlp.strategies import _gain
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,15 @@ class Options:
 
 
 def train(trainer: Trainer) -> Outcome:
-    """Fit once.
+    """Fit once; with ``--augment-compare`` also without augmentation.
 
     Example::
 
         outcome = train(trainer)
         trainer.histories["fit"][-1]["val_loss"]
     """
+    if trainer.experiment.data.augment_compare:
+        return _gain.train(trainer)
     trainer.fit()
     return Outcome()
 

@@ -249,11 +249,13 @@ class Trainer:
         for found in examples.batches(self.model, data, range(1)):
             yield batch_of(found)
 
-    def evaluate(self, rows: Rows, perturb: answering.Perturb | None = None) -> Report:
+    def evaluate(
+        self, rows: Rows, perturb: answering.Perturb | None = None, *, sure: bool = False
+    ) -> Report:
         """Return the report on the model's answers; see `tfnlp.extensions.Trainer.evaluate`."""
         model = dataclasses.replace(self.model)  # whose functions are traced anew
         if perturb is None:
-            return answering.evaluate(model, rows)
+            return answering.evaluate(model, rows, sure=sure)
         answers = answering.answer(model, rows, perturb=perturb)
         return model.task.report(model.context, rows, answers)
 

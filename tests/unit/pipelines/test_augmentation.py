@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import random
 
-from pipelines.augmentation import Edit, augmented
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.augmentation import Edit, Span, Together, applied, augmented, touches
 from pipelines.columns import Column
 from pipelines.rows import BadRow, Rows
 
@@ -114,3 +118,92 @@ def test_the_edges_of_a_span_are_no_part_of_it():
     found = made(columns, [TEXT], [ENTITIES], [lambda text, spans, random: edits])
     assert found.columns["text"][1] == "abcde!fg?"
     assert found.columns["entities"][1] == [(6, 8, "A")]
+
+
+@st.composite
+def edited(draw):
+    """A text with spans, and edits outside of them, or of all of one."""
+    text = draw(st.text(st.sampled_from("abc \U0001f642字"), min_size=1, max_size=30))
+    cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=8)))
+    spans = [(a, b, "A") for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+    edits, place = [], 0
+    for end in sorted(draw(st.lists(st.integers(0, len(text)), max_size=6))):
+        if end >= place and not any(place < b and a < end for a, b, _ in spans):
+            edits.append(Edit(place, end, draw(st.text("xyz", max_size=3))))
+            place = end + 1
+    for start, end, _ in spans:
+        if draw(st.booleans()) and not any(e.start < end and start < e.end for e in edits):
+            edits.append(Edit(start, end, draw(st.text("QR", min_size=1, max_size=4))))
+    return text, spans, sorted(edits, key=lambda e: (e.start, e.end))
+
+
+@given(edited())
+def test_spans_follow_any_edits(given_):
+    text, spans, edits = given_
+    columns = {"text": [text], "entities": [spans]}
+    found = made(columns, [TEXT], [ENTITIES], [lambda *_: edits])
+    whole = {(edit.start, edit.end): edit.text for edit in edits}
+    after = applied(text, edits)
+    if len(found) == 1:
+        assert after == text or not after.strip()
+        return
+    assert found.columns["text"][1] == after
+    for (start, end, _), (a, b, _) in zip(spans, found.columns["entities"][1], strict=True):
+        before = [edit for edit in edits if edit.end <= start]
+        assert a == len(applied(text[:start], before))
+        assert after[a:b] == whole.get((start, end), text[start:end])
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=4), st.data())
+def test_touching_is_sharing_a_character_or_standing_within(pairs, data):
+    spans = [Span(min(pair), max(pair)) for pair in pairs]
+    start = data.draw(st.integers(0, 9))
+    end = data.draw(st.integers(start, 9))
+    wanted = any(s.start < end and start < s.end for s in spans if s.end > s.start)
+    assert touches(spans)(start, end) == wanted
+
+
+def test_a_span_with_a_label_may_be_replaced_and_an_answer_may_not():
+    columns = {"text": ["Ada in Rome"], "entities": [[(0, 3, "PER"), (7, 11, "LOC")]]}
+    edits = [Edit(0, 3, "Grace"), Edit(7, 11, "Oslo")]
+    found = made(columns, [TEXT], [ENTITIES], [lambda *_: edits])
+    assert found.columns["text"][1] == "Grace in Oslo"
+    assert found.columns["entities"][1] == [(0, 5, "PER"), (9, 13, "LOC")]
+    columns = {"context": ["Ada in Rome"], "answers": [[(0, "Ada")]]}
+    with pytest.raises(ValueError, match="touches"):
+        made(columns, [Column("context", "text", "")], [ANSWERS], [lambda *_: edits[:1]])
+
+
+def test_texts_are_edited_together_each_by_its_own_draws():
+    def several(texts, spans, randoms):
+        assert len(texts) == len(spans) == len(randoms) == 4
+        return [[Edit(0, 0, f"{random.random():.6f} ")] for random in randoms]
+
+    found = made({"text": ["a", "b"]}, [TEXT], [], [Together(several)], times=2)
+    assert len(set(found.columns["text"])) == 6
+    assert found.numbers == [1, 2, 1, 2, 1, 2]
+
+
+def test_no_row_is_made_that_equals_one_held_out():
+    rows = Rows("file", {"text": ["ax", "bx"], "label": ["A", "B"]}, [1, 2])
+    held_out = Rows("test", {"text": ["A  XXX", "AXXX"], "label": ["A", "A"]}, [1, 2])
+    found = augmented(rows, [TEXT], [LABEL], [longer], 1, (0, 0), [held_out])
+    assert found.columns["text"] == ["ax", "bx", "bxxx"]
+    assert found.numbers == [1, 2, 2]
+
+
+def test_a_text_of_which_nothing_is_left_is_no_row():
+    empties = lambda text, spans, random: [Edit(0, len(text), " ")]  # noqa: E731
+    assert len(made({"text": ["a", "b"]}, [TEXT], [], [empties])) == 2
+
+
+def test_an_editor_draws_row_by_row():
+    seen = []
+
+    def noted(text, spans, generator):
+        seen.append((text, generator.random()))
+        return []
+
+    made({"text": ["a", "b"]}, [TEXT], [], [noted], seed=(3, 1))
+    generator = random.Random(repr((3, 1)))
+    assert seen == [("a", generator.random()), ("b", generator.random())]

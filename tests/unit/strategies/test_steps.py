@@ -1,5 +1,6 @@
 """Losses of R-Drop, SupCon, SMART, VAT and distillation against their formulas."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +8,7 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from tfnlp.backbones import embeddings
 from tfnlp.extensions import Batch
-from tfnlp.strategies import _perturbation, distillation, r_drop, smart, supcon, vat
+from tfnlp.strategies import _perturbation, distillation, mixup, r_drop, smart, supcon, vat
 
 
 def cross_entropy(logits, y):
@@ -72,6 +73,26 @@ def test_supcon_is_a_share_of_both_losses(network, batch):
     other = supcon.contrast(vectors, batch.y, 0.5)
     wanted = 0.75 * cross_entropy(outputs, batch.y) + 0.25 * float(other)
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+def test_mixup_is_the_loss_of_mixed_vectors_and_targets(network, batch):
+    network.get_layer("head_dropout").rate = 0.0
+    step = mixup.make(mixup.Options(alpha=0.7))
+    step.build(network, 3)
+    (state,) = step.variables
+    state.assign([3, 4])
+    loss, outputs, gradients = step.gradients(network, batch)
+    state.assign([3, 4])
+    order = np.argsort(step.random.uniform([3]))
+    share = float(keras.random.beta([], 0.7, 0.7, seed=step.random.generator))
+    assert 0 < share < 1
+    logits = network(batch.x, training=True).numpy()
+    np.testing.assert_allclose(outputs, logits)
+    # The head is linear, so that mixed vectors have mixed logits.
+    both, y = share * logits + (1 - share) * logits[order], batch.y.numpy()
+    wanted = cross_entropy(both, share * y + (1 - share) * y[order])
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+    assert all(gradient is not None for gradient in gradients)
 
 
 @pytest.mark.parametrize("method", [smart, vat])
