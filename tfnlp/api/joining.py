@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,13 @@ def _kept(run: Path) -> Path:
     return run / "model"
 
 
-def join(runs: Sequence[Named], parent: Path) -> Path:
+def join(runs: Sequence[Named], parent: Path, metrics: Mapping[str, Any] | None = None) -> Path:
     """Write one SavedModel of several runs; returns its folder.
 
     Args:
         runs: of `named`.
         parent: the folder of versions.
+        metrics: of the first run, if its evaluation has just ended; the SavedModel keeps them.
 
     Raises:
         UserError: a run is gone or another one, or cannot be joined with the others.
@@ -146,7 +147,7 @@ def join(runs: Sequence[Named], parent: Path) -> Path:
     with quiet_start("keras_hub"):
         from tfnlp.exporting import joined, shared_pass
         from tfnlp.runs import storage
-    parts = []
+    parts: list[joined.Part] = []
     for one in runs:
         digest = checksums.sha256(_kept(one.run) / checksums.FILE)
         if one.digest and digest != one.digest:
@@ -156,7 +157,8 @@ def join(runs: Sequence[Named], parent: Path) -> Path:
             )
         model = storage.load(one.run)
         name = one.name or model.experiment.name
-        parts.append(joined.Part(name, model, one.run, _metrics(one.run), digest))
+        found = metrics if metrics and not parts else _metrics(one.run)
+        parts.append(joined.Part(name, model, one.run, found, digest))
     joined.check(parts)
     sizes = shared_pass.share([part.model for part in parts])
     whole = sum(4 * weight.numpy().size for weight in parts[0].model.network.weights)
@@ -167,7 +169,7 @@ def join(runs: Sequence[Named], parent: Path) -> Path:
                 "weights stand beside the others' (--peft lora or --freeze-layers shares them)",
                 file=sys.stderr,
             )
-    return joined.join(parts, parent, sizes)
+    return joined.join(parts, parent, sizes, metrics)
 
 
 def _metrics(run: Path) -> dict[str, Any]:

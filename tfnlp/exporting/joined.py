@@ -95,7 +95,12 @@ def _backbone(name: str) -> str:
     return loading.digest(name) or name.replace("_", "-")
 
 
-def join(parts: Sequence[Part], parent: Path, sizes: Sequence[int]) -> Path:
+def join(
+    parts: Sequence[Part],
+    parent: Path,
+    sizes: Sequence[int],
+    metrics: Mapping[str, Any] | None = None,
+) -> Path:
     """Write the next version of a SavedModel of several runs; returns its folder.
 
     ``serving_default`` is the first run, and each has a signature by its name. ``all`` answers
@@ -106,6 +111,7 @@ def join(parts: Sequence[Part], parent: Path, sizes: Sequence[int]) -> Path:
         parts: runs that `check` lets through, whose equal weights are one.
         parent: the folder of versions.
         sizes: of each run the bytes that those before it do not have.
+        metrics: kept as metrics.json, if there are any.
 
     Raises:
         UserError: the folder cannot be written.
@@ -123,6 +129,8 @@ def join(parts: Sequence[Part], parent: Path, sizes: Sequence[int]) -> Path:
         kinds = {column.name: column.kind for part in parts for column in part.columns}
         write_json(folder / INPUTS, kinds | ({HEAD: "text"} if len(together) > 1 else {}))
         write_json(folder / HEADS, {"heads": [_told(part, parent) for part in parts]})
+        if metrics is not None:
+            write_json(folder / "metrics.json", dict(metrics))
         text = _card(parts, passes, parent.name, sizes)
         (folder / "README.md").write_text(text, "utf-8")
 

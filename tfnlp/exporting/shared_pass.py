@@ -85,8 +85,6 @@ class Pass:
             raw: strings (B,) by name.
             rows: by head the rows that it answers, int64; all if not given.
         """
-        import tensorflow as tf
-
         # What is shared of texts that are read in windows has a row for each window.
         if self.below is None or (rows is not None and len(self.below.inputs[0].shape) > 2):
             return {
