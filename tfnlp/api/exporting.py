@@ -141,6 +141,9 @@ def _export(run: Path, options: Options) -> Path:
         place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
         experiment = dataclasses.replace(experiment, export=place)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
+    if (run / joining.HEADS_OF_RUN).is_dir():  # of several tasks: as at the end of its training
+        heads, _ = joining.named([str(run)])
+        return joining.join(heads, Path(experiment.export.saved_models) / experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
     metrics = _metrics(run)
     return writer.export(model, metrics, card.write(model, metrics, forgetting.tables(metrics)))

@@ -120,6 +120,7 @@ def join(
 
         join(parts, Path("saved_models/all"), shared_pass.share([p.model for p in parts]))
     """
+    shared_pass.share_encoding([part.model for part in parts])
     together = [p for p in parts if p.columns == parts[0].columns]
     passes = shared_pass.passes(together)
     signatures = _signatures(parts, passes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipelines.errors import UserError
 from tfnlp import task as tasks
 from tfnlp.config import Experiment
-from tfnlp.extensions import Trainer
+from tfnlp.extensions import SUPERVISED, Trainer
 
 if TYPE_CHECKING:
     from tfnlp.training.model import TrainedModel
@@ -66,10 +66,10 @@ def experiments(trainer: Trainer, files: Sequence[str]) -> list[Experiment]:
                 f"{file} is named {other.name!r}, as another of the tasks is (say `name: NAME` in "
                 "it, which names its signature)"
             )
-        if other.augment or other.earlier.start_from:
+        if other.augment or other.earlier.start_from or other.strategy.name != SUPERVISED:
             raise UserError(
-                f"{file} says augment or start_from, which --strategy {own.strategy.name} takes of "
-                "the command line alone (leave them out of it)"
+                f"{file} says augment, start_from or strategy, which --strategy "
+                f"{own.strategy.name} takes of the command line alone (leave them out of it)"
             )
         _check_shared(own, other, file)
         names.add(other.name)
@@ -80,9 +80,10 @@ def experiments(trainer: Trainer, files: Sequence[str]) -> list[Experiment]:
 
 def _check_shared(own: Experiment, other: Experiment, file: str) -> None:
     """Refuse settings in a file that would have no effect, being others than the run's."""
-    for section in _SHARED[:4]:
+    defaults = tasks.load(other.task).defaults
+    for section in _SHARED:
         theirs, mine = getattr(other, section), getattr(own, section)
-        usual = None if section == "peft" else type(theirs)()
+        usual = None if section == "peft" else type(theirs)(**defaults.get(section, {}))
         if theirs not in (usual, mine):
             raise UserError(
                 f"{file} has a section {section} that differs from this run's, which decides for "

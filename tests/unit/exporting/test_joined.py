@@ -15,14 +15,19 @@ from tfnlp import export
 from tfnlp.backbones import loading
 from tfnlp.exporting import shared_pass
 from tfnlp.exporting.shared_pass import Head
-from tfnlp.inference import saved_model
+from tfnlp.inference import remote, saved_model
 from tfnlp.runs import storage, subject
 
-_SPEC = importlib.util.spec_from_file_location(
-    "small_runs", Path(__file__).parent / "small_runs.py"
-)
-small = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(small)
+
+def _module(name, file):
+    spec = importlib.util.spec_from_file_location(name, file)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+small = _module("small_runs", Path(__file__).parent / "small_runs.py")
+running = _module("running", Path(__file__).parents[2] / "serving" / "running.py")
 
 TEXTS = ["a b c", "", "杜甫 x 👍🏽 y", "z " * 50, "q"]
 KINDS = {
@@ -118,6 +123,25 @@ def test_a_batch_mixes_heads(heads, saved, alone):
     answers = saved.model("heads").answer(asked)
     for row, (answer, head) in enumerate(zip(answers, heads, strict=True)):
         _same(answer, {**alone[head][row], "head": head})
+
+
+def test_a_server_and_plain_tensorflow_answer_the_same(joined, saved, tmp_path):
+    asked = {"all": {"text": TEXTS}, "names": {"text": TEXTS}}
+    asked["heads"] = {"text": TEXTS, "head": ["names", "ups", "topics", "price", "names"]}
+    plain = tf.saved_model.load(str(joined))
+    server = running.Running(joined.parents[1], log=tmp_path / "log.txt")
+    try:
+        for way, texts in asked.items():
+            wanted = saved.model(way).answer(texts)
+            for address in (f"{server.url}/v1/models/all", f"grpc://{server.grpc}/all"):
+                _same(remote.opened(address).model(way).answer(texts), wanted)
+            tensors = {name: tf.constant(column) for name, column in texts.items()}
+            outputs = plain.signatures[way](**tensors)
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            _same(saved_model.split_rows(arrays, len(TEXTS)), wanted)
+    finally:
+        server.process.terminate()
+        server.process.wait()
 
 
 def test_a_head_that_is_not_there_is_refused(saved):
