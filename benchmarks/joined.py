@@ -91,7 +91,7 @@ def served(parent: Path, port: int) -> subprocess.Popen:
     """Start a server of all models in a folder; returns when it is ready."""
     line = [sys.executable, "-m", "tfnlp.serve", str(parent), "--rest-port", str(port)]
     server = subprocess.Popen([*line, "--grpc-port", str(port + 1)], stderr=subprocess.DEVNULL)
-    for _ in range(600):
+    for _ in range(2400):
         try:
             if requests.get(f"http://localhost:{port}/readyz", timeout=5).ok:
                 return server

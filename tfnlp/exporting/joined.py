@@ -66,6 +66,11 @@ def check(parts: Sequence[Part]) -> None:
                 f"two of the runs are named {part.name!r}, and a signature is named after each "
                 f"(call one of them otherwise: NAME={part.run})"
             )
+        if not part.name.strip() or not part.name.isprintable():
+            raise UserError(
+                f"{part.run} is named {part.name!r}, which no request can say (call it otherwise: "
+                f"NAME={part.run})"
+            )
         if part.name in _TAKEN:
             raise UserError(
                 f"{part.run} is named {part.name!r}, as another signature is (call it otherwise: "
@@ -168,7 +173,7 @@ def _requests(
         found += [(part.name, row) for row in rows]
         if place == 0:
             found += [("serving_default", row) for row in rows]
-        if part in together and len(together) > 1:
+        if len(together) > 1 and any(part is one for one in together):
             found += [(EVERY, row) for row in rows] if place == 0 else []
             found += [(BY_ROW, {**row, HEAD: part.name}) for row in rows[:1]]
     return found

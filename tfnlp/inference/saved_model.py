@@ -331,7 +331,8 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
     folded = fold(outputs)
     # TensorFlow lists outputs in any order.
     lists = {name: _plain(folded[name]) for name in sorted(folded)}
-    fields = lists.pop(FIELDS, None)
+    mixed = {FIELDS, HEAD} <= lists.keys() and folded[FIELDS].dtype == object
+    fields = lists.pop(FIELDS) if mixed else None
     for name in [name for name in lists if name.rpartition(".")[2] == "labels"]:
         scores = f"{name.removesuffix('labels')}scores"
         if (

@@ -17,14 +17,24 @@ Weights = dict[str, "np.ndarray"]  # by their paths
 
 
 def whole(model: Any) -> Weights:
-    """Return a model's weights by path, with what peft added folded in where it can be.
+    """Return a model's weights by path, with what peft added folded in.
+
+    Raises:
+        UserError: no matrix can do what peft added.
 
     Example::
 
         whole(storage.load(run))["logits/kernel"]  # (H, C)
     """
+    from tfnlp.backbones import insertions
     from tfnlp.training.model import merged
 
+    if not insertions.can_merge(model.network):
+        raise UserError(
+            f"the run of {model.experiment.name} was trained with --peft "
+            f"{model.experiment.peft.name}, whose layers cannot be folded into the backbone (leave "
+            "it out)"
+        )
     with merged(cast("TrainedModel", model)) as one:
         return weights_of(one.network)
 
