@@ -1,4 +1,4 @@
-"""python -m tfnlp.export: write the SavedModel of a run again, or join two runs into one."""
+"""python -m tfnlp.export: write the SavedModel of a run again, or join several runs into one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,16 @@ def main(argv: list[str]) -> int:
         "one SavedModel.",
         epilog="""examples:
   python -m tfnlp.export tensorboard_logs/NAME/RUN
+  python -m tfnlp.export TOPICS_RUN MOODS_RUN --join --name all
+  python -m tfnlp.export saved_models/all SPAM_RUN --join --without MOODS
   python -m tfnlp.export ENTITIES_RUN RELATIONS_RUN --join --layout triples --name facts""",
     )
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", help="a run's folder: tensorboard_logs/NAME/RUN"
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="a run's folder: tensorboard_logs/NAME/RUN; with --join also a SavedModel of joined "
+        "runs, or NAME=RUN",
     )
     consent.add_flag(parser)
     add_flags(parser, "options", Options, "the SavedModel")

@@ -78,6 +78,7 @@ def trainer(made, resume=False, further=lambda given: []):
     import tensorflow as tf
 
     from tfnlp import task
+    from tfnlp.cli import arguments
     from tfnlp.runs import origins, subject
     from tfnlp.training import continuing, examples
     from tfnlp.training.trainer import Trainer
@@ -87,7 +88,10 @@ def trainer(made, resume=False, further=lambda given: []):
     folder = Path(made.export.tensorboard_logs) / "checkpoints"
     origin = origins.of(made, subject.load, print)
     model = continuing.prepare(made, splits.train, origin and origin.model)
-    return Trainer(model, splits, folder, resume, further, origin=origin)
+    read = arguments.from_file
+    return Trainer(
+        model, splits, folder, resume, further, origin=origin, load=subject.load, read=read
+    )
 
 
 def fit(made, *, resume=False, further=lambda given: []):

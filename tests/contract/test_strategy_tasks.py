@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,7 +38,8 @@ def made(request, backbone_with_marks, tmp_path):
     known = {field.name for field in dataclasses.fields(task.options)}
     wanted = {"max_length": 32, "max_tokens": 4, "beams": 1, **VARIANTS[variant]}
     options = extensions.load(Strategy, method).options.__dataclass_fields__
-    own = {"teacher": ["teacher"], "compare": False}
+    own = {"teacher": ["teacher"], "compare": False, "target": str(tmp_path / "target.jsonl")}
+    own |= {"together_with": ["other.yaml"], "runs": ["one", "two"], "epochs": 1}
     reads = "encoder" in task.backbones
     values = (
         {
@@ -55,6 +57,9 @@ def made(request, backbone_with_marks, tmp_path):
     except UserError as error:  # such as one that goes on from an earlier run
         return SimpleNamespace(name=method, refused=str(error))
     sample = task.sample(experiment.options) * 2
+    inputs = [column.name for column in task.input_columns(experiment.options)]
+    lines = [json.dumps({name: row[name] for name in inputs}) for row in sample]
+    (tmp_path / "target.jsonl").write_text("\n".join(lines))
     columns = {key: [row[key] for row in sample] for key in sample[0]}
     rows = Rows("sample", columns, [*range(1, len(sample) + 1)])
     return SimpleNamespace(
@@ -76,8 +81,24 @@ def _trained(made):
         name="teacher", inputs=inputs, experiment=experiment, model=prepare(experiment, made.rows)
     )
     splits = Splits(made.rows, made.rows, None)
-    trainer = Trainer(model, splits, made.folder / "checkpoints", load=lambda source: teacher)
+    other = _other(made)
+    trainer = Trainer(
+        model, splits, made.folder / "checkpoints", load=lambda source: teacher, read=other
+    )
     return trainer, strategy.train(trainer), ""
+
+
+def _other(made):
+    """Return what reads the experiment of a further task: one label for a text."""
+    file = made.folder / "more.jsonl"
+    rows = [{"text": text, "label": text} for text in ("a", "b")] * 8
+    file.write_text("\n".join(map(json.dumps, rows)))
+    values = {
+        "task": {"name": "classification", "max_length": 32},
+        "data": {"train": str(file)},
+        "name": "more",
+    }
+    return lambda _: from_values(values, tasks.load("classification").options, "the test")
 
 
 def _marked(case):

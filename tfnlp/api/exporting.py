@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
+from tfnlp.api import joining
 from tfnlp.options import make, option
 from tfnlp.runtime.startup import quiet_start
 
@@ -27,7 +28,8 @@ class Options:
 
     name: str | None = option(
         None,
-        "file the SavedModel under this (default: the run's name; of joined runs the layout's)",
+        "file the SavedModel under this (default: the run's name; of joined runs the layout's, or "
+        "that of the SavedModel among them)",
         metavar="NAME",
     )
     saved_models: str | None = option(
@@ -41,11 +43,20 @@ class Options:
         "Hugging Face's peft, in place of a SavedModel",
         metavar="FOLDER",
     )
-    join: bool = option(False, "put several runs into one SavedModel, as --layout says")
+    join: bool = option(
+        False,
+        "put runs on the same backbone into one SavedModel, with a signature for each that is "
+        "named after it (NAME=RUN names it otherwise); a SavedModel of joined runs stands for them",
+    )
+    without: tuple[str, ...] = option(
+        (),
+        "of joined runs, leave this one out; may be repeated",
+        metavar="NAME",
+    )
     layout: Literal["triples"] | None = option(
         None,
-        "what joined runs make: triples reads raw text and answers with (head, relation, tail), "
-        "offsets and scores, from a run of --task ner and one of --task relation_extraction",
+        "what joined runs make instead: triples reads raw text and answers with (head, relation, "
+        "tail), offsets and scores, from a run of --task ner and one of --task relation_extraction",
     )
     min_score: float = option(
         0.5,
@@ -77,6 +88,8 @@ def export(runs: Sequence[str], values: Mapping[str, Any], place: str) -> Path:
     """
     options = make(Options, values, place)
     _check(runs, options, values)
+    if options.join and options.layout is None:
+        return _joined(runs, options)
     folders = [Path(run) for run in runs]
     return _join(folders, options) if options.join else _export(folders[0], options)
 
@@ -96,14 +109,17 @@ def _check(runs: Sequence[str], options: Options, given: Mapping[str, Any]) -> N
     if not options.join:
         if len(runs) > 1:
             raise UserError(
-                f"{len(runs)} runs were given; export one, or join them (--join --layout triples)"
+                f"{len(runs)} runs were given; export one, or join them (--join --name NAME)"
             )
-        for name in ("layout", "min_score"):
+        for name in ("layout", "min_score", "without"):
             if name in given:
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{flag} is about joined runs (add --join, or leave it out)")
     elif options.layout is None:
-        raise UserError(f"--join needs --layout, which is one of: {', '.join(JOINED)}")
+        if "min_score" in given:
+            raise UserError("--min-score is about triples (add --layout triples, or leave it out)")
+    elif options.without:
+        raise UserError("--without is about heads, and triples have none (leave it out)")
     elif len(runs) != len(tasks := JOINED[options.layout]):
         wanted = " and one of ".join(f"--task {task}" for task in tasks)
         raise UserError(
@@ -125,6 +141,9 @@ def _export(run: Path, options: Options) -> Path:
         place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
         experiment = dataclasses.replace(experiment, export=place)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
+    if (run / joining.HEADS_OF_RUN).is_dir():  # of several tasks: as at the end of its training
+        heads, _ = joining.named([str(run)])
+        return joining.join(heads, Path(experiment.export.saved_models) / experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
     metrics = _metrics(run)
     return writer.export(model, metrics, card.write(model, metrics, forgetting.tables(metrics)))
@@ -153,6 +172,16 @@ def _metrics(run: Path) -> dict[str, Any]:
     """Return what a run's evaluation found, and its example; nothing of one without."""
     file, again = run / "metrics.json", "delete it to export the model without its scores"
     return dict(read_json(file, remedy=again)) if file.exists() else {}
+
+
+def _joined(runs: Sequence[str], options: Options) -> Path:
+    """Write one SavedModel with a signature for each run; returns its folder."""
+    heads, there = joining.named(runs, options.without)
+    name = options.name or (there and there.name)
+    if name is None:
+        raise UserError("--join needs a name for the SavedModel of all runs (say --name NAME)")
+    folder = options.saved_models or (there.parent if there else "saved_models")
+    return joining.join(heads, Path(folder) / name)
 
 
 def _join(runs: list[Path], options: Options) -> Path:

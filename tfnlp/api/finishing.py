@@ -13,6 +13,7 @@ from pipelines.columns import as_request
 from pipelines.files.writers import write_json
 from pipelines.rows import Rows
 from pipelines.splits import Splits
+from tfnlp.api import joining
 from tfnlp.cli import terminal
 from tfnlp.config import Experiment
 from tfnlp.evaluation import runs
@@ -87,7 +88,8 @@ def finish(
     report.warnings.extend(trainer.hints)
     refused = forgotten.refused if forgotten else None
     report.warnings.extend([refused] if refused else [])
-    failure = None if refused else _export(model, metrics, report, run_id)
+    heads = {name: head for name, (head, _) in outcome.heads.items()}
+    failure = None if refused else _export(model, metrics, report, run_id, run, heads)
     terminal.report(metrics, report)
     tensorboard.finish(model, run, reports, splits.validation, trainer.step, trackers)
     write_json(run / "metrics.json", metrics)
@@ -98,14 +100,19 @@ def finish(
 
 
 def _export(
-    model: TrainedModel, metrics: dict[str, Any], report: Report, run_id: str
+    model: TrainedModel,
+    metrics: dict[str, Any],
+    report: Report,
+    run_id: str,
+    run: Path,
+    heads: Mapping[str, Any],
 ) -> Exception | None:
     """Export a model, if it is to be, and note where; returns why it could not be written."""
     if not model.experiment.export.export:
         return None
     try:
         with signals.caught(f"; {RESUME}"):  # a signal that comes out as an error is no failure
-            metrics["saved_model"] = str(_exported(model, metrics, report, run_id))
+            metrics["saved_model"] = str(_exported(model, metrics, report, run_id, run, heads))
     except Exception as error:  # what was found is kept: `python -m tfnlp.export` writes it
         return error
     return None
@@ -178,9 +185,20 @@ def _counts(splits: Splits) -> dict[str, int]:
     return {name: len(rows) if rows else 0 for name, rows in named.items()}
 
 
-def _exported(model: TrainedModel, metrics: Mapping[str, Any], report: Report, run_id: str) -> Path:
+def _exported(
+    model: TrainedModel,
+    metrics: Mapping[str, Any],
+    report: Report,
+    run_id: str,
+    run: Path,
+    heads: Mapping[str, Any],
+) -> Path:
     """Return the SavedModel of a run; one that was killed after its export has it already."""
     there = folders.exported(model.experiment, run_id)
+    if there is None and heads:
+        runs = joining.named([str(run)])[0]
+        folder = Path(model.experiment.export.saved_models) / model.experiment.name
+        return joining.join(runs, folder, {**metrics, "run": run_id})
     text = card.write(model, metrics, report.tables)
     return there or export(model, {**metrics, "run": run_id}, text)
 

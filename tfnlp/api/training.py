@@ -19,13 +19,15 @@ from pipelines.rows import Rows
 from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.api.finishing import finish, request_of
+from tfnlp.api.joining import HEADS_OF_RUN
 from tfnlp.backbones import loading
-from tfnlp.cli import console, terminal
+from tfnlp.cli import arguments, console, terminal
 from tfnlp.config import Experiment
 from tfnlp.data_checks import effects
 from tfnlp.extensions import Outcome, Strategy
 from tfnlp.runs import (
     data_digest,
+    experiment_yaml,
     folders,
     forgetting,
     origins,
@@ -114,6 +116,7 @@ def _train(experiment: Experiment, resume: bool, devices: tf.distribute.Strategy
         trainer = Trainer(
             model, splits, Path(), resume, rows=own, load=load, tracked=console.tracked
         )
+        trainer.read = arguments.from_file
         trainer.origin = origin
         if not chief:
             _strategy(experiment).train(trainer)
@@ -166,14 +169,24 @@ def _trained(trainer: Trainer, run: Path, trackers: Trackers) -> None:
     outcome = _strategy(experiment).train(trainer) or Outcome()
     for name, history in trainer.histories.items():
         write_json(run / _place(name) / "history.json", history)
-    model = on_one_device(model)
+    model = on_one_device(cast(TrainedModel, outcome.model or model))
     facts = {**model.context.facts, **outcome.facts}
     model = dataclasses.replace(model, context=dataclasses.replace(model.context, facts=facts))
     if not examples.validates_on_train(splits.train, splits.validation):
         model = answering.calibrated(model, splits.validation)
     storage.save(model, run)
+    for name, (head, found) in outcome.heads.items():
+        _keep(on_one_device(cast(TrainedModel, head)), run / HEADS_OF_RUN / name, found)
     finish(model, splits, run, run_id, before, outcome, trainer, trackers)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
+
+
+def _keep(head: TrainedModel, run: Path, metrics: Mapping[str, Any]) -> None:
+    """Keep a model that was trained beside the run's own, as a run in its folder."""
+    run.mkdir(parents=True, exist_ok=True)
+    experiment_yaml.write_yaml(head.experiment, run / "experiment.yaml")
+    storage.save(head, run)
+    write_json(run / "metrics.json", dict(metrics))
 
 
 def _strategy(experiment: Experiment) -> Strategy:

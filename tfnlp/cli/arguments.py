@@ -69,6 +69,20 @@ def read(argv: list[str], parser: Parser) -> tuple[Begun, dict[str, Any], dict[s
     return begun, flags, {key: flags[key] for key in own if key in flags}
 
 
+def from_file(file: str) -> Experiment:
+    """Return the experiment that a YAML file describes, as ``--config FILE`` alone does.
+
+    Raises:
+        UserError: it cannot be read, or describes none.
+
+    Example::
+
+        from_file("topics.yaml").task  # "classification"
+    """
+    given = argparse.Namespace(**{**dict.fromkeys(CHOSEN), "config": file})
+    return finish(begin(given, file), {})
+
+
 @dataclass(frozen=True)
 class Begun:
     """An experiment of which the task and the entries are known, and so which options there are.

@@ -50,7 +50,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
     data = experiment.data
     source = data.dataset or f"{data.train} (the user's own)"
     labels = model.context.facts.get("labels")
-    request = metrics.get("example") or _sample(model)
+    request = metrics.get("example") or sample(model)
     body = json.dumps({"instances": [request]}, ensure_ascii=False)
     parts = [
         f"# {experiment.name}",
@@ -141,8 +141,13 @@ def _keras(model: TrainedModel) -> list[str]:
     return ["", told, "", "```python", *lines, "```"]
 
 
-def _sample(model: TrainedModel) -> dict[str, str]:
-    """Return the task's own sample as a request."""
+def sample(model: TrainedModel) -> dict[str, str]:
+    """Return the task's own sample as a request.
+
+    Example::
+
+        sample(model)  # {"text": "Who wrote Hamlet?"}
+    """
     row = model.task.sample(model.experiment.options)[0]
     wanted = columns(model.experiment, model.task, targets=False)
     return {column.name: as_request(row[column.name]) for column in wanted}

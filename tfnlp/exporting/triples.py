@@ -63,7 +63,7 @@ def join(
     sample = str(entities.task.sample(entities.context.options)[0]["text"])
 
     def beside(folder: Path) -> None:
-        write_warmup(folder, parent.name, [{"text": sample}])
+        write_warmup(folder, parent.name, [("serving_default", {"text": sample})])
         card = _card(entities, relations, parent.name, example or sample)
         (folder / "README.md").write_text(card, "utf-8")
 

@@ -21,27 +21,40 @@ def write_model_warmup(folder: Path, model: TrainedModel) -> None:
 
         write_model_warmup(Path("saved_models/trec/1"), model)
     """
+    requests = [("serving_default", row) for row in requests_of(model)]
+    write_warmup(folder, model.experiment.name, requests)
+
+
+def requests_of(model: TrainedModel) -> list[dict[str, str]]:
+    """Return a request of each length that training met: of each the text of every input.
+
+    Example::
+
+        requests_of(model)[0]  # {"text": "Who wrote"}
+    """
     from tfnlp.training.model import columns
 
     wanted = columns(model.experiment, model.task, targets=False)
     sample = model.task.sample(model.context.options)[0]
     row = {c.name: as_request(sample[c.name]) for c in wanted}
     sizes = [length // len(wanted) for length in model.lengths]
-    requests = [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
-    write_warmup(folder, model.experiment.name, requests)
+    return [{n: _of_length(model, text, size) for n, text in row.items()} for size in sizes]
 
 
-def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]]) -> None:
+def write_warmup(
+    folder: Path, name: str, requests: Sequence[tuple[str, Mapping[str, str]]]
+) -> None:
     """Write requests for TF Serving to run before traffic.
 
     Args:
         folder: the version's folder.
         name: the model's name.
-        requests: of each request the text of every input.
+        requests: of each the signature, and the text of every input.
 
     Example::
 
-        write_warmup(Path("saved_models/trec/1"), "trec", [{"text": "Who wrote Hamlet?"}])
+        request = ("serving_default", {"text": "Who wrote Hamlet?"})
+        write_warmup(Path("saved_models/trec/1"), "trec", [request])
     """
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -49,10 +62,10 @@ def write_warmup(folder: Path, name: str, requests: Sequence[Mapping[str, str]])
     (folder / "assets.extra").mkdir(exist_ok=True)
     path = folder / "assets.extra" / "tf_serving_warmup_requests"
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for texts in requests:
+        for signature, texts in requests:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
-            request.model_spec.signature_name = "serving_default"
+            request.model_spec.signature_name = signature
             for column, text in texts.items():
                 request.inputs[column].CopyFrom(tf.make_tensor_proto([text], tf.string))
             log = prediction_log_pb2.PredictLog(request=request)

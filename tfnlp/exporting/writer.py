@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +13,7 @@ from pipelines.errors import UserError, reason
 from pipelines.files.writers import write_json
 from tfnlp.exporting.warmup import write_model_warmup
 from tfnlp.inference import serving_ops
-from tfnlp.inference.saved_model import INPUTS, SETTINGS
+from tfnlp.inference.saved_model import HEADS, INPUTS, SETTINGS
 from tfnlp.runtime import precision
 from tfnlp.task import to_json
 
@@ -20,15 +21,17 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from pipelines.rows import Column
+    from tfnlp.task import Task
     from tfnlp.training.model import TrainedModel
 
 SERVING_VERSION = "2.12"
 # Files beside the graph that are read again, by `checksums`.
 _CHECKED = (
-    *("fingerprint.pb", "facts.json", INPUTS, SETTINGS),
+    *("fingerprint.pb", "facts.json", INPUTS, SETTINGS, HEADS),
     *("assets.extra/tokenizer", "assets.extra/target_tokenizer"),
 )
 Signature: TypeAlias = tuple[Callable, "list[tf.TensorSpec]"]  # a function, and what it takes
+Answer: TypeAlias = "Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]"
 
 
 def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
@@ -55,7 +58,7 @@ def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
         _write_beside(folder, model, metrics, card)
 
     with merged(model) as whole:
-        module = _module(whole)
+        module = traced([whole], _signatures(whole))
         return write(Path(model.experiment.export.saved_models) / name, *module, beside)
 
 
@@ -101,24 +104,35 @@ def write(
         ) from error
 
 
-def _module(model: TrainedModel) -> tuple[tf.Module, dict[str, Callable]]:
-    """Put the task's functions over the weights, and name the ways in.
+def traced(
+    models: Sequence[TrainedModel], signatures: Mapping[str, Signature]
+) -> tuple[tf.Module, dict[str, Callable]]:
+    """Return a module that holds the weights of models, each once, and their ways in, traced.
 
     The module holds the variables and nothing else of Keras: tracking the Keras model would
     write every weight twice, under ``variables`` and under ``_all_variables``.
+
+    Args:
+        models: whose functions are called.
+        signatures: by name the ways in.
+
+    Example::
+
+        write(Path("saved_models/trec"), *traced([model], signatures), lambda folder: None)
     """
     import tensorflow as tf
 
     module = tf.Module(name="tfnlp")
-    module.weights = [weight.value for weight in model.network.weights]
+    every = [weight.value for model in models for weight in model.network.weights]
+    module.weights = list({id(variable): variable for variable in every}.values())
     # Concrete, or saving would trace them all once more. A tokenizer makes its resources by that.
     with precision.exact():  # and not as this machine's processor would like it
-        signatures = {
+        found = {
             key: tf.function(call, spec, autograph=False).get_concrete_function()
-            for key, (call, spec) in _signatures(model).items()
+            for key, (call, spec) in signatures.items()
         }
-    module.resources = model.context.resources
-    return module, signatures
+    module.resources = [thing for model in models for thing in model.context.resources]
+    return module, found
 
 
 def _signatures(model: TrainedModel) -> dict[str, Signature]:
@@ -127,24 +141,16 @@ def _signatures(model: TrainedModel) -> dict[str, Signature]:
 
     task, context = model.task, model.context
     inputs = columns(model.experiment, task, targets=False)
-    found = {"serving_default": _from_strings(model, inputs)}
+    answer = partial(_answer, model)
+    found = {"serving_default": from_strings(answer, inputs)}
     found |= {
-        name: _from_strings(model, own) for name, own in task.extra_inputs(context.options).items()
+        name: from_strings(answer, own) for name, own in task.extra_inputs(context.options).items()
     }
     if task.writing:
         found |= task.writing.setting_signatures(context, model.network)
     if task.decodes_from_ids:
         found["tokens"] = _from_tokens(model)
-    if classify := task.classify:
-        named = ("classes", "scores")
-        found["classify"] = _from_examples(
-            model, inputs, lambda answers: dict(zip(named, classify(answers), strict=True))
-        )
-    if regress := task.regress:
-        found["regress"] = _from_examples(
-            model, inputs, lambda answers: {"outputs": regress(answers)}
-        )
-    return found
+    return found | from_examples(task, answer, inputs)
 
 
 def _answer(model: TrainedModel, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -156,16 +162,25 @@ def _answer(model: TrainedModel, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.T
     return task.decode(context, raw, network(features, training=False), offsets)
 
 
-def _from_strings(model: TrainedModel, columns: Sequence[Column]) -> Signature:
-    """Return the way in from a string for each column."""
+def from_strings(answer: Answer, columns: Sequence[Column]) -> Signature:
+    """Return the way in from a string for each column.
+
+    Args:
+        answer: from strings (B,) by name to answers.
+        columns: the names.
+
+    Example::
+
+        signatures = {"serving_default": from_strings(model.respond, columns)}
+    """
     import tensorflow as tf
 
     names = [column.name for column in columns]
 
-    def from_strings(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
-        return _answer(model, dict(zip(names, texts, strict=True)))
+    def from_texts(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(dict(zip(names, texts, strict=True)))
 
-    return from_strings, [tf.TensorSpec([None], tf.string, name) for name in names]
+    return from_texts, [tf.TensorSpec([None], tf.string, name) for name in names]
 
 
 def _from_tokens(model: TrainedModel) -> Signature:
@@ -182,25 +197,35 @@ def _from_tokens(model: TrainedModel) -> Signature:
     return from_tokens, ids
 
 
-def _from_examples(
-    model: TrainedModel, columns: Sequence[Column], results: Callable[[dict], dict[str, tf.Tensor]]
-) -> Signature:
-    """Return the way in from serialized tf.Examples, by which TF Serving classifies and regresses.
+def from_examples(task: Task, answer: Answer, columns: Sequence[Column]) -> dict[str, Signature]:
+    """Return the ways in from serialized tf.Examples, by which TF Serving classifies and regresses.
 
     Args:
-        model: trained.
+        task: says which of them there are.
+        answer: from strings (B,) by name to answers.
         columns: the features of an example, a text each.
-        results: from the model's answers to what TF Serving's method returns.
+
+    Example::
+
+        signatures |= from_examples(model.task, model.respond, columns)
     """
     import tensorflow as tf
 
-    text = tf.io.FixedLenFeature([], tf.string)
-    features = {column.name: text for column in columns}
+    features = {column.name: tf.io.FixedLenFeature([], tf.string) for column in columns}
 
-    def from_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        return results(_answer(model, tf.io.parse_example(examples, features)))
+    def way(results: Callable[[dict], dict[str, tf.Tensor]]) -> Signature:
+        def from_serialized(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return results(answer(tf.io.parse_example(examples, features)))
 
-    return from_examples, [tf.TensorSpec([None], tf.string, "inputs")]
+        return from_serialized, [tf.TensorSpec([None], tf.string, "inputs")]
+
+    found = {}
+    if classify := task.classify:
+        named = ("classes", "scores")
+        found["classify"] = way(lambda given: dict(zip(named, classify(given), strict=True)))
+    if regress := task.regress:
+        found["regress"] = way(lambda given: {"outputs": regress(given)})
+    return found
 
 
 def _prepare(folder: Path) -> None:

@@ -47,12 +47,15 @@ class Source:
             which saves padding, but lets a model tell two sources by their lengths.
         extras: name -> array with a line for each row, (N, ...), that travels with it into
             ``Batch.extras``, such as a teacher's outputs. Only of rows that are no function.
+        model: whose task encodes the rows, in batches of its experiment's size; the one that is
+            fitted if not given.
     """
 
     rows: Rows | Callable[[int], Rows]
     targets: bool = True
     mixed: bool = False
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    model: TrainedModel | None = None
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,10 @@ class Trainer(Protocol):
         """The earlier run that training goes on from, if there is one."""
 
     @property
+    def trained(self) -> Mapping[str, int]:
+        """How many batches each fit that has ended was trained on."""
+
+    @property
     def paces(self) -> Mapping[str, float]:
         """How long a step took of each fit that has ended, its share of validation with it [s]."""
 
@@ -268,6 +275,29 @@ class Trainer(Protocol):
 
         Returns:
             The metrics of each epoch. The model has the weights of its best epoch then.
+        """
+
+    def read(self, file: str) -> Experiment:
+        """Return the experiment that a YAML file describes.
+
+        Raises:
+            UserError: it cannot be read, or describes none.
+        """
+
+    def beside(
+        self, experiment: Experiment, splits: Splits, facts: dict[str, Any] | None = None
+    ) -> Trainer:
+        """Return what fits another model on the same backbone, with a head of its own.
+
+        Its fits are this run's too, so their names differ from this one's.
+
+        Args:
+            experiment: of the other task; its backbone and its peft method are this one's.
+            splits: its rows.
+            facts: in place of those that its task learns from the training rows.
+
+        Raises:
+            UserError: the rows cannot be learned from, or the backbone does not fit the task.
         """
 
     def batches(self, rows: Rows) -> Iterator[Batch]:
@@ -315,10 +345,15 @@ class Outcome:
     Attributes:
         report: findings that are added to the run's report.
         facts: JSON values kept with the model's.
+        model: what was trained, if not the trainer's own model.
+        heads: other models that were trained on the same backbone, by name, each with its metrics
+            by split; the run keeps them, and its SavedModel has a signature for each.
     """
 
     report: Report | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    model: TrainedModel | None = None
+    heads: Mapping[str, tuple[TrainedModel, Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 SAVED_MODELS = Path("saved_models")
 INPUTS = "inputs.json"  # in a model's folder, the kinds of its inputs
+HEADS = "heads.json"  # there too, the runs of a SavedModel that several were joined in
 SETTINGS = "settings.json"  # there too, what else requests may say, by signature, with defaults
+# An answer's outputs that say which of several models gave it, and what that one gives.
+HEAD, FIELDS = "head", "fields"
 AGAIN = "python -m tfnlp.export RUN writes the SavedModel again"
 
 Answers = list[dict[str, Any]]
@@ -314,7 +317,9 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
 
     Args:
         outputs: arrays of shape (B, ...), folded as in `fold`; ``labels`` and ``scores``, if both
-            are (B, C), become one mapping from label to score, called ``scores``.
+            are (B, C), become one mapping from label to score, called ``scores``. So do
+            ``topics.labels`` and ``topics.scores`` of several models. Where there is ``fields``,
+            string (B,), a row's answer has those outputs alone, which it names with commas.
         rows: B.
 
     Raises:
@@ -326,12 +331,31 @@ def split_rows(outputs: Mapping[str, np.ndarray], rows: int) -> Answers:
     folded = fold(outputs)
     # TensorFlow lists outputs in any order.
     lists = {name: _plain(folded[name]) for name in sorted(folded)}
-    if {"labels", "scores"} <= folded.keys() and (
-        folded["labels"].ndim == 2 and folded["labels"].shape == folded["scores"].shape
-    ):
-        pairs = zip(lists.pop("labels"), lists["scores"], strict=True)
-        lists["scores"] = [dict(zip(*pair, strict=True)) for pair in pairs]
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    mixed = {FIELDS, HEAD} <= lists.keys() and folded[FIELDS].dtype == object
+    fields = lists.pop(FIELDS) if mixed else None
+    for name in [name for name in lists if name.rpartition(".")[2] == "labels"]:
+        scores = f"{name.removesuffix('labels')}scores"
+        if (
+            scores in lists
+            and folded[name].ndim == 2
+            and (folded[name].shape == folded[scores].shape)
+        ):
+            pairs = zip(lists.pop(name), lists[scores], strict=True)
+            lists[scores] = [dict(zip(*pair, strict=True)) for pair in pairs]
+    answers = [
+        dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)
+    ]
+    return answers if fields is None else list(map(_own, answers, fields))
+
+
+def _own(answer: dict[str, Any], fields: str) -> dict[str, Any]:
+    """Return what the model of a row says, of several whose answers are of other shapes."""
+    names = {*fields.split(","), HEAD}
+    names = {name.partition("/")[0] for name in names}  # lists are folded
+    own = {name: value for name, value in answer.items() if name in names}
+    if isinstance(own.get("scores"), dict):
+        own["scores"] = {label: score for label, score in own["scores"].items() if label}
+    return own
 
 
 def _plain(array: np.ndarray) -> list[Any]:

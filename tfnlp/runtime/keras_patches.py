@@ -153,6 +153,23 @@ def followed(layer: keras.layers.Layer, then: Callable[[Any], Any]) -> Iterator[
         yield
 
 
+def share(weight: keras.Variable, other: keras.Variable) -> None:
+    """Let a weight be another one of the same shape and dtype; both are one variable then.
+
+    A layer holds the weights that it was built with, and Keras gives it no others.
+
+    Args:
+        weight: of any layer.
+        other: what it becomes.
+
+    Example::
+
+        share(one.kernel, other.kernel)
+        one.kernel.value is other.kernel.value  # True
+    """
+    weight._value = other.value
+
+
 def layers_of(network: keras.Model) -> list[keras.layers.Layer]:
     """Return the layers of a model at any depth; ``network.layers`` has the outermost alone."""
     return list(network._flatten_layers(include_self=False))

@@ -41,6 +41,7 @@ class TrainedModel:
         blocks: the backbone's layers from the embeddings up; empty for a loaded model.
         lengths: that the batches of its training examples are padded to, shortest first [tokens];
             empty until `tfnlp.training.trainer.Trainer` fills it in.
+        backbone: under the head, for further heads; None for a loaded model.
         moved: whether weights that are not trained are others than the backbone has them, because
             an earlier run trained them (`tfnlp.training.continuing`).
 
@@ -56,6 +57,7 @@ class TrainedModel:
     blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
     lengths: list[int] = field(default_factory=list)
     moved: bool = False
+    backbone: loading.Backbone | None = None
 
     @cached_property
     def encode(self) -> Any:
@@ -171,7 +173,7 @@ def build(
         )
     for layer in held:
         layer.trainable = False
-    return TrainedModel(experiment, task, context, network, backbone.blocks)
+    return TrainedModel(experiment, task, context, network, backbone.blocks, backbone=backbone)
 
 
 def rebuilt(experiment: Experiment, task: Task, context: Context) -> keras.Model:

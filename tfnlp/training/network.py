@@ -35,6 +35,7 @@ class Network(keras_patches.ReplicatedModel):
         step: how a batch becomes gradients.
         peft_step: what a peft method does beside it.
         streams: parts of a batch that are computed in parallel, one for each core; 1 is whole.
+        step_metrics: the step's, which are logged of training alone.
         divisible: whether rows are answered each for itself, so that a batch may be taken in parts.
 
     Example::
@@ -45,6 +46,7 @@ class Network(keras_patches.ReplicatedModel):
 
     step: Step
     peft_step: PeftStep
+    step_metrics: Any
     streams = 1
     divisible = True
 
@@ -178,7 +180,11 @@ class Network(keras_patches.ReplicatedModel):
         batch = batch_of(data)
         outputs = self(batch.x, training=False)
         loss = self.compute_loss(batch.x, batch.y, outputs, batch.weights, training=False)
-        return self._found(loss, batch, outputs)
+        found = self._found(loss, batch, outputs)
+        if self.replicas > 1:
+            return found
+        of_step = {metric.name for metric in self.step_metrics}  # which are about training alone
+        return {name: value for name, value in found.items() if name not in of_step}
 
     def _found(self, loss: Any, batch: Batch, outputs: Any) -> Any:
         """Return the logs, or on replicas what :meth:`collect` takes."""
@@ -247,7 +253,7 @@ def trainable(network: keras.Model, *, divisible: bool) -> Network:
     with network.distribute_strategy.scope():
         made = Network(network.input, network.output, name=network.name)
     made.divisible = divisible
-    made.step, made.peft_step = Step(), PeftStep()
+    made.step, made.peft_step, made.step_metrics = Step(), PeftStep(), []
     return made
 
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -26,7 +26,16 @@ from tfnlp import extensions
 from tfnlp.config import Experiment
 from tfnlp.extensions import Batch, Defaults, Origin, Peft, PeftStep, Source, Step, Subject
 from tfnlp.report import Report
-from tfnlp.training import answering, distribution, duration, examples, hints, loop, optimizers
+from tfnlp.training import (
+    answering,
+    distribution,
+    duration,
+    examples,
+    further,
+    hints,
+    loop,
+    optimizers,
+)
 from tfnlp.training.examples import Examples
 from tfnlp.training.model import TrainedModel
 from tfnlp.training.network import batch_of, on_all_cores
@@ -37,7 +46,7 @@ FIRST = "fit"  # the default name of a fit
 _RESERVED = ("checkpoints", "model", "report", "test", "train", "validation")  # in a run's folder
 
 
-def _nothing_to_load(source: str) -> Subject:
+def _nothing_to_load(source: str) -> Any:
     raise UserError(f"{source} cannot be loaded here (train by the command, or tfnlp.train)")
 
 
@@ -76,11 +85,13 @@ class Trainer:
         callbacks: Fit -> Keras callbacks that show and log it.
         rows: the training rows of an epoch, if not the split's own; those of the default source.
         load: returns another model by the name of its run, SavedModel or server.
+        read: returns the experiment that a YAML file describes.
         origin: the earlier run that training goes on from.
         tracked: (parts, what is done) -> the parts, while progress is shown.
         histories: the metrics of each epoch, by the names of the fits that have ended.
         hints: sentences on what might make the model better.
-        seconds: how long the fits that have ended took [s].
+        trained: how many batches each of them was trained on.
+        spent: how long each of them took [s].
         paces: how long a step of each of them took, its share of validation with it [s].
 
     Example::
@@ -97,11 +108,13 @@ class Trainer:
     callbacks: Callable[[Fit], Sequence[keras.callbacks.Callback]] = lambda fit: ()
     rows: Callable[[int], Rows] | None = None
     load: Callable[[str], Subject] = _nothing_to_load
+    read: Callable[[str], Experiment] = _nothing_to_load
     tracked: Callable[[Collection[Any], str], Iterator[Any]] = lambda parts, what: iter(parts)
     origin: Origin | None = None
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    trained: dict[str, int] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
     _drawn: Drawn | None = None
 
@@ -109,6 +122,11 @@ class Trainer:
     def experiment(self) -> Experiment:
         """What decides the run."""
         return self.model.experiment
+
+    @property
+    def seconds(self) -> float:
+        """How long the fits that have ended took [s]."""
+        return sum(self.spent.values())
 
     @property
     def options(self) -> Any:
@@ -159,7 +177,9 @@ class Trainer:
             source = rows if isinstance(rows, Source) else Source(rows)
             drawn = Drawn(model, source, self.experiment.seed)
         others = {
-            other: Drawn(model, source, self.experiment.seed + place)
+            other: Drawn(
+                cast(TrainedModel, source.model or model), source, self.experiment.seed + place
+            )
             for place, (other, source) in enumerate((beside or {}).items(), 1)
         }
         folder = self.folder if name == FIRST else self.folder / name
@@ -190,8 +210,9 @@ class Trainer:
             )
         model.network.peft_step.finish()
         self.histories[name] = state.history
-        self.seconds += state.seconds
-        self.paces[name] = state.seconds / drawn.before(len(state.history))
+        self.spent[name] = state.seconds
+        self.trained[name] = drawn.before(len(state.history))
+        self.paces[name] = state.seconds / self.trained[name]
         moved = hints.moved(before, hints.sampled(model.network)) if name == FIRST else 1.0
         self.hints += hints.of(state, watch.monitor, epochs, moved)
         return state.history
@@ -243,6 +264,16 @@ class Trainer:
             self.model, experiment=dataclasses.replace(self.experiment, **changed)
         )
 
+    def beside(
+        self, experiment: Experiment, splits: Splits, facts: dict[str, Any] | None = None
+    ) -> Trainer:
+        """Return what fits another model; see `tfnlp.extensions.Trainer.beside`."""
+        model = further.beside(self.model, experiment, splits.train, facts)
+        model.task.check(splits.validation, model.context.facts)
+        found = dataclasses.replace(self, model=model, splits=splits, rows=None, origin=None)
+        found._drawn = None
+        return found
+
     def batches(self, rows: Rows) -> Iterator[Batch]:
         """Yield rows in batches, in a fixed order."""
         data = examples.arrange(self.model, rows, shuffle=False)
@@ -293,7 +324,8 @@ def _prepare(
         metrics=objective.metrics,
         jit_compile=False,  # XLA would recompile for each padded length
     )
-    network.step_metrics = list(step.metrics)
+    network.step_metrics.clear()  # Keras would log those of an earlier fit for ever
+    network.step_metrics.extend(step.metrics)
     with scope():
         network.optimizer.build([*network.trainable_variables, *step.trainable])
     _make_metrics(model, held)

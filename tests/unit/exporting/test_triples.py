@@ -143,10 +143,13 @@ def test_a_run_is_exported_under_another_name(runs, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a", "b"], "2 runs were given; export one, or join them (--join --layout triples)"),
+        (["a", "b"], "2 runs were given; export one, or join them (--join --name NAME)"),
         (["a", "--min-score", ".3"], "--min-score is about joined runs (add --join, or leave it"),
         (["a", "--layout", "triples"], "--layout is about joined runs"),
-        (["a", "b", "--join"], "--join needs --layout, which is one of: triples"),
+        (
+            ["a", "b", "--join"],
+            "--join needs a name for the SavedModel of all runs (say --name NAME)",
+        ),
         (["a", *JOIN], "--layout triples joins 2 runs, not 1 (give a run of --task ner and one"),
         (["a", "--name", "b/c"], "--name 'b/c' is not a plain folder name"),
         (["a", "--name", ".."], "--name '..' is not a plain folder name"),

@@ -26,6 +26,18 @@ def test_each_patch_has_a_test():
     assert public == tested & public
 
 
+def test_keras_gives_a_built_layer_no_other_variable():
+    one, other = (keras.layers.Dense(2) for _ in range(2))
+    for layer in (one, other):
+        layer.build((None, 3))
+    with pytest.raises(AttributeError):
+        one.kernel.value = other.kernel.value
+    keras_patches.share(one.kernel, other.kernel)
+    assert one.kernel.value is other.kernel.value
+    x = np.ones((1, 3))
+    assert np.array_equal(one(x), other(x))
+
+
 def test_keras_draws_weights_that_a_file_is_to_replace():
     def first():
         keras.utils.set_random_seed(1)

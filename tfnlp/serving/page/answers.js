@@ -16,9 +16,43 @@ const FIRST = 8; // numbers of a vector
  *     are conversations, and what continues one
  */
 export function shown(row, asked) {
-  const left = { ...row };
+  const heads = headsOf(row);
+  if (heads) {
+    return heads.flatMap(([name, own]) => [
+      el('h3', {}, el('bdi', {}, name)),
+      ...shown(own, asked),
+    ]);
+  }
+  const left = ofHead(row);
   const main = VIEWS.flatMap((view) => view(left, asked) ?? []);
   return [...main, ...rest(left, !main.length)];
+}
+
+/** Return the answers of several models by name, or null: their outputs are NAME.label and so on. */
+function headsOf(row) {
+  const names = Object.keys(row);
+  if (!names.length || !names.every((name) => name.includes('.'))) return null;
+  const found = new Map();
+  for (const name of names) {
+    const cut = name.lastIndexOf('.');
+    const own = found.get(name.slice(0, cut)) ?? {};
+    found.set(name.slice(0, cut), { ...own, [name.slice(cut + 1)]: row[name] });
+  }
+  return [...found];
+}
+
+/** Return what the model of a row gives, where `fields` names that; its lists are filled up. */
+function ofHead(row) {
+  if (!isText(row.fields) || !isText(row.head)) return { ...row };
+  const names = row.fields.split(',');
+  const own = Object.fromEntries(Object.entries(row).filter(([name]) => names.includes(name)));
+  if (isList(own.labels) && isList(own.scores)) {
+    const count = own.labels.filter((label) => label !== '').length;
+    for (const name of ['labels', 'scores', 'given']) {
+      if (isList(own[name])) own[name] = own[name].slice(0, count);
+    }
+  }
+  return own;
 }
 
 /** Take outputs from those that are left. */
