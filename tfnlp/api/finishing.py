@@ -58,7 +58,7 @@ def finish(
         UserError: the SavedModel cannot be written. The run has ended all the same.
     """
     judged = splits.test or splits.validation
-    after = answering.evaluate(model, splits.validation, sure=not splits.test)
+    after = outcome.validation or answering.evaluate(model, splits.validation, sure=not splits.test)
     report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
     if model.experiment.training.baseline and model.task.baseline:
         terminal.line("fitting a linear model to the same rows, for comparison")

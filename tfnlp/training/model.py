@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -28,6 +28,9 @@ from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
 from tfnlp.training.network import single, trainable
 
+if TYPE_CHECKING:
+    from tfnlp.training.features import Frozen
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -43,6 +46,7 @@ class TrainedModel:
             empty until `tfnlp.training.trainer.Trainer` fills it in.
         moved: whether weights that are not trained are others than the backbone has them, because
             an earlier run trained them (`tfnlp.training.continuing`).
+        frozen: what the part below this network returns for rows, if it is the upper part of one.
 
     Example::
 
@@ -56,6 +60,7 @@ class TrainedModel:
     blocks: tuple[tuple[keras.layers.Layer, ...], ...] = ()
     lengths: list[int] = field(default_factory=list)
     moved: bool = False
+    frozen: Frozen | None = None
 
     @cached_property
     def encode(self) -> Any:
