@@ -337,6 +337,7 @@ class Strategy:
         defaults: section -> option -> the default with this strategy, over those of the task.
         takes_all: whether it trains on every row that it is given, and leaves none out for
             validation where no rows for that are named.
+        head_only: whether nothing of the backbone is trained.
         reads: further options of data that it reads, ``unlabelled`` or ``labels``.
         rows: experiment -> its training rows, None where they are those that the experiment names.
     """
@@ -347,6 +348,7 @@ class Strategy:
     fits: Callable[[Task, Experiment, Any], None] = accept
     defaults: Defaults = field(default_factory=dict)
     takes_all: bool = False
+    head_only: bool = False
     reads: Collection[str] = ()
     rows: Callable[[Experiment], Rows | None] = lambda experiment: None
 

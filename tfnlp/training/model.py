@@ -22,7 +22,7 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.backbones import embeddings, insertions, loading
 from tfnlp.config import Experiment
-from tfnlp.extensions import Peft
+from tfnlp.extensions import Peft, Strategy
 from tfnlp.generation import signatures
 from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
@@ -167,7 +167,9 @@ def build(
             f"--peft {experiment.peft.name} adds layers that the backbone which {experiment.task} "
             "leaves behind cannot have (take --peft lora, which is folded into it)"
         )
-    held = [layer for block in backbone.blocks[: _frozen(experiment)] for layer in block]
+    strategy = extensions.load(Strategy, experiment.strategy.name)
+    count = len(backbone.blocks) if strategy.head_only else _frozen(experiment)
+    held = [layer for block in backbone.blocks[:count] for layer in block]
     trained = any(weight.trainable for layer in held for weight in layer.weights)
     if experiment.peft and experiment.backbone.freeze_embeddings and not trained:
         raise UserError(
