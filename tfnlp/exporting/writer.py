@@ -242,10 +242,8 @@ def _write_beside(folder: Path, model: TrainedModel, metrics: Mapping[str, Any],
         own = {"decoding": model.context.options.decoding}
         write_json(folder / SETTINGS, {"serving_default": own, **settings})
     elif further := model.task.setting_signatures(model.context, model.network):
-        write_json(
-            folder / SETTINGS,
-            {"serving_default": {}, **{n: own for n, (*_, own) in further.items()}},
-        )
+        own = {name: values for name, (_, _, values) in further.items()}
+        write_json(folder / SETTINGS, {"serving_default": {}, **own})
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
         (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -82,14 +82,14 @@ def signature(
 
 
 def listed(labels: tf.Tensor) -> tf.RaggedTensor:
-    """Return the labels of each row, each once, string (B, L).
+    r"""Return the labels of each row, each once, string (B, L).
 
     Args:
         labels: string (B,), a label a line, or with | between them where it is one line.
 
     Example::
 
-        listed(tf.constant(["a|b|a", "c|d\\ne"]))  # [["a", "b"], ["c|d", "e"]]
+        listed(tf.constant(["a|b|a", "c|d\ne"]))  # [["a", "b"], ["c|d", "e"]]
     """
     one_line = tf.logical_not(tf.strings.regex_full_match(labels, "(?s).*\n.*"))
     lines = tf.where(one_line, tf.strings.regex_replace(labels, "\\|", "\n"), labels)

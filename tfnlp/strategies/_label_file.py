@@ -20,7 +20,7 @@ def read(experiment: Experiment) -> Rows | None:
 
     Returns:
         The columns ``text``, a label's description or else its name in words, and ``label``. What
-        stands there twice is left out and noted; a label with several descriptions has several
+        stands there twice is among the bad ones; a label with several descriptions has several
         rows.
 
     Raises:
@@ -38,12 +38,12 @@ def read(experiment: Experiment) -> Rows | None:
     told = found.columns.get("description", [""] * len(names))
     texts = [text.strip() or in_words(name) for text, name in zip(told, names, strict=True)]
     places: dict[tuple[str, str], int] = {}
-    notes = list(found.notes)
+    bad = list(found.bad)
     owner: dict[str, str] = {}
     for place, (name, text) in enumerate(zip(names, texts, strict=True)):
         number = found.numbers[place]
         if (name, text) in places:
-            notes.append(BadRow(number, f"the label {name!r} stands there twice, and counts once"))
+            bad.append(BadRow(number, f"the label {name!r} stands there twice, and counts once"))
             continue
         if owner.setdefault(text.casefold(), name) != name:
             raise UserError(
@@ -56,7 +56,7 @@ def read(experiment: Experiment) -> Rows | None:
         raise UserError(f"{data.labels} holds {len(set(names))} label, too few to choose from")
     kept = list(places.values())
     columns = {"text": [texts[i] for i in kept], "label": [names[i] for i in kept]}
-    return Rows(data.labels, columns, [found.numbers[i] for i in kept], notes=notes)
+    return Rows(data.labels, columns, [found.numbers[i] for i in kept], bad, found.notes)
 
 
 def in_words(name: str) -> str:

@@ -164,20 +164,15 @@ def _chosen(
 
     numbered = Rows(rows.source, {column.name: rows.columns[column.name]}, list(range(len(rows))))
     numbered = splits.limited(numbered, [column], _TRIED, seed)
-    folds = []
-    for number in range(1, _FOLDS + 1):
-        try:
-            one = splits.fold(numbered, [column], number, _FOLDS)
-        except UserError:  # no row is left to be held out
-            continue
-        folds.append([np.array(part.numbers) for part in one])
-    if not folds:
+    some = np.array(numbered.numbers)
+    parts_of = [(some[train], some[held]) for train, held in folds(numbered, column, _FOLDS)]
+    if not parts_of:
         return _USUAL, np.zeros(0, int), np.zeros((0, targets.shape[1]))
-    places = np.concatenate([held for _, held in folds])
+    places = np.concatenate([held for _, held in parts_of])
     best: tuple[float, float, np.ndarray] | None = None
     for strength in _STRENGTHS:
         parts = []
-        for train, held in folds:
+        for train, held in parts_of:
             kernel, bias = _fitted(vectors[train], targets[train], column, strength)
             parts.append(vectors[held] @ kernel + bias)
         logits = np.concatenate(parts)
@@ -300,11 +295,11 @@ def judged(trainer: Trainer, rows: Rows, probe: Probe) -> Outcome:
     from tfnlp.training import examples
 
     task, context = trainer.model.task, trainer.model.context
-    if not len(probe.places):
-        said = "no label has two rows, so nothing is calibrated: probabilities mean little"
-        return Outcome(Report({}, warnings=[said]))
     if not examples.takes_all(trainer.experiment, trainer.splits):
         return Outcome()
+    if not len(probe.places):
+        said = "no rows were held out, so nothing is calibrated: probabilities mean little"
+        return Outcome(Report({}, warnings=[said]))
     some = rows.take(probe.places.tolist())
     facts: dict[str, Any] = {}
     if trainer.experiment.training.calibrate and task.calibrate:
@@ -312,6 +307,45 @@ def judged(trainer: Trainer, rows: Rows, probe: Probe) -> Outcome:
     told = answers(trainer.model, probe.logits, facts)
     whole = dataclasses.replace(context, facts={**context.facts, **facts})
     return Outcome(facts=facts, validation=task.report(whole, some, told))
+
+
+def restorer(trainer: Trainer) -> Callable[[], None]:
+    """Return what gives the network the weights that it has now.
+
+    Example::
+
+        restore = restorer(trainer)
+        trainer.fit(name="teacher")
+        restore()
+    """
+    variables = trainer.model.network.variables
+    before = [variable.numpy() for variable in variables]
+
+    def restore() -> None:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+
+    return restore
+
+
+def folds(rows: Rows, column: Column, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the places of rows that are learned from and held out, for each fold that has any.
+
+    Example::
+
+        folds(trainer.splits.train, column, 5)[0]  # (places, places)
+    """
+    import numpy as np
+
+    numbered = Rows(rows.source, {column.name: rows.columns[column.name]}, list(range(len(rows))))
+    found = []
+    for number in range(1, count + 1):
+        try:
+            one = splits.fold(numbered, [column], number, count)
+        except UserError:  # no row is left to be held out
+            continue
+        found.append((np.array(one[0].numbers), np.array(one[1].numbers)))
+    return found
 
 
 def answers(model: TrainedModel, logits: np.ndarray, facts: Any = None) -> dict[str, np.ndarray]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
@@ -17,6 +18,7 @@ from tfnlp.strategies import _hidden, _probe, _table
 from tfnlp.task import Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 _TRIES = 20  # partners looked at before a row is passed over
@@ -82,9 +84,45 @@ def train(trainer: Trainer) -> Outcome:
     """
     metrics, table = _probe.beside(trainer)
     rows = trainer.splits.train
+    held = _held_out(trainer, rows)
     probe = _learned(trainer, rows, "contrast")
     _probe.put(trainer.model, probe)
-    return Outcome(Report(metrics, [table]))
+    found = _probe.judged(trainer, rows, replace(probe, places=held[0], logits=held[1]))
+    report = found.report or Report({})
+    return replace(
+        found, report=Report({**metrics, **report.metrics}, [table], warnings=report.warnings)
+    )
+
+
+def _held_out(trainer: Trainer, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and their logits by models that learned from the other folds."""
+    import numpy as np
+
+    from tfnlp.training import examples
+
+    own, labels = trainer.options, trainer.model.context.facts["labels"]
+    (column,) = trainer.model.task.target_columns(trainer.experiment.options)
+    wanted = own.folds if trainer.experiment.training.calibrate else 1
+    wanted = wanted if examples.takes_all(trainer.experiment, trainer.splits) else 1
+    folds = _probe.folds(rows, column, wanted) if wanted > 1 else []
+    restore = _probe.restorer(trainer)
+    found = []
+    for number, (train, held) in enumerate(folds, 1):
+        probe = _learned(trainer, rows.take(train.tolist()), f"fold_{number}")
+        some = rows.take(held.tolist())
+        make = partial(_logits, trainer, some, probe)
+        found.append(trainer.kept(f"fold_{number}_logits", make))
+        restore()
+    if not found:
+        return np.zeros(0, int), np.zeros((0, len(labels)), np.float32)
+    return np.concatenate([held for _, held in folds]), np.concatenate(found)
+
+
+def _logits(trainer: Trainer, rows: Rows, probe: _probe.Probe) -> np.ndarray:
+    """Return the logits of rows by the backbone as it is now."""
+    import numpy as np
+
+    return np.asarray(_probe.vectors(trainer, rows) @ probe.kernel + probe.bias)
 
 
 def _learned(trainer: Trainer, rows: Rows, name: str) -> _probe.Probe:
@@ -130,7 +168,8 @@ def pairs(
         chance: draws them; no more of them than are yielded are ever held.
 
     Example:
-        >>> found = list(pairs([frozenset("a"), frozenset("a"), frozenset("b")], 9, random.Random(0)))
+        >>> labels = [frozenset("a"), frozenset("a"), frozenset("b")]
+        >>> found = list(pairs(labels, 9, random.Random(0)))
         >>> sorted(tuple(sorted(pair)) for pair in found)
         [(0, 1), (2, 2)]
     """

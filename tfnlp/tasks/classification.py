@@ -136,7 +136,7 @@ def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
 
 
 def setting_signatures(context: Context, network: keras.Model) -> dict[str, Any]:
-    """Return the way in with labels of a request's own, of a model that knows labels by their names.
+    """Return the way in with labels of a request's own, of a model that knows labels by name.
 
     Example::
 
