@@ -21,7 +21,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "zero_shot": {"strategy": "zero_shot"},
     "linear_probe": {"strategy": "linear_probe"},
     "setfit": {"strategy": "setfit", "setfit_folds": 1},
-    "prompt": {"strategy": "prompt"},
+    "prompt": {"strategy": "prompt", "unlabelled": "rest"},
     "plain": _PLAIN,
     "lora": {**_PLAIN, "peft": "lora"},
 }
