@@ -10,7 +10,8 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from tfnlp.backbones import __main__ as command
 from tfnlp.backbones import feature_files
-from tfnlp.training import examples, features
+from tfnlp.extensions import Source, Step
+from tfnlp.training import examples, features, fit_rows
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -53,7 +54,8 @@ def test_nothing_is_cut_where_all_is_trained_or_only_embeddings_are_not(made, st
     assert features.above(strategy_run.trainer(made("all", 0)).model) is None
 
 
-@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 2])
 def test_a_second_fit_computes_nothing_below(layers, made, strategy_run, monkeypatch, cache):
     first = strategy_run.fit(made("first", layers))
     assert len(list(cache.iterdir())) == 2  # training rows and validation rows
@@ -80,6 +82,7 @@ def test_killed_it_ends_as_if_it_was_not(emptied, made, strategy_run, capsys):
     assert strategy_run.fit(made("cut", 1), resume=True) == whole
 
 
+@pytest.mark.slow
 def test_the_head_fit_of_lp_ft_reads_vectors(made, strategy_run, cache):
     strategy_run.fit(made("lp_ft", 0, "lp_ft"))
     shapes = {np.load(f / "states.npy").shape for f in cache.iterdir()}
@@ -90,12 +93,16 @@ def test_the_head_fit_of_lp_ft_reads_vectors(made, strategy_run, cache):
 def test_more_than_the_limit_is_not_kept_and_that_is_said(made, strategy_run, monkeypatch, cache):
     monkeypatch.setenv(feature_files.LIMIT, "1e-7")
     trainer = strategy_run.trainer(made("large", 1))
-    trainer.fit()
-    assert any("TFNLP_FEATURES_GB" in hint for hint in trainer.hints)
+    rows = trainer.splits.train
+    sources = {"train": Source(rows)}
+    given = (trainer.model, Step(), sources, rows, trainer.folder, False, None)
+    found = fit_rows.arranged(*given)
+    assert found.model is trainer.model
+    assert "TFNLP_FEATURES_GB" in found.hints[0]
     assert not cache.exists() or not list(cache.iterdir())
     monkeypatch.setenv(feature_files.LIMIT, "much")
     with pytest.raises(UserError, match="TFNLP_FEATURES_GB is 'much'"):
-        strategy_run.trainer(made("none", 1)).fit()
+        fit_rows.arranged(*given)
 
 
 def test_what_was_not_used_for_longest_goes_first(monkeypatch, cache):
