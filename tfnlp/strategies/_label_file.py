@@ -11,7 +11,7 @@ from tfnlp.config import Experiment
 
 _LABEL = Column("label", "text", "a label", ("text", "name", "class", "category", "intent"))
 _DESCRIPTION = Column(
-    "description", "text", "what it means", ("definition", "meaning"), optional=True
+    "description", "labels", "what it means", ("definition", "meaning"), optional=True
 )
 
 
@@ -33,10 +33,11 @@ def read(experiment: Experiment) -> Rows | None:
     data = experiment.data
     if data.labels is None:
         return None
-    found = files.read(data.labels, (_LABEL, _DESCRIPTION), layout=data.layout())
+    columns_read = (_LABEL, _DESCRIPTION)  # a cell is one description, or none
+    found = files.read(data.labels, columns_read, label_separator="\n", layout=data.layout())
     names = [name.strip() for name in found.columns["label"]]
-    told = found.columns.get("description", [""] * len(names))
-    texts = [text.strip() or in_words(name) for text, name in zip(told, names, strict=True)]
+    told = found.columns.get("description", [[]] * len(names))
+    texts = [" ".join(d).strip() or in_words(n) for d, n in zip(told, names, strict=True)]
     places: dict[tuple[str, str], int] = {}
     bad = list(found.bad)
     owner: dict[str, str] = {}
