@@ -117,6 +117,18 @@ def test_zero_shot_answers_with_labels_of_the_request(made, strategy_run, tmp_pa
     assert list(same[0]["scores"]) == ["fruit", "water", "水"]
 
 
+def test_setfit_is_judged_by_folds_and_by_the_probe(made, strategy_run):
+    trainer = strategy_run.trainer(made("setfit", "setfit", {"pairs": 16}, epochs=None))
+    before = trainer.model.network.get_layer("logits").get_weights()[0]
+    found = setfit.train(trainer)
+    assert set(trainer.histories) == {"fold_1", "fold_2", "contrast"}
+    assert 0.0 <= found.validation.metrics["accuracy"] <= 1.0
+    assert found.facts["temperature"] > 0
+    assert found.report.metrics["linear_probe_accuracy"] > 0.5
+    assert not np.allclose(trainer.model.network.get_layer("logits").get_weights()[0], before)
+
+
+@pytest.mark.slow
 def test_setfit_killed_in_a_fold_ends_as_if_it_was_not(made, strategy_run):
     def one(folder):
         return made(folder, "setfit", {"pairs": 48}, epochs=None)
