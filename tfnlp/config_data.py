@@ -108,8 +108,8 @@ class Data(FileLayout):
     validation_share: float | None = option(
         None,
         "share of train used for validation where there is none; if not given a twentieth, or "
-        "200 rows if that is more, but at most a fifth",
-        minimum=0.001,
+        "200 rows if that is more, but at most a fifth; 0 trains on every row, for all epochs",
+        minimum=0.0,
         maximum=0.9,
         needs=Need(
             lambda known: known.divides,
@@ -155,6 +155,38 @@ class Data(FileLayout):
             lambda known: known.experiment.augment and known.experiment.strategy.name == _PLAIN,
             "compares a run of --augment with one without, by --strategy supervised",
             "name an augmenter and no other strategy",
+        ),
+    )
+    rows_per_label: int | None = option(
+        None,
+        "train on this many rows of each label, or all that it has, chosen by the seed [rows]",
+        minimum=1,
+        needs=Need(
+            lambda known: any(column.kind in ("label", "labels") for column in known.targets),
+            "has no effect on rows of this task, which have no labels",
+        ),
+    )
+    unlabelled: str | None = option(
+        None,
+        "a file of further texts without labels, with the columns of the training file; labels "
+        "that it has are looked at for the report alone",
+        metavar="FILE",
+        needs=Need(
+            lambda known: "unlabelled" in known.reads,
+            "has no effect on --strategy {known.experiment.strategy.name}",
+            "say --strategy self_training, uda or prompt",
+        ),
+    )
+    labels: str | None = option(
+        None,
+        "the labels to choose from: .txt with a label a line, or .csv, .tsv or .jsonl with the "
+        "columns label and, if wanted, description",
+        metavar="FILE",
+        needs=Need(
+            lambda known: "labels" in known.reads,
+            "has no effect on --strategy {known.experiment.strategy.name}, which learns the labels "
+            "of the training rows",
+            "say --strategy zero_shot",
         ),
     )
     limit: int | None = option(

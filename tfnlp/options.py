@@ -330,4 +330,4 @@ def _shown(value: Any) -> str:
     """Return a default as a person would say it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

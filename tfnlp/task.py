@@ -248,6 +248,9 @@ class Task:
             nor offsets; the SavedModel then has a signature ``tokens`` for ids made elsewhere.
         extra_inputs: options -> further signatures from strings, name -> raw columns; ``encode``
             and ``decode`` are given those columns.
+        setting_signatures: (context, network) -> signature -> (function, its tf.TensorSpecs, the
+            settings that requests may have besides texts, each with its default), of a task that
+            does not write.
         save_extra: (context, backbone's options, trained model, folder) writes into the run's
             ``model`` folder what else the training was for, such as a backbone to train further.
         classify: answers -> (classes (B, C) string, scores (B, C) float32) for TF Serving's
@@ -299,6 +302,7 @@ class Task:
     calibrate: Callable[[Context, Rows, Arrays], dict[str, Any]] | None = None
     decodes_from_ids: bool = True
     extra_inputs: Callable[[Any], dict[str, tuple[Column, ...]]] = lambda options: {}
+    setting_signatures: Callable[[Context, keras.Model], dict[str, Any]] = lambda *_: {}
     save_extra: Callable[[Context, Any, keras.Model, Path], None] | None = None
     classify: Callable[[Tensors], tuple[tf.Tensor, tf.Tensor]] | None = None
     regress: Callable[[Tensors], tf.Tensor] | None = None

@@ -20,7 +20,9 @@ from tfnlp.runs.experiment_yaml import from_values
 from tfnlp.training.model import prepare
 from tfnlp.training.trainer import Trainer
 
-NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
+# Those for few labels are for classification and multi_label: test_few_labels.py.
+FEW_LABELS = {"linear_probe", "prompt", "self_training", "setfit", "uda", "zero_shot"}
+NAMES = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"} - FEW_LABELS)
 # Pairs and windows give other inputs: texts of two segments, and several of them a row.
 VARIANTS = {"": {}, "pair": {"pair": True}, "windows": {"windows": 3, "max_length": 8}}
 CASES = [(name, "") for name in discover.names("tfnlp.tasks")]

@@ -19,13 +19,13 @@ from tfnlp.config import Experiment
 from tfnlp.evaluation import runs
 from tfnlp.exporting import card
 from tfnlp.exporting.writer import export
-from tfnlp.extensions import Outcome, PeftStep
+from tfnlp.extensions import SUPERVISED, Outcome, PeftStep
 from tfnlp.report import Report
 from tfnlp.runs import folders, forgetting, judged_rows, tensorboard
 from tfnlp.runs.tracking import Trackers
 from tfnlp.runtime import signals
 from tfnlp.task import Task
-from tfnlp.training import answering
+from tfnlp.training import answering, hints
 from tfnlp.training.model import TrainedModel, columns
 from tfnlp.training.state import RESUME
 from tfnlp.training.trainer import Trainer
@@ -59,7 +59,7 @@ def finish(
         UserError: the SavedModel cannot be written. The run has ended all the same.
     """
     judged = splits.test or splits.validation
-    after = answering.evaluate(model, splits.validation, sure=not splits.test)
+    after = outcome.validation or answering.evaluate(model, splits.validation, sure=not splits.test)
     report = answering.evaluate(model, splits.test, sure=True) if splits.test else after
     if model.experiment.training.baseline and model.task.baseline:
         terminal.line("fitting a linear model to the same rows, for comparison")
@@ -86,6 +86,11 @@ def finish(
     if linear:
         report.warnings.extend([*linear.warnings, *runs.losses(report.metrics, linear.metrics)])
     report.warnings.extend(trainer.hints)
+    if model.experiment.strategy.name == SUPERVISED and hasattr(
+        model.experiment.options, "unit_vectors"
+    ):
+        targets = model.task.target_columns(model.experiment.options)
+        report.warnings.extend(hints.few_rows(splits.train, targets))
     refused = forgotten.refused if forgotten else None
     report.warnings.extend([refused] if refused else [])
     heads = {name: head for name, (head, _) in outcome.heads.items()}

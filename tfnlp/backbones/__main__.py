@@ -7,20 +7,27 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tfnlp.backbones import entry
+from tfnlp.backbones import entry, feature_files
 from tfnlp.options import Parser
 from tfnlp.runtime import exit_status
 
 
 def main(argv: list[str]) -> int:
-    """Print the catalog as a table."""
+    """Print the catalog as a table, or empty the cache of features."""
     parser = Parser(
         prog="python -m tfnlp.backbones",
         description="List the pretrained backbones that install by name (--backbone NAME).",
         epilog="--backbone also takes a KerasHub preset (bert_base_en_uncased), hf://owner/model, "
         "kaggle://…,\nor a local folder in KerasHub or Hugging Face layout.",
     )
-    parser.parse(argv)
+    parser.add_argument(
+        "--empty-features",
+        action="store_true",
+        help="delete what frozen layers returned for texts, which training keeps in the cache",
+    )
+    if vars(parser.parse(argv))["empty_features"]:
+        print(f"{feature_files.empty() / 1e6:.1f} MB deleted in {feature_files.folder()}")
+        return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     numbers = ("parameters", "download", "step", "memory")
     for column in ("name", "kind", "languages", "licence", *numbers, "cached"):

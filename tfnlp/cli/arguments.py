@@ -389,6 +389,8 @@ def _choose_data(data: dict[str, Any], flags: Mapping[str, Any], chosen: Task, n
             f"--validation or --test is given with --dataset {data['dataset']}, which has splits "
             "of its own (evaluate a trained model on a file by python -m tfnlp.evaluate)"
         )
+    if data.get("labels") and not data.get("train"):  # rows need none, or are a data set's
+        return
     if not data.get("train") and not data.get("dataset"):
         if chosen.dataset is None:
             raise UserError(f"--task {name} has no example data; give --train FILE or --dataset")

@@ -102,7 +102,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def _require_rows(given: Mapping[str, Any], place: str) -> None:
     """Raise UserError if there are no rows: a cell that forgot them would train on an example."""
     train = given.get("train")
-    if train is None and not given.keys() & {"dataset", "config"}:
+    if train is None and not given.keys() & {"dataset", "config", "labels"}:
         raise UserError(
             f"{place} has no rows (give a file, a data frame or a dict of columns first, or "
             "dataset='trec')"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,12 @@ class Known:
     def from_scratch(self) -> bool:
         """Whether the backbone has random weights, and a vocabulary that is learned."""
         return self.experiment.backbone.name.partition(":")[0] == "scratch"
+
+    @property
+    def reads(self) -> Collection[str]:
+        """What options of data the strategy reads besides those of all."""
+        found: Strategy = extensions.load(Strategy, self.experiment.strategy.name)
+        return found.reads
 
     @property
     def facts(self) -> Mapping[str, Any] | None:

@@ -48,7 +48,7 @@ def write(model: TrainedModel, metrics: Mapping[str, Any], tables: Sequence[Tabl
     """
     experiment, task = model.experiment, model.task
     data = experiment.data
-    source = data.dataset or f"{data.train} (the user's own)"
+    source = data.dataset or f"{data.train or data.labels} (the user's own)"
     labels = model.context.facts.get("labels")
     request = metrics.get("example") or sample(model)
     body = json.dumps({"instances": [request]}, ensure_ascii=False)

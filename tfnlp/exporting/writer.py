@@ -148,6 +148,8 @@ def _signatures(model: TrainedModel) -> dict[str, Signature]:
     }
     if task.writing:
         found |= task.writing.setting_signatures(context, model.network)
+    further = task.setting_signatures(context, model.network)
+    found |= {name: (call, spec) for name, (call, spec, _) in further.items()}
     if task.decodes_from_ids:
         found["tokens"] = _from_tokens(model)
     return found | from_examples(task, answer, inputs)
@@ -264,6 +266,9 @@ def _write_beside(folder: Path, model: TrainedModel, metrics: Mapping[str, Any],
         settings = model.task.writing.settings(model.context.options)
         own = {"decoding": model.context.options.decoding}
         write_json(folder / SETTINGS, {"serving_default": own, **settings})
+    elif further := model.task.setting_signatures(model.context, model.network):
+        own = {name: values for name, (_, _, values) in further.items()}
+        write_json(folder / SETTINGS, {"serving_default": {}, **own})
     if "labels" in model.context.facts:  # a line each; facts.json has them to the letter
         lines = (" ".join(str(label).split()) for label in model.context.facts["labels"])
         (folder / "labels.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")

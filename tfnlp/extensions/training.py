@@ -111,6 +111,9 @@ class Step:
         metrics: Keras metrics that are logged with the loss; on several replicas each replica
             updates them.
         remedy: what a user may do if the loss becomes NaN or infinite.
+        on_features: whether the network that it is given may be the part above all that is frozen,
+            whose inputs hold what frozen layers return, computed once; false for steps that look
+            at the tokens or embeddings. `Step` itself learns from either.
 
     Example::
 
@@ -123,6 +126,7 @@ class Step:
     trainable: Sequence[Any] = ()
     metrics: Sequence[keras.metrics.Metric] = ()
     remedy = "look at these rows, or lower --learning-rate"
+    on_features = False
 
     def build(self, network: keras.Model, total_rows: int) -> None:
         """Make variables and layers, in the scope of the devices; schedules know the end.
@@ -259,6 +263,7 @@ class Trainer(Protocol):
         name: str = "fit",
         settings: Defaults | None = None,
         score: Callable[[], Mapping[str, float]] | None = None,
+        last: bool = False,
     ) -> list[dict[str, float]]:
         """Fit with early stopping; killed at any moment, a fit resumes exactly.
 
@@ -272,6 +277,8 @@ class Trainer(Protocol):
                 ``{"optimizer": {"learning_rate": 1e-3}}``.
             score: called after each epoch for figures to log; ``score`` among them decides which
                 epoch is best, more being better, in place of the task's own metric.
+            last: whether all epochs are trained and the last is taken, as where no rows are left to
+                choose one by.
 
         Returns:
             The metrics of each epoch. The model has the weights of its best epoch then.
@@ -348,12 +355,15 @@ class Outcome:
         model: what was trained, if not the trainer's own model.
         heads: other models that were trained on the same backbone, by name, each with its metrics
             by split; the run keeps them, and its SavedModel has a signature for each.
+        validation: a report by cross-validation, in place of one on rows for validation, where all
+            rows were trained on.
     """
 
     report: Report | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     model: TrainedModel | None = None
     heads: Mapping[str, tuple[TrainedModel, Mapping[str, Any]]] = field(default_factory=dict)
+    validation: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -367,6 +377,11 @@ class Strategy:
         fits: (task, experiment, options) -> None; raises UserError in one sentence, before
             anything is read, for a task or setting that the strategy is not for.
         defaults: section -> option -> the default with this strategy, over those of the task.
+        takes_all: whether it trains on every row that it is given, and leaves none out for
+            validation where no rows for that are named.
+        head_only: whether nothing of the backbone is trained.
+        reads: further options of data that it reads, ``unlabelled`` or ``labels``.
+        rows: experiment -> its training rows, None where they are those that the experiment names.
     """
 
     summary: str
@@ -374,3 +389,7 @@ class Strategy:
     train: Callable[[Trainer], Outcome]
     fits: Callable[[Task, Experiment, Any], None] = accept
     defaults: Defaults = field(default_factory=dict)
+    takes_all: bool = False
+    head_only: bool = False
+    reads: Collection[str] = ()
+    rows: Callable[[Experiment], Rows | None] = lambda experiment: None

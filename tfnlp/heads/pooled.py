@@ -45,6 +45,7 @@ def head(
     pooling: Literal["mean", "cls"],
     dropout: float,
     windows: bool = False,
+    unit: bool = False,
 ) -> keras.Model:
     """Return a network that pools a backbone's states, with an output layer.
 
@@ -54,6 +55,7 @@ def head(
         pooling: the mean over the tokens that are not padding, or the first token's state.
         dropout: dropout rate before ``output``.
         windows: inputs are (B, W, T): the windows of a row are pooled apart, then averaged.
+        unit: ``output`` is given vectors of norm 1.
 
     Returns:
         A functional model with the same inputs (or (B, W, T) ones); outputs in float32.
@@ -69,6 +71,8 @@ def head(
     if windows:
         inputs, vector = in_windows(keras.Model(inputs, vector, name="window"))
         vector = masked_mean(vector, ops.max(inputs["padding_mask"], axis=-1))
+    if unit:
+        vector = keras.layers.UnitNormalization(axis=-1, dtype="float32", name="unit")(vector)
     vector = keras.layers.Dropout(dropout, name="head_dropout")(vector)
     return keras.Model(inputs, output(vector))
 

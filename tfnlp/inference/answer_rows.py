@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 
 from pipelines.errors import UserError
 from pipelines.files.formats import Format
-from pipelines.rows import Record
+from pipelines.rows import Column, Record, read
 from tfnlp import needs
 from tfnlp.config_data import FileLayout
 from tfnlp.inference import input_rows, outputs, remote, saved_model, streaming
@@ -89,6 +89,15 @@ class Options(FileLayout):
         {},
         "how a model that writes does so, such as temperature=0.7; may be repeated",
         flag="--set",
+    )
+    labels: str | None = option(
+        None,
+        "a file with a label a line, for a zero-shot model to choose from in place of its own",
+        metavar="FILE",
+        needs=Need(
+            lambda known: "labels" not in known.options.settings,
+            "says what --set labels says too",
+        ),
     )
     stream: bool | None = option(
         None,
@@ -181,6 +190,7 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
     if texts and options.input:
         raise UserError("texts and --input were both given (give one of them)")
     needs.check(options, SimpleNamespace(model=model, texts=texts, options=options))
+    options = _with_labels(options)
     if options.runner or options.shards or options.runner_option:
         _at_scale(model, texts, options)
         return
@@ -227,6 +237,16 @@ def run(model: str, texts: Sequence[str], options: Options) -> None:
         _warn(said)
 
 
+def _with_labels(options: Options) -> Options:
+    """Return options whose labels are a setting as any other."""
+    if options.labels is None:
+        return options
+    label = Column("label", "text", "a label", ("text", "name"))
+    names = read(options.labels, (label,), layout=options.layout()).columns["label"]
+    settings = {**options.settings, "labels": "\n".join(names) + "\n"}
+    return replace(options, settings=settings, labels=None)
+
+
 def _opened(
     target: Target, question: tuple[str, Mapping[str, str]], signals: Signals
 ) -> tuple[Saved, ServedModel]:
@@ -257,8 +277,8 @@ def _signature(options: Options, target: Target) -> tuple[str, dict[str, str]]:
     """Return the signature that is asked, or would be if it took settings, and the settings."""
     if options.settings and not target.settings.ways:
         raise UserError(
-            f"{target.name} has no settings (--set is for models that write, which have a "
-            f"{SETTINGS})"
+            f"{target.name} has no settings (--set is for models that write, and --labels for "
+            f"zero-shot models, which have a {SETTINGS})"
         )
     if options.signature:
         return options.signature, options.settings

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.columns import FLOAT32_MAX
 from pipelines.errors import UserError
 
-ORDER = ("sample", "beam", "contrastive")  # which signature is asked if several fit
+ORDER = ("sample", "beam", "contrastive", "labels")  # which signature is asked if several fit
 DEFAULT = "serving_default"  # the model's own way to write
 STOP_END = "\x1f"  # after each stop string, where "||" between them would be ambiguous
 _TAKEN = {int: "a whole number of 32 bits", float: "a number", str: "a text"}

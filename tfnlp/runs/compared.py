@@ -28,7 +28,7 @@ def options(experiment: Experiment) -> dict[str, Option]:
     found: dict[str, Any] = {
         "task": experiment.task,
         "seed": experiment.seed,
-        "data": data.dataset or data.train,
+        "data": data.dataset or data.train or data.labels,
         "limit": data.limit,
         "strategy": strategy.name if strategy.name != SUPERVISED else None,
         "peft": experiment.peft.name if experiment.peft else None,

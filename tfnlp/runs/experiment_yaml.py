@@ -149,7 +149,7 @@ def default_name(task: str, data: Data) -> str:
         >>> default_name("classification", Data(dataset="trec"))
         'trec-classification'
     """
-    return f"{data_name(data.dataset, data.train)}-{task.rpartition('.')[2]}"
+    return f"{data_name(data.dataset, data.train or data.labels)}-{task.rpartition('.')[2]}"
 
 
 def data_name(dataset: str | None, file: str | None) -> str:

@@ -60,6 +60,7 @@ class TextOptions:
     pooling: Literal["mean", "cls"] = option(
         "mean", "what stands for a text: the mean of its tokens' states, or the first one's"
     )
+    unit_vectors: bool = option(False, "texts' vectors have norm 1 where the head takes them")
     head_dropout: float = option(0.1, "dropout before the output layer", minimum=0.0, maximum=0.99)
 
 
@@ -126,6 +127,7 @@ def build(context: Context, backbone: keras.Model, output: keras.layers.Layer) -
         pooling=options.pooling,
         dropout=options.head_dropout,
         windows=options.windows > 1,
+        unit=options.unit_vectors,
     )
 
 

@@ -15,8 +15,10 @@ from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
 from tfnlp.tasks import _labels, _pooled_text, _single_label
+from tfnlp.tasks._pooled_text import encode
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 LABEL = Column("label", "label", "the label", ("class", "category", "intent", "sentiment", "tag"))
@@ -133,6 +135,28 @@ def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
     return linear.one_label(learned, train.columns["label"], asked, context.facts["labels"])
 
 
+def setting_signatures(context: Context, network: keras.Model) -> dict[str, Any]:
+    """Return the way in with labels of a request's own, of a model that knows labels by name.
+
+    Example::
+
+        setting_signatures(context, network)  # {"labels": (call, specs, {"labels": "no|yes"})}
+    """
+    known = context.facts.get("open_labels")
+    if known is None:
+        return {}
+    from functools import partial
+
+    from tfnlp.heads import open_labels
+
+    names = context.facts["labels"]
+    between = "\n" if any("|" in name for name in names) else "|"
+    call, specs = open_labels.signature(
+        partial(encode, context), network, known["patterns"], known["temperature"], names
+    )
+    return {open_labels.SIGNATURE: (call, specs, {open_labels.SIGNATURE: between.join(names)})}
+
+
 TASK = Task(
     summary="one label for a text or a pair of texts",
     dataset="trec",
@@ -143,7 +167,7 @@ TASK = Task(
     learn=learn,
     grow=grow,
     unusable_rows=unusable_rows,
-    encode=_pooled_text.encode,
+    encode=encode,
     encode_targets=encode_targets,
     build=_pooled_text.build_logits,
     objective=objective,
@@ -153,6 +177,7 @@ TASK = Task(
     decode=_single_label.decode,
     report=report,
     baseline=baseline,
+    setting_signatures=setting_signatures,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
 )

@@ -15,7 +15,9 @@ import tensorflow as tf
 
 from pipelines import batching, splits
 from pipelines.rows import OnBadRow, Rows, noted
+from tfnlp import extensions
 from tfnlp.config import Experiment
+from tfnlp.extensions import Strategy
 from tfnlp.task import Task, Tensors
 from tfnlp.training import doubts
 from tfnlp.training.model import TrainedModel, columns
@@ -48,12 +50,56 @@ def read(
         read(experiment, task, "skip", ["train"])["train"].bad
     """
     data = experiment.data
+    own = _strategy(experiment).rows(experiment)
+    if own is not None:
+        return {"train": own, **_others(experiment, task, on_bad_row, wanted)}
     how = (columns(experiment, task), data.columns, on_bad_row or data.on_bad_row)
     if not data.train:
         return splits.from_dataset(str(data.dataset), *how, data.label_separator)
     named = {split: getattr(data, split) for split in wanted}
     files = {split: file for split, file in named.items() if file}
     return splits.from_files(files, *how, data.label_separator, data.layout())
+
+
+def _others(
+    experiment: Experiment, task: Task, on_bad_row: OnBadRow | None, wanted: Sequence[str]
+) -> dict[str, Rows]:
+    """Return the rows of the splits that are named besides a strategy's own training rows."""
+    data = experiment.data
+    how = (columns(experiment, task), data.columns, on_bad_row or data.on_bad_row)
+    if data.dataset:
+        found = splits.from_dataset(data.dataset, *how, data.label_separator, training=False)
+        return {split: rows for split, rows in found.items() if split != "train"}
+    named = {split: getattr(data, split) for split in wanted if split != "train"}
+    files = {split: file for split, file in named.items() if file}
+    return splits.from_files(files, *how, data.label_separator, data.layout())
+
+
+def _strategy(experiment: Experiment) -> Strategy:
+    """Return how an experiment is trained."""
+    found: Strategy = extensions.load(Strategy, experiment.strategy.name)
+    return found
+
+
+def takes_all(experiment: Experiment, found: splits.Splits | None = None) -> bool:
+    """Return whether every row is trained on, so that none are left to choose or calibrate by.
+
+    Args:
+        experiment: says it, or its strategy does.
+        found: the rows; there may be some for validation that the experiment does not name.
+
+    Example::
+
+        takes_all(experiment, splits)  # True of --strategy linear_probe without --validation
+    """
+    if found is not None and not validates_on_train(found.train, found.validation):
+        return False
+    data = experiment.data
+    if data.validation or data.fold:
+        return False
+    if data.validation_share is None:
+        return _strategy(experiment).takes_all
+    return data.validation_share == 0
 
 
 def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> dict[str, Rows]:
@@ -80,10 +126,13 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
         rows["train"], rows["test"] = splits.set_aside(rows["train"], targets, data.test_share)
     part = data.part()
     seed = splits.FIXED_SEED if part else experiment.seed
+    rows["train"] = splits.per_label(rows["train"], targets, data.rows_per_label, seed)
     rows["train"] = splits.limited(rows["train"], targets, data.limit, seed)
     if part and "validation" not in rows:
         both = splits.fold(rows["train"], targets, *part)
-    elif experiment.earlier.start_from and splits.alone(rows, targets):
+    elif "validation" not in rows and (
+        takes_all(experiment) or (experiment.earlier.start_from and splits.alone(rows, targets))
+    ):
         both = rows["train"], rows["train"]  # `read_splits` warns of it
     else:
         both = splits.divide(rows, targets, data.validation_share, seed, data.limit)
@@ -114,7 +163,12 @@ def read_splits(experiment: Experiment, task: Task) -> splits.Splits:
     inputs = task.input_columns(experiment.options)
     warnings += splits.leakage(found, [column.name for column in inputs])
     rows = divided(experiment, task, found)
-    if validates_on_train(rows["train"], rows["validation"]):
+    if takes_all(experiment) and "validation" not in found:
+        warnings.append(
+            f"all {len(rows['train'])} rows of {rows['train'].source} are trained on, and those "
+            "for validation are the same: their scores say nothing of other texts"
+        )
+    elif validates_on_train(rows["train"], rows["validation"]):
         warnings.append(
             f"{rows['train'].source} has one row for each label, so they are validated on too: the "
             "validation scores say nothing of other texts, and answers are not calibrated (add "
@@ -167,6 +221,12 @@ def examples(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
         raw = model.task.pack(model.context, rows)
     else:
         raw = batching.tensors(rows, columns(model.experiment, model.task))
+    return _seeded(model, raw)
+
+
+def _seeded(model: TrainedModel, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Add the rows' seeds, and where what frozen layers return for them is kept."""
+    raw = model.frozen.added(raw) if model.frozen else raw
     return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
 
 
@@ -214,8 +274,9 @@ def unlabelled(model: TrainedModel, rows: Rows) -> dict[str, tf.Tensor]:
 
         raw = unlabelled(model, rows)  # {"text": ..., "seed": ...}, no "label"
     """
-    raw = batching.tensors(rows, columns(model.experiment, model.task, targets=False))
-    return {**raw, "seed": tf.range(_size(raw), dtype=tf.int64)}
+    return _seeded(
+        model, batching.tensors(rows, columns(model.experiment, model.task, targets=False))
+    )
 
 
 def arrange(
@@ -280,7 +341,8 @@ def encoded(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) ->
     mask = features["padding_mask"]
     windows = tf.shape(mask, tf.int64)[1] if mask.shape.rank == 3 else 1
     narrow = tf.minimum(-(-width // windows), model.context.max_length)
-    return batching.pad(features, narrow, model.context.tokenizer.pad_id), offsets
+    padded = batching.pad(features, narrow, model.context.tokenizer.pad_id)
+    return padded | (model.frozen.inputs(raw, narrow) if model.frozen else {}), offsets
 
 
 def element(model: TrainedModel, raw: dict[str, tf.Tensor], width: tf.Tensor) -> Any:

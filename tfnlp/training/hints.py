@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
+from pipelines import splits
+from pipelines.rows import Column, Rows
 from tfnlp.training.state import State
 
+FEW = 32  # rows a label
 UNCHANGED = 1e-6  # as a share of the weights
 _SAMPLED = 1000  # values of each weight, to see whether training changed them
 
@@ -35,6 +39,26 @@ def of(state: State, monitor: str, epochs: int, moved: float) -> Iterator[str]:
         )
     elif state.best_epoch + 1 == epochs == len(state.history) and last not in earlier:
         yield f"the last of {epochs} epochs was the best: more may help (--epochs {2 * epochs})"
+
+
+def few_rows(rows: Rows, targets: Sequence[Column]) -> Iterator[str]:
+    """Yield a sentence on other ways to train, of rows of which each label has few.
+
+    Example:
+        >>> rows = Rows("a.csv", {"label": ["a", "b"]}, [1, 2])
+        >>> [said[:23] for said in few_rows(rows, [Column("label", "label", "a label")])]
+        ['most labels have 1 row ']
+    """
+    if [column.kind in ("label", "labels") for column in targets] != [True]:
+        return
+    counts = Counter(mark for row in splits.labels_of(rows, targets) for mark in row)
+    middle = int(np.median(list(counts.values()))) if counts else 0
+    if 0 < middle < FEW:
+        yield (
+            f"most labels have {middle} row{'s' * (middle > 1)} or so, where a head on the frozen "
+            "backbone may be as good (--strategy linear_probe, or setfit; python -m tfnlp.study "
+            "few_shot shows which)"
+        )
 
 
 def sampled(network: keras.Model) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -22,11 +22,14 @@ from tfnlp import extensions
 from tfnlp import task as tasks
 from tfnlp.backbones import embeddings, insertions, loading
 from tfnlp.config import Experiment
-from tfnlp.extensions import Peft
+from tfnlp.extensions import Peft, Strategy
 from tfnlp.generation import signatures
 from tfnlp.runtime import keras_patches, precision
 from tfnlp.task import Context, Kind, Task, Tensors
 from tfnlp.training.network import single, trainable
+
+if TYPE_CHECKING:
+    from tfnlp.training.features import Frozen
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class TrainedModel:
         backbone: under the head, for further heads; None for a loaded model.
         moved: whether weights that are not trained are others than the backbone has them, because
             an earlier run trained them (`tfnlp.training.continuing`).
+        frozen: what the part below this network returns for rows, if it is the upper part of one.
 
     Example::
 
@@ -58,6 +62,7 @@ class TrainedModel:
     lengths: list[int] = field(default_factory=list)
     moved: bool = False
     backbone: loading.Backbone | None = None
+    frozen: Frozen | None = None
 
     @cached_property
     def encode(self) -> Any:
@@ -164,7 +169,9 @@ def build(
             f"--peft {experiment.peft.name} adds layers that the backbone which {experiment.task} "
             "leaves behind cannot have (take --peft lora, which is folded into it)"
         )
-    held = [layer for block in backbone.blocks[: _frozen(experiment)] for layer in block]
+    strategy = extensions.load(Strategy, experiment.strategy.name)
+    count = len(backbone.blocks) if strategy.head_only else _frozen(experiment)
+    held = [layer for block in backbone.blocks[:count] for layer in block]
     trained = any(weight.trainable for layer in held for weight in layer.weights)
     if experiment.peft and experiment.backbone.freeze_embeddings and not trained:
         raise UserError(

@@ -9,8 +9,9 @@ import dataclasses
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,6 +32,7 @@ from tfnlp.training import (
     distribution,
     duration,
     examples,
+    fit_rows,
     further,
     hints,
     loop,
@@ -157,6 +159,7 @@ class Trainer:
         name: str = FIRST,
         settings: Defaults | None = None,
         score: Callable[[], Mapping[str, float]] | None = None,
+        last: bool = False,
     ) -> list[dict[str, float]]:
         """Fit; see `tfnlp.extensions.Trainer.fit`.
 
@@ -170,26 +173,24 @@ class Trainer:
             raise ValueError(f"two fits are named {name!r}; give each a name of its own")
         if not name.isidentifier() or name in _RESERVED:
             raise ValueError(f"a fit cannot be named {name!r}, which is a file of the run's")
-        model = self._with(settings)
-        drawn = self.drawn
-        if train is not None or settings:
-            rows = drawn.source.rows if train is None else train
-            source = rows if isinstance(rows, Source) else Source(rows)
-            drawn = Drawn(model, source, self.experiment.seed)
-        others = {
-            other: Drawn(
-                cast(TrainedModel, source.model or model), source, self.experiment.seed + place
-            )
-            for place, (other, source) in enumerate((beside or {}).items(), 1)
-        }
         folder = self.folder if name == FIRST else self.folder / name
+        model, step = self._with(settings), step or Step()
+        source = train if isinstance(train, Source) or train is None else Source(train)
+        sources = {"train": source or self.drawn.source, **(beside or {})}
         # The split's own rows are checked before the strategy begins.
-        own = {} if train is None else {"train": drawn.source}
+        own = {} if train is None else {"train": sources["train"]}
         self._check_sources(folder, {**own, **(beside or {})})
         held_out = self.splits.validation if validation is None else validation
-        held = examples.arrange(model, held_out, shuffle=False)
-        step = step or Step()
-        epochs = duration.epochs(model.experiment, drawn.steps(0))
+        found = fit_rows.arranged(model, step, sources, held_out, folder, self.resume, self._drawn)
+        model, held = found.model, found.held
+        self.hints += found.hints
+        drawn, *_ = found.sources.values()
+        others = {other: one for other, one in found.sources.items() if other != "train"}
+        epochs = patience = duration.epochs(model.experiment, drawn.steps(0))
+        if last or examples.takes_all(self.experiment, self.splits):
+            score = partial(_updates, model)  # nothing tells which epoch is best
+        else:
+            patience = duration.patience(model.experiment, drawn.steps(0))
         watch = _prepare(model, step, drawn, held, score, name, epochs)
         feed = _feed(model, drawn, others, held)
         before = hints.sampled(model.network)
@@ -199,7 +200,7 @@ class Trainer:
                 watch,
                 feed,
                 epochs=epochs,
-                patience=duration.patience(model.experiment, drawn.steps(0)),
+                patience=patience,
                 folder=folder,
                 minutes=model.experiment.training.checkpoint_minutes,
                 resume=self.resume,
@@ -209,6 +210,7 @@ class Trainer:
                 remedy=step.remedy,
             )
         model.network.peft_step.finish()
+        self.model.network.step, self.model.network.peft_step = step, model.network.peft_step
         self.histories[name] = state.history
         self.spent[name] = state.seconds
         self.trained[name] = drawn.before(len(state.history))
@@ -333,6 +335,11 @@ def _prepare(
     if score is None:
         return Watch(objective.monitor, objective.mode, least=least)
     return Watch("score", "max", score, least)
+
+
+def _updates(model: TrainedModel) -> dict[str, float]:
+    """Return how many updates there were, as a score by which the last epoch is the best."""
+    return {"score": float(model.network.optimizer.iterations)}
 
 
 def _peft_step(model: TrainedModel) -> PeftStep:
