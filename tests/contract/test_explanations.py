@@ -11,10 +11,12 @@ from pipelines.errors import UserError
 from pipelines.rows import Record
 from tfnlp import explain, extensions
 from tfnlp.explanations import _pieces
-from tfnlp.extensions import Explanation, UnsuitableError
+from tfnlp.extensions import Explanation, UnsuitableError, Wanted
 from tfnlp.runs import subject as subjects
 
 NAMES = extensions.names(Explanation)
+KEYS = ["pieces", "flags", "examples", "changed"]
+OF_SAVED_MODELS = {"occlusion"}
 TEXTS = [
     "Dr Ann says: it's a good film.",
     "这部电影很好看！",
@@ -28,9 +30,9 @@ def records(texts):
     return [Record(number, {"text": text}, {}) for number, text in enumerate(texts, 1)]
 
 
-def explained(name, subject, texts=TEXTS, **options):
+def explained(name, subject, texts=TEXTS, wanted=None, **options):
     entry = extensions.load(Explanation, name)
-    return list(entry.explain(subject, records(texts), entry.options(**options)))
+    return list(entry.explain(subject, records(texts), entry.options(**options), wanted or Wanted()))
 
 
 def weights(found):
@@ -56,8 +58,12 @@ class TestEach:
     def test_a_run_and_its_saved_model_are_explained_alike(self, name, run):
         saved = json.loads((run / "metrics.json").read_text())["saved_model"]
         ours = explained(name, subjects.load(str(run)))
-        theirs = explained(name, subjects.load(saved))
         assert [found.row for found in ours] == [1, 2, 3, 4, 5]
+        if name not in OF_SAVED_MODELS:
+            with pytest.raises(UnsuitableError, match="tensorboard_logs/NAME/RUN"):
+                explained(name, subjects.load(saved))
+            return
+        theirs = explained(name, subjects.load(saved))
         for one, other in zip(ours, theirs, strict=True):
             assert (one.label, one.inputs) == (other.label, other.inputs)
             assert one.score == pytest.approx(other.score, abs=1e-5)
@@ -111,7 +117,7 @@ def test_a_long_row_is_asked_about_in_larger_pieces(word_models):
     assert len(found.pieces) == 5
     assert weights(found) == {"so so good so": 0.7}
     assert found.flags == ("20 words, left out 4 at a time (--occlusion-most 5)",)
-    (found,) = explained("occlusion", subject, ["So so. A good one! 好."], unit="sentence")
+    (found,) = explained("occlusion", subject, ["So so. A good one! 好."], Wanted("sentences"))
     assert [found.inputs["text"][p.start : p.end] for p in found.pieces] == [
         "So so.",
         "A good one!",
@@ -152,7 +158,7 @@ def test_lines_of_json(word_models, tmp_path, capsys, monkeypatch):
     assert explain.main([model, *arguments]) == 0
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert [line["row"] for line in lines] == [1, 2, 3]
-    assert list(lines[0]) == ["row", "text", "label", "score", "pieces", "flags"]
+    assert list(lines[0]) == ["row", "text", "label", "score", *KEYS]
     for line in lines:
         for piece in line["pieces"]:
             assert line["text"][piece["start"] : piece["end"]] == piece["text"]
@@ -195,5 +201,5 @@ def test_rows_are_read_as_they_are_needed(word_models):
             yield record
 
     entry = extensions.load(Explanation, "occlusion")
-    next(entry.explain(subject, stream(), entry.options()))
+    next(entry.explain(subject, stream(), entry.options(), Wanted()))
     assert len(read) < 50

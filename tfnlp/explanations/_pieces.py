@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.columns import MARKERS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Place = tuple[int, int]  # start, end [characters]
 
@@ -113,3 +117,79 @@ def without(text: str, start: int, end: int) -> tuple[str, Place]:
     elif before and end == len(text):
         start -= 1
     return text[:start] + text[end:], (start, end)
+
+
+def characters(text: str) -> list[Place]:
+    """Return the characters of a text that are seen, each with its combining marks and joiners.
+
+    Example:
+        >>> characters("ab c")
+        [(0, 1), (1, 2), (3, 4)]
+    """
+    found: list[Place] = []
+    before = "space"
+    for place, kind in enumerate(_kinds(text)):
+        if kind == "joined" and before != "space":
+            found[-1] = (found[-1][0], place + 1)
+        elif kind not in ("space", "joined"):
+            found.append((place, place + 1))
+            before = kind
+        else:
+            before = "space"
+    return found
+
+
+def cut(text: str, unit: str) -> list[Place]:
+    """Return the pieces of a text of a unit that depends on the text alone.
+
+    Example:
+        >>> cut("Hi. Bye.", "sentences")
+        [(0, 3), (4, 8)]
+    """
+    return {"words": words, "sentences": sentences, "characters": characters}[unit](text)
+
+
+def characters_before(text: str) -> np.ndarray:
+    """Return how many characters stand before each byte of a text, and before its end: int64.
+
+    Example:
+        >>> characters_before("é!").tolist()
+        [0, 1, 1, 2]
+    """
+    import numpy as np
+
+    begun = np.frombuffer(text.encode("utf-8", "replace"), np.uint8) & 0xC0 != 0x80
+    return np.concatenate([[0], np.cumsum(begun)])
+
+
+def weighed(
+    text: str, tokens: Sequence[tuple[int, int, float]], unit: str
+) -> list[tuple[Place, float]]:
+    """Return a text's pieces with what their tokens did: a token's weight goes by its characters.
+
+    Args:
+        text: what was read.
+        tokens: start, end and weight of each, any number of times, in any order [characters].
+        unit: words, sentences, characters or tokens.
+
+    Example:
+        >>> weighed("no way", [(0, 2, 0.5), (3, 4, 1.0), (4, 6, 2.0)], "words")
+        [((0, 2), 0.5), ((3, 6), 3.0)]
+    """
+    if unit == "tokens":
+        sums: dict[Place, float] = {}
+        for start, end, weight in sorted(tokens):
+            sums[start, end] = sums.get((start, end), 0.0) + weight
+        return list(sums.items())
+    pieces = cut(text, unit)
+    owner = [-1] * len(text)
+    for number, (start, end) in enumerate(pieces):
+        owner[start:end] = [number] * (end - start)
+    weights = [0.0] * len(pieces)
+    for start, end, weight in tokens:
+        owners = [owner[place] for place in range(start, end) if owner[place] >= 0]
+        if not owners:  # what is not seen goes with what stands before it
+            owners = [next((o for o in reversed(owner[:start]) if o >= 0), 0)][: len(pieces)]
+        for number in owners:
+            weights[number] += weight / len(owners)
+    return list(zip(pieces, weights, strict=True))
