@@ -32,7 +32,9 @@ def records(texts):
 
 def explained(name, subject, texts=TEXTS, wanted=None, **options):
     entry = extensions.load(Explanation, name)
-    return list(entry.explain(subject, records(texts), entry.options(**options), wanted or Wanted()))
+    return list(
+        entry.explain(subject, records(texts), entry.options(**options), wanted or Wanted())
+    )
 
 
 def weights(found):

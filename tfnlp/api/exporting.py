@@ -41,6 +41,14 @@ class Options:
         "Hugging Face's peft, in place of a SavedModel",
         metavar="FOLDER",
     )
+    export_explain: bool | None = option(
+        None,
+        "give the SavedModel a signature explain: from texts to the answer and what each word did "
+        "(default: as in the run)",
+    )
+    explain_by: Literal["gradient_input", "integrated_gradients"] | None = option(
+        None, "by which method (default: as in the run)"
+    )
     join: bool = option(False, "put several runs into one SavedModel, as --layout says")
     layout: Literal["triples"] | None = option(
         None,
@@ -102,6 +110,11 @@ def _check(runs: Sequence[str], options: Options, given: Mapping[str, Any]) -> N
             if name in given:
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{flag} is about joined runs (add --join, or leave it out)")
+    elif options.export_explain or options.explain_by:
+        raise UserError(
+            "--export-explain is for one run: triples have no signature that explains them (leave "
+            "it out)"
+        )
     elif options.layout is None:
         raise UserError(f"--join needs --layout, which is one of: {', '.join(JOINED)}")
     elif len(runs) != len(tasks := JOINED[options.layout]):
@@ -121,9 +134,16 @@ def _export(run: Path, options: Options) -> Path:
     experiment = model.experiment
     if options.adapter:
         return _write_adapter(run, model, Path(options.adapter))
-    if options.saved_models:
-        place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
-        experiment = dataclasses.replace(experiment, export=place)
+    given: dict[str, Any] = {
+        "saved_models": options.saved_models,
+        "export_explain": options.export_explain,
+        "explain_by": options.explain_by,
+    }
+    told = {name: value for name, value in given.items() if value is not None}
+    place = dataclasses.replace(experiment.export, **told)
+    if options.explain_by and not place.export_explain:
+        raise UserError("--explain-by has no effect without --export-explain (add it)")
+    experiment = dataclasses.replace(experiment, export=place)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
     metrics = _metrics(run)

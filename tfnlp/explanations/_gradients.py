@@ -72,22 +72,32 @@ class Network:
             task; ``origins``; and ``difference``, float32 (B, [W,] T, H), the tokens' embeddings
             less that of [PAD], zeros at special ones.
         """
-        model, explaining = self.model, self.explaining
+        read = self.encode(raw)
+        outputs = self.network(read["features"], training=False)
+        return {**read, **self.answered(raw, read, outputs)}
+
+    def encode(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        """Return what the network reads: ``features``, ``offsets``, ``origins``, ``difference``."""
+        model = self.model
         numbered: Any = Numbered(model.context.tokenizer)
         features, offsets = model.task.encode(
             dataclasses.replace(model.context, tokenizer=numbered), raw
         )
         marked = any(column.kind == "marked" for column in self.columns)
         origins = numbered.origins(features["token_ids"], raw, marked=marked)
-        features = {**features, "token_ids": origins.ids}
-        outputs = self.network(features, training=False)
         return {
-            "features": features,
+            "features": {**features, "token_ids": origins.ids},
             "offsets": offsets,
-            "answers": model.task.decode(model.context, raw, outputs, offsets),
-            "logits": explaining.logits(model.context, raw, outputs),
             "origins": origins,
             "difference": self._difference(origins),
+        }
+
+    def answered(self, raw: Any, read: Mapping[str, Any], outputs: tf.Tensor) -> dict[str, Any]:
+        """Return the ``answers`` and the ``logits`` that the network's outputs stand for."""
+        task, context = self.model.task, self.model.context
+        return {
+            "answers": task.decode(context, raw, outputs, read["offsets"]),
+            "logits": self.explaining.logits(context, raw, outputs),
         }
 
     def _difference(self, origins: Any) -> tf.Tensor:
@@ -97,13 +107,17 @@ class Network:
         tokens = tf.gather(matrix, origins.ids) - matrix[self.model.context.tokenizer.pad_id]
         return tf.where(origins.column[..., None] >= 0, tf.cast(tokens, tf.float32), 0.0)
 
-    def _logits(self, raw: Any, features: Any, added: tf.Tensor) -> tf.Tensor:
-        """Return the logits of a batch with something added to its embeddings."""
+    def outputs(self, features: Any, added: tf.Tensor) -> tf.Tensor:
+        """Return the network's outputs with something added to a batch's embeddings."""
         with (
             embeddings.adding(self.network, features, added),
             answer_span.unchunked(self.network),
         ):
-            outputs = self.network(features, training=False)
+            return self.network(features, training=False)
+
+    def _logits(self, raw: Any, features: Any, added: tf.Tensor) -> tf.Tensor:
+        """Return the logits of a batch with something added to its embeddings."""
+        outputs = self.outputs(features, added)
         return self.explaining.logits(self.model.context, raw, outputs)
 
     def _weights(
@@ -299,3 +313,85 @@ def _weighed(
         for (start, end), weight in _pieces.weighed(text, tokens, unit):
             pieces.append(Piece(name, start, end, weight))
     return pieces
+
+
+def served(
+    model: TrainedModel, method: str, nodes: Sequence[float], parts: Sequence[float]
+) -> Callable[..., dict[str, tf.Tensor]]:
+    """Return a function in TensorFlow ops from texts to an answer and what its words did.
+
+    Args:
+        model: of a task that gives one answer a text.
+        method: the explanation's name, for messages.
+        nodes: as of `Network.weights`, N places.
+        parts: how much of the line each stands for.
+
+    Returns:
+        Texts by name, string (B,), -> ``label`` string and ``score`` float32 (B,), and of the words
+        ``pieces`` int32 (B,), how many, and ``pieces/input``, ``pieces/text``, ``pieces/start``,
+        ``pieces/end`` [characters], ``pieces/weight``, (B, P).
+
+    Raises:
+        UnsuitableError: the task gives several answers, or none that gradients explain.
+
+    Example::
+
+        served(model, "gradient_input", [1.0], [1.0])({"text": tf.constant(["A masterpiece."])})
+    """
+    network = Network(model, method)
+    chosen = network.explaining.chosen
+    if chosen is None:
+        raise UnsuitableError(
+            f"--task {model.experiment.task} gives several answers to a text, and a signature that "
+            "explains is for one (leave out --export-explain; python -m tfnlp.explain explains all)"
+        )
+    choose = chosen  # which no other thread can make None again
+
+    def respond(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        read = network.encode(raw)
+        added = tf.zeros_like(read["difference"])
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(added)
+            read |= network.answered(raw, read, network.outputs(read["features"], added))
+            answers, logits = read["answers"], tf.stop_gradient(read["logits"])
+            shares = choose(model.context, raw, logits, read["offsets"], answers)
+            total = tf.reduce_sum(read["logits"] * shares)
+        if list(nodes) == [1.0]:  # the slope at the text, of the pass that answers
+            slope = tf.convert_to_tensor(tape.gradient(total, added))
+            weights = tf.reduce_sum(slope * read["difference"], -1)
+        else:
+            given = (raw, read["features"], read["difference"], shares)
+            weights = network._weights(*given, tf.constant(nodes), tf.constant(parts))
+        label, score = _named(answers, shares)
+        return {"label": label, "score": score, **_words(raw, read["origins"], weights)}
+
+    return respond
+
+
+def _words(raw: Mapping[str, tf.Tensor], origins: Any, weights: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Return the words of texts with the weights of the tokens (B, [W,] T) that they have."""
+    from pipelines.encoding import pieces
+
+    rows = tf.shape(weights)[0]
+    flat = [tf.reshape(x, [rows, -1]) for x in (*origins[1:], weights)]
+    found = {}
+    for number, (name, strings) in enumerate(raw.items()):
+        places = tf.where(flat[0] == number)
+        start, end, weight = (tf.gather_nd(values, places) for values in flat[1:])
+        row = tf.cast(places[:, 0], tf.int32)
+        found[name] = pieces.weighed(strings, row, start, end, weight)
+    return pieces.listed(found)
+
+
+def _named(answers: Mapping[str, tf.Tensor], shares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the answers' labels, string (B,), and scores, float32 (B,)."""
+    rows = tf.shape(shares)[:1]
+    if "labels" in answers:
+        given = tf.boolean_mask(answers["labels"], shares > 0)  # one of each row, or none
+        there = tf.reduce_any(shares > 0, -1)
+        labels = tf.scatter_nd(tf.where(there), given, tf.cast(rows, tf.int64))
+        return labels, answers["score"]
+    if "answer" in answers:
+        return answers["answer"], answers["score"]
+    ((name, value),) = [(n, v) for n, v in answers.items() if v.shape.rank == 1]
+    return tf.fill(rows, name), value

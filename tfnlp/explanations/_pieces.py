@@ -8,17 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.columns import MARKERS
+from pipelines.encoding.scripts import UNSPACED
 
 if TYPE_CHECKING:
     import numpy as np
 
 Place = tuple[int, int]  # start, end [characters]
 
-# Blocks of scripts that are written without spaces: Thai, Lao, Myanmar, Khmer, kana, and Han.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
+_SCRIPTS = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")  # written without spaces
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")
 _END = ".!?。！？…"
 _SENTENCE = re.compile(rf"[^\s{_END}](?:[^{_END}\n]|[.!?](?=\S))*[{_END}]*[\"'”’)）」』]*|\S")
@@ -75,8 +73,8 @@ def _inside(text: str, place: int) -> bool:
         return False
     around = (text[place - 1], text[place + 1])
     if kind == "digit":
-        return all(character.isdigit() for character in around)
-    return all(c.isalnum() and not _UNSPACED.match(c) for c in around)
+        return all(character.isdecimal() for character in around)
+    return all(unicodedata.category(c)[0] in "LN" and not _UNSPACED.match(c) for c in around)
 
 
 def sentences(text: str) -> list[Place]:

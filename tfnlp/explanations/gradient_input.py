@@ -11,12 +11,12 @@ activation differences", section 2 (https://arxiv.org/abs/1704.02685).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.rows import Record
-from tfnlp.extensions import Attribution, Explanation, Subject, Wanted
+from tfnlp.extensions import Attribution, Explanation, Subject, TrainedModel, Wanted
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,21 @@ def _weigh(network: Any, given: Any, difference: Any, shares: Any) -> Any:
     return found.numpy(), [""] * len(found)
 
 
+def in_graph(model: TrainedModel) -> Callable[..., dict[str, Any]]:
+    """Return what is served; see `_gradients.served`.
+
+    Example::
+
+        in_graph(model)({"text": tf.constant(["A masterpiece."])})["pieces/weight"]
+    """
+    from tfnlp.explanations import _gradients
+
+    return _gradients.served(model, "gradient_input", [1.0], [1.0])
+
+
 EXPLANATION = Explanation(
     summary="the slope of the answer's logit at each word's embedding, times the embedding",
     options=Options,
     explain=explain,
+    in_graph=in_graph,
 )

@@ -11,14 +11,16 @@ Source: Sundararajan, Taly and Yan 2017, "Axiomatic attribution for deep network
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
 from pipelines.rows import Record
-from tfnlp.extensions import Attribution, Explanation, Subject, Wanted
+from tfnlp.extensions import Attribution, Explanation, Subject, TrainedModel, Wanted
 from tfnlp.options import option
+
+SERVED = 20  # nodes of the integral in a SavedModel
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,25 @@ def _nodes(count: int) -> tuple[Any, Any]:
     return tf.constant((places + 1) / 2, tf.float32), tf.constant(parts / 2, tf.float32)
 
 
+def in_graph(model: TrainedModel) -> Callable[..., dict[str, Any]]:
+    """Return what is served, with a fixed number of nodes; see `_gradients.served`.
+
+    Example::
+
+        in_graph(model)({"text": tf.constant(["A masterpiece."])})["pieces/weight"]
+    """
+    import numpy as np
+
+    from tfnlp.explanations import _gradients
+
+    places, parts = np.polynomial.legendre.leggauss(SERVED)
+    halves = ((places + 1) / 2).tolist(), (parts / 2).tolist()
+    return _gradients.served(model, "integrated_gradients", *halves)
+
+
 EXPLANATION = Explanation(
     summary="how the answer's logit rises from no words to all, word by word",
     options=Options,
     explain=explain,
+    in_graph=in_graph,
 )

@@ -36,7 +36,7 @@ def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
 
     The signatures are ``serving_default`` (strings) and, where the task has them, ``tokens``
     (ids), further ways in from strings, and ``classify`` and ``regress`` (serialized
-    tf.Examples, for TF Serving's methods).
+    tf.Examples, for TF Serving's methods); with --export-explain ``explain``.
 
     Args:
         model: trained and calibrated.
@@ -133,6 +133,8 @@ def _signatures(model: TrainedModel) -> dict[str, Signature]:
     }
     if task.writing:
         found |= task.writing.setting_signatures(context, model.network)
+    if model.experiment.export.export_explain:
+        found["explain"] = _explained(model, inputs)
     if task.decodes_from_ids:
         found["tokens"] = _from_tokens(model)
     if classify := task.classify:
@@ -166,6 +168,23 @@ def _from_strings(model: TrainedModel, columns: Sequence[Column]) -> Signature:
         return _answer(model, dict(zip(names, texts, strict=True)))
 
     return from_strings, [tf.TensorSpec([None], tf.string, name) for name in names]
+
+
+def _explained(model: TrainedModel, columns: Sequence[Column]) -> Signature:
+    """Return the way in from strings to an answer and what each word did for it."""
+    import tensorflow as tf
+
+    from tfnlp.extensions import Explanation, load
+
+    entry = load(Explanation, model.experiment.export.explain_by)
+    assert entry.in_graph is not None  # of those that the option allows
+    explain = entry.in_graph(model)
+    names = [column.name for column in columns]
+
+    def explained(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return explain(dict(zip(names, texts, strict=True)))
+
+    return explained, [tf.TensorSpec([None], tf.string, name) for name in names]
 
 
 def _from_tokens(model: TrainedModel) -> Signature:
