@@ -132,6 +132,7 @@ def run(models: Path, options: Options) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tfnlp").setLevel(logging.INFO)
     with quiet_start():
+        from tfnlp.api import why
         from tfnlp.serving import configuration, server
         from tfnlp.serving.batching import Limits
         from tfnlp.serving.rules import Rules
@@ -166,6 +167,7 @@ def run(models: Path, options: Options) -> None:
         certificate=_path(options.tls_certificate),
         key=_path(options.tls_key),
         quiet=options.quiet,
+        explain=why.explain,
     )
     asyncio.run(server.serve(lambda: find(models), settings))
 

@@ -98,6 +98,16 @@ def unmarked(text: str, places: list[Place]) -> list[Place]:
     return [(s, e) for s, e in places if all(e <= start or s >= end for start, end in marks)]
 
 
+def blanked(text: str) -> str:
+    """Return a text with spaces in place of its markers, so that all else stands where it did.
+
+    Example:
+        >>> blanked("<e1>Rome</e1>")
+        '    Rome     '
+    """
+    return _MARKER.sub(lambda match: " " * len(match.group()), text)
+
+
 def without(text: str, start: int, end: int) -> tuple[str, Place]:
     """Leave out characters [start, end) of a text, with a space that would stand there twice.
 

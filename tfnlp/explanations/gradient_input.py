@@ -40,8 +40,9 @@ def explain(
             print(found.label, [(piece.start, piece.weight) for piece in found.pieces])
     """
     from tfnlp.explanations import _gradients
+    from tfnlp.training import attribution
 
-    network = _gradients.network_of(subject, "gradient_input")
+    network = attribution.network_of(subject, "gradient_input")
     return _gradients.explained(network, records, wanted, _weigh, subject.batch_size)
 
 

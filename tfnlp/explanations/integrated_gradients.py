@@ -56,8 +56,9 @@ def explain(
             print(found.label, sum(piece.weight for piece in found.pieces))
     """
     from tfnlp.explanations import _gradients
+    from tfnlp.training import attribution
 
-    network = _gradients.network_of(subject, "integrated_gradients")
+    network = attribution.network_of(subject, "integrated_gradients")
 
     def weigh(network: Any, given: Any, difference: Any, shares: Any) -> Any:
         return _integrated(network, given, difference, shares, options)
