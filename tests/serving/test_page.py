@@ -348,7 +348,7 @@ def test_errors_are_told(page, url):
     page.open("labels")
     page.ask(text="long " * 4000)
     assert "the body is larger than" in page.text("#answer .error")
-    assert "HTTP 400" in page.text("#answer .error")
+    assert "HTTP 413" in page.text("#answer .error")
     page.page.route("**/v1/models/**", lambda route: route.fulfill(status=429, body="{}"))
     page.ask(text="short")
     playwright.expect(page.page.locator("#answer .error")).to_contain_text("busy")

@@ -127,6 +127,20 @@ def without(text: str, start: int, end: int) -> tuple[str, Place]:
     return text[:start] + text[end:], (start, end)
 
 
+def kept(text: str, gone: Sequence[Place]) -> str:
+    """Return a text without some of its pieces, nor the spaces that would stand there twice.
+
+    Example:
+        >>> kept("not at all bad", [(0, 3), (7, 10)])
+        'at bad'
+    """
+    parts, done = [], 0
+    for start, end in sorted(gone):
+        parts.append(text[done:start])
+        done = end + (text[end : end + 1] == " ")
+    return "".join([*parts, text[done:]])
+
+
 def characters(text: str) -> list[Place]:
     """Return the characters of a text that are seen, each with its combining marks and joiners.
 

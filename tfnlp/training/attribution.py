@@ -9,7 +9,7 @@ Dimensions: B rows of a batch, W windows, T tokens, H hidden, R numbers that are
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,34 @@ from tfnlp.extensions import Subject, UnsuitableError
 from tfnlp.extensions import TrainedModel as Model
 from tfnlp.heads import answer_span
 from tfnlp.inference.saved_model import split_rows
+
+
+def of_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function as a graph that is traced once, for tensors of any length.
+
+    Ranks and types are those of the first call; of floats of two dimensions and more the last one
+    stays as it is, such as H.
+
+    Example::
+
+        weights = of_any_size(network._weights)
+    """
+    traced: list[Any] = []
+
+    def spec(tensor: Any) -> tf.TensorSpec:
+        tensor = tf.convert_to_tensor(tensor)
+        sizes: list[int | None] = [None] * tensor.shape.rank
+        if tensor.dtype.is_floating and len(sizes) > 1:
+            sizes[-1] = tensor.shape[-1]
+        return tf.TensorSpec(sizes, tensor.dtype)
+
+    def call(*given: Any) -> Any:
+        if not traced:
+            specs = tf.nest.map_structure(spec, given)
+            traced.append(tf.function(function, specs, autograph=False))
+        return traced[0](*given)
+
+    return call
 
 
 class Network:
@@ -52,11 +80,11 @@ class Network:
         self.network = model.network
         self.columns = model.task.input_columns(model.context.options)
         self.marked = any(column.kind == "marked" for column in self.columns)
-        self.read = tf.function(self._read, autograph=False, reduce_retracing=True)
-        self.weights = tf.function(self._weights, autograph=False, reduce_retracing=True)
-        self.encoded = tf.function(self._encoded, autograph=False, reduce_retracing=True)
-        self.answers = tf.function(self._answers, autograph=False, reduce_retracing=True)
-        self.values = tf.function(self._values, autograph=False, reduce_retracing=True)
+        self.read = of_any_size(self._read)
+        self.weights = of_any_size(self._weights)
+        self.encoded = of_any_size(self._encoded)
+        self.answers = of_any_size(self._answers)
+        self.values = of_any_size(self._values)
 
     def _read(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
         """Return what the network makes of texts, string (B,) each.
@@ -180,12 +208,12 @@ class Network:
         raw = batching.tensors(Rows("", columns, [1]), self.columns)
         given, read = self.encoded(raw)
         column, start, end = (x.numpy()[0] for x in read["origins"][1:])
-        masks = np.zeros((len(gone), *column.shape), np.float32)
+        masks = np.zeros((len(gone), *column.shape), np.int32)
         for number, (name, text) in enumerate(columns.items()):
             before = np.cumsum([0, *(len(c.encode("utf-8", "replace")) for c in text[0])])
             for mask, parts in zip(masks, gone, strict=True):
                 for first, last in ((before[a], before[b]) for n, a, b in parts if n == name):
-                    mask[(column == number) & (start < last) & (end > first)] = 1.0
+                    mask[(column == number) & (start < last) & (end > first)] = 1
         outputs = self.answers(given, read, tf.constant(masks))
         return split_rows({n: tensor.numpy() for n, tensor in outputs.items()}, len(gone))
 
@@ -196,7 +224,8 @@ class Network:
         """Return the answers to a row with some of its tokens at [PAD], once for each mask."""
         again = tf.zeros(tf.shape(masks)[:1], tf.int32)
         raw, read = tf.nest.map_structure(lambda x: tf.gather(x, again), (raw, read))
-        outputs = self.outputs(read["features"], -masks[..., None] * read["difference"])
+        taken = tf.cast(masks, tf.float32)[..., None] * read["difference"]
+        outputs = self.outputs(read["features"], -taken)
         return dict(self.answered(raw, read, outputs)["answers"])
 
 
