@@ -11,6 +11,7 @@ looked at whose answer turns when the cue is taken out. What is done is kept and
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import random
 import time
@@ -29,10 +30,10 @@ from tfnlp.extensions import Explanation, Wanted
 CUES = {"one": ("violin",), "several": ("quorvexil",), "together": ("copper", "river")}
 DECOY, NONE = "station", "none"
 METHODS: tuple[dict[str, Any], ...] = (
-    *({"name": "integrated_gradients", "nodes": n, "most": n} for n in (1, 2, 4, 8, 20)),
-    {"name": "integrated_gradients"},
     {"name": "gradient_input"},
+    {"name": "integrated_gradients"},
     {"name": "occlusion"},
+    {"name": "integrated_gradients", "nodes": 4, "most": 4},
     {"name": "attention"},
     {"name": "shap"},
 )
@@ -140,7 +141,9 @@ def main() -> None:
     known["random"] = {**chance(rows), "rows": len(rows)}
     for by in METHODS:
         name = " ".join(map(str, by.values()))
-        if name not in known and by["name"] in extensions.names(Explanation):
+        if by["name"] == "shap" and importlib.util.find_spec("shap") is None:
+            continue
+        if name not in known:
             known[name] = measured(model, rows, by)
             write_json(file, known)
             print(name, known[name], flush=True)

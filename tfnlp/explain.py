@@ -77,6 +77,13 @@ class Options(FileLayout):
         "page to filter (.html), or a table (.csv)",
         metavar="FILE",
     )
+    errors: str | None = option(
+        None,
+        "write a page of a run's errors in place of explained rows: why, the nearest training "
+        "rows, and groups of like errors; on the rows that it was tested on, or --input with the "
+        "right answers",
+        metavar="FILE.html",
+    )
     tensorboard: bool = option(
         False, "also show the first 100 answers, and the words, as text in the run's TensorBoard"
     )
@@ -105,6 +112,8 @@ def main(argv: list[str]) -> int:
     if flags["texts"] and options.input:
         raise UserError("texts and --input were both given (give one of them)")
     needs.check(options, SimpleNamespace(texts=flags["texts"]))
+    if options.errors:
+        return _errors(flags["subject"], flags["texts"], options)
     with signals.caught("") as caught, ExitStack() as stack:
         file = None
         if not flags["texts"]:
@@ -127,6 +136,35 @@ def main(argv: list[str]) -> int:
             advance(found.row)
     for said in tally.said(options.input, options.on_bad_row == "quarantine"):
         print(f"warning: {said}", file=sys.stderr)
+    return 0
+
+
+def _errors(source: str, texts: Sequence[str], options: Options) -> int:
+    """Write the page of a run's errors."""
+    other = ("output", "words", "tensorboard", "target_label", "rather_than")
+    given = [name for name in other if getattr(options, name)]
+    if texts or given:
+        told = "texts" if texts else f"--{given[0].replace('_', '-')}"
+        raise UserError(f"{told} cannot be given with --errors (leave it out)")
+    if Path(str(options.errors)).suffix.lower() != ".html":
+        raise UserError(f"--errors {options.errors}: it is a page (give a name in .html)")
+    from tfnlp.api import errors, evaluating
+    from tfnlp.runs import subject as subjects
+
+    kept = evaluating.kept(source)
+    asked = evaluating.Options(
+        delimiter=options.delimiter,
+        quoting=options.quoting,
+        encoding=options.encoding,
+        test=options.input,
+        columns=options.columns,
+        on_bad_row=options.on_bad_row,
+    )
+    rows = evaluating.read_rows(kept, evaluating.with_data(asked, kept))
+    subject = subjects.load(source, options.batch_size)
+    found = errors.find(subject, rows, options.by)
+    found.write(str(options.errors), {"model": source, "data": rows.source, "method": options.by})
+    print(f"{found.wrong} of {found.rows} rows are answered wrongly: {options.errors}")
     return 0
 
 

@@ -16,7 +16,8 @@ from tfnlp.runs import subject as subjects
 
 NAMES = extensions.names(Explanation)
 KEYS = ["pieces", "flags", "examples", "changed"]
-OF_SAVED_MODELS = {"occlusion"}
+OF_SAVED_MODELS = {"counterfactual", "occlusion", "shap"}
+OPTIONS = {"counterfactual": {"candidates": 0}}  # a SavedModel does not tell any
 TEXTS = [
     "Dr Ann says: it's a good film.",
     "这部电影很好看！",
@@ -31,10 +32,11 @@ def records(texts):
 
 
 def explained(name, subject, texts=TEXTS, wanted=None, **options):
+    if name == "shap":
+        pytest.importorskip("shap")
     entry = extensions.load(Explanation, name)
-    return list(
-        entry.explain(subject, records(texts), entry.options(**options), wanted or Wanted())
-    )
+    own = entry.options(**{**OPTIONS.get(name, {}), **options})
+    return list(entry.explain(subject, records(texts), own, wanted or Wanted()))
 
 
 def weights(found):

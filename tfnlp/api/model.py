@@ -13,8 +13,9 @@ from pipelines.errors import UserError
 from pipelines.json_files import read_json
 from pipelines.rows import Column
 from tfnlp import extensions, task
-from tfnlp.api import auditing, evaluating, explaining, exporting
+from tfnlp.api import auditing, errors, evaluating, explaining, exporting
 from tfnlp.api.auditing import Audited
+from tfnlp.api.errors import Errors
 from tfnlp.api.explaining import Explained
 from tfnlp.cli import keywords
 from tfnlp.extensions import Audit, Explanation, Wanted, consent
@@ -198,6 +199,29 @@ class Model:
             wanted = Wanted(unit, target_label, rather_than)
             found = method.record.explain(self.subject, records, options, wanted)
             return Explained(explaining.values(one) for one in found)
+
+    def errors(self, test: Any = None, *, by: str = "integrated_gradients") -> Errors:
+        """Return the errors on rows with known answers: why, what is near, and which are alike.
+
+        Args:
+            test: a file, or rows in memory; the rows that the run was tested on if not given.
+            by: the method that says why.
+
+        Returns:
+            What a notebook shows; ``groups``, ``explained``, and ``write`` for a page.
+
+        Raises:
+            UserError: the rows cannot be used, or have not one label each.
+
+        Example::
+
+            model.errors("test.csv").groups
+        """
+        with plain_errors():
+            found = evaluating.kept(str(self.run))
+            options = evaluating.Options(test=self._file(test, found.columns))
+            rows = evaluating.read_rows(found, evaluating.with_data(options, found))
+            return errors.find(self.subject, rows, by)
 
     def audit(
         self,

@@ -52,6 +52,7 @@ def explain(
             print(found.label, found.examples)
     """
     from tfnlp.explanations import _training_rows
+    from tfnlp.training.last_layer import Vectors
 
     model = _training_rows.needs_run(subject, "influence")
     targets = model.task.target_columns(model.context.options)
@@ -62,7 +63,7 @@ def explain(
         )
     names = model.context.facts["labels"]
     train, flag = _training_rows.rows_of(subject, options.most)
-    vectors = _training_rows.Vectors(model)
+    vectors = Vectors(model)
     inputs = {column.name: train.columns[column.name] for column in subject.inputs}
     right = [[v] if isinstance(v, str) else v for v in train.columns[targets[0].name]]
     known = _gradients(vectors(train), subject.answer(inputs), right, names)

@@ -42,10 +42,11 @@ def explain(
             print(found.label, found.examples)
     """
     from tfnlp.explanations import _training_rows
+    from tfnlp.training.last_layer import Vectors
 
     model = _training_rows.needs_run(subject, "neighbours")
     train, flag = _training_rows.rows_of(subject, options.most)
-    vectors = _training_rows.Vectors(model)
+    vectors = Vectors(model)
     known = _training_rows.unit(vectors(train))
 
     def near(rows: Rows, answers: Sequence[Mapping[str, Any]]) -> Any:

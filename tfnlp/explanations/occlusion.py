@@ -62,7 +62,8 @@ def explain(
     """Yield the weights of each row's pieces: the score before less the score after.
 
     Of an entity the score after is that of the entity of the same type in what is left of its
-    place, 0 if there is none.
+    place, 0 if there is none. Of a run that writes each written word is explained, by the words
+    that were read and those that were written before it.
 
     Example::
 
@@ -74,6 +75,11 @@ def explain(
             "--unit tokens: occlusion leaves out parts of a text, of which a model tells no tokens "
             "(take words, sentences or characters, or --by integrated_gradients)"
         )
+    if subject.model and subject.model.task.writing:
+        from tfnlp.explanations import _written
+
+        yield from _written.explain(subject, records, wanted, options.most)
+        return
     waiting: list[_Question] = []
     for number, record in enumerate(records):
         if number == 0:  # a model that cannot be explained is asked no more
