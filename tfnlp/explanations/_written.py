@@ -43,7 +43,7 @@ class Writer:
         columns = model.task.input_columns(model.context.options)
         if [column.kind for column in columns] != ["text"]:
             raise UnsuitableError(
-                f"--task {model.experiment.task} answers turns of a conversation, of which no words "
+                f"--task {model.experiment.task} reads turns of a conversation, of which no words "
                 "are left out (ask a model that reads a text)"
             )
         self.source = columns[0].name

@@ -20,7 +20,7 @@ from pipelines.rows import Record
 from tfnlp.extensions import Attribution, Explanation, Subject, TrainedModel, Wanted
 from tfnlp.options import option
 
-SERVED = 20  # nodes of the integral in a SavedModel
+SERVED = 8  # nodes of the integral in a SavedModel
 
 
 @dataclass(frozen=True)
