@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pipelines.columns import MARKERS
+from pipelines.encoding.scripts import UNSPACED
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Place = tuple[int, int]  # start, end [characters]
 
-# Blocks of scripts that are written without spaces: Thai, Lao, Myanmar, Khmer, kana, and Han.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
-)
+_SCRIPTS = "".join(f"{chr(first)}-{chr(last)}" for first, last in UNSPACED)
+_UNSPACED = re.compile(f"[{_SCRIPTS}]")  # written without spaces
 _SKIN = re.compile("[\U0001f3fb-\U0001f3ff]")
 _END = ".!?。！？…"
 _SENTENCE = re.compile(rf"[^\s{_END}](?:[^{_END}\n]|[.!?](?=\S))*[{_END}]*[\"'”’)）」』]*|\S")
@@ -71,8 +73,8 @@ def _inside(text: str, place: int) -> bool:
         return False
     around = (text[place - 1], text[place + 1])
     if kind == "digit":
-        return all(character.isdigit() for character in around)
-    return all(c.isalnum() and not _UNSPACED.match(c) for c in around)
+        return all(character.isdecimal() for character in around)
+    return all(unicodedata.category(c)[0] in "LN" and not _UNSPACED.match(c) for c in around)
 
 
 def sentences(text: str) -> list[Place]:
@@ -96,6 +98,16 @@ def unmarked(text: str, places: list[Place]) -> list[Place]:
     return [(s, e) for s, e in places if all(e <= start or s >= end for start, end in marks)]
 
 
+def blanked(text: str) -> str:
+    """Return a text with spaces in place of its markers, so that all else stands where it did.
+
+    Example:
+        >>> blanked("<e1>Rome</e1>")
+        '    Rome     '
+    """
+    return _MARKER.sub(lambda match: " " * len(match.group()), text)
+
+
 def without(text: str, start: int, end: int) -> tuple[str, Place]:
     """Leave out characters [start, end) of a text, with a space that would stand there twice.
 
@@ -113,3 +125,93 @@ def without(text: str, start: int, end: int) -> tuple[str, Place]:
     elif before and end == len(text):
         start -= 1
     return text[:start] + text[end:], (start, end)
+
+
+def kept(text: str, gone: Sequence[Place]) -> str:
+    """Return a text without some of its pieces, nor the spaces that would stand there twice.
+
+    Example:
+        >>> kept("not at all bad", [(0, 3), (7, 10)])
+        'at bad'
+    """
+    parts, done = [], 0
+    for start, end in sorted(gone):
+        parts.append(text[done:start])
+        done = end + (text[end : end + 1] == " ")
+    return "".join([*parts, text[done:]])
+
+
+def characters(text: str) -> list[Place]:
+    """Return the characters of a text that are seen, each with its combining marks and joiners.
+
+    Example:
+        >>> characters("ab c")
+        [(0, 1), (1, 2), (3, 4)]
+    """
+    found: list[Place] = []
+    before = "space"
+    for place, kind in enumerate(_kinds(text)):
+        if kind == "joined" and before != "space":
+            found[-1] = (found[-1][0], place + 1)
+        elif kind not in ("space", "joined"):
+            found.append((place, place + 1))
+            before = kind
+        else:
+            before = "space"
+    return found
+
+
+def cut(text: str, unit: str) -> list[Place]:
+    """Return the pieces of a text of a unit that depends on the text alone.
+
+    Example:
+        >>> cut("Hi. Bye.", "sentences")
+        [(0, 3), (4, 8)]
+    """
+    return {"words": words, "sentences": sentences, "characters": characters}[unit](text)
+
+
+def characters_before(text: str) -> np.ndarray:
+    """Return how many characters stand before each byte of a text, and before its end: int64.
+
+    Example:
+        >>> characters_before("é!").tolist()
+        [0, 1, 1, 2]
+    """
+    import numpy as np
+
+    begun = np.frombuffer(text.encode("utf-8", "replace"), np.uint8) & 0xC0 != 0x80
+    return np.concatenate([[0], np.cumsum(begun)])
+
+
+def weighed(
+    text: str, tokens: Sequence[tuple[int, int, float]], unit: str
+) -> list[tuple[Place, float]]:
+    """Return a text's pieces with what their tokens did: a token's weight goes by its characters.
+
+    Args:
+        text: what was read.
+        tokens: start, end and weight of each, any number of times, in any order [characters].
+        unit: words, sentences, characters or tokens.
+
+    Example:
+        >>> weighed("no way", [(0, 2, 0.5), (3, 4, 1.0), (4, 6, 2.0)], "words")
+        [((0, 2), 0.5), ((3, 6), 3.0)]
+    """
+    if unit == "tokens":
+        sums: dict[Place, float] = {}
+        for start, end, weight in sorted(tokens):
+            sums[start, end] = sums.get((start, end), 0.0) + weight
+        return list(sums.items())
+    pieces = cut(text, unit)
+    owner = [-1] * len(text)
+    for number, (start, end) in enumerate(pieces):
+        owner[start:end] = [number] * (end - start)
+    weights = [0.0] * len(pieces)
+    for start, end, weight in tokens:
+        owners = [owner[place] for place in range(start, end) if owner[place] >= 0]
+        if not owners:  # what is not seen goes with what stands before it
+            owners = [next((o for o in reversed(owner[:start]) if o >= 0), 0)][: len(pieces)]
+        for number in owners:
+            weights[number] += weight / len(owners)
+    return list(zip(pieces, weights, strict=True))

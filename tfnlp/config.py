@@ -286,6 +286,30 @@ class Export:
 
     saved_models: str = option("saved_models", "folder of the SavedModels, <name>/<version> below")
     tensorboard_logs: str = option("tensorboard_logs", "folder of the runs, <name>/<run> below")
+    export_explain: bool = option(
+        False,
+        "give the SavedModel a signature explain: from texts to the answer and what each word did",
+        needs=Need(
+            lambda known: (
+                known.experiment.export.export
+                and known.task.explaining
+                and known.task.explaining.chosen
+            ),
+            "has no effect with --no-export, and on --task {known.experiment.task} if it gives a "
+            "text several answers or writes",
+        ),
+    )
+    explain_by: Literal["gradient_input", "integrated_gradients"] = option(
+        "integrated_gradients",
+        "by which method; gradient_input takes the time of three answers in place of some twenty, "
+        "and misses words that the other finds",
+        needs=Need(
+            lambda known: known.experiment.export.export_explain,
+            "has no effect without --export-explain",
+            "add --export-explain",
+        ),
+    )
+    # The last, by whose absence a file is known that was cut off.
     export: bool = option(True, "write a SavedModel after training")
 
 

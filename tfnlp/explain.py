@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO, Literal, TextIO
-
-from rich.console import Console
-from rich.text import Text
+from typing import BinaryIO, Literal
 
 from pipelines.errors import UserError
-from pipelines.files.writers import jsonl_writer
 from pipelines.rows import Record
 from tfnlp import extensions, needs
 from tfnlp.api.explaining import DEFAULT, values
-from tfnlp.cli import entries
+from tfnlp.cli import entries, explained
 from tfnlp.config_data import FileLayout
-from tfnlp.extensions import Attribution, Explanation, Subject, consent
+from tfnlp.extensions import Explanation, Subject, Wanted, consent
 from tfnlp.inference import input_rows, outputs
 from tfnlp.inference.saved_model import SAVED_MODELS
 from tfnlp.inference.tally import Tally
@@ -55,8 +52,40 @@ class Options(FileLayout):
         "a row that cannot be used stops the command, is left out, or is kept aside",
         needs=input_rows.OF_FILES,
     )
+    unit: Literal["words", "sentences", "tokens", "characters"] = option(
+        "words",
+        "what gets a weight; a word is a character of scripts without spaces, and tokens are the "
+        "network's own",
+    )
+    target_label: str | None = option(
+        None,
+        "explain this answer, whatever the model answers (a label; of questions a part of "
+        "the text)",
+        metavar="LABEL",
+    )
+    rather_than: str | None = option(
+        None, "explain why the answer is given rather than this one", metavar="LABEL"
+    )
     output: str | None = option(
-        None, "file of JSON lines, put in place when complete; - is standard output, the default"
+        None,
+        "file of JSON lines, or a page by its suffix .html, put in place when complete; - is "
+        "standard output, the default",
+    )
+    words: str | None = option(
+        None,
+        "also write which words count most for each label, over all rows, with an interval: a "
+        "page to filter (.html), or a table (.csv)",
+        metavar="FILE",
+    )
+    errors: str | None = option(
+        None,
+        "write a page of a run's errors in place of explained rows: why, the nearest training "
+        "rows, and groups of like errors; on the rows that it was tested on, or --input with the "
+        "right answers",
+        metavar="FILE.html",
+    )
+    tensorboard: bool = option(
+        False, "also show the first 100 answers, and the words, as text in the run's TensorBoard"
     )
     batch_size: int = option(32, "texts the model is asked at a time [rows]", minimum=1)
 
@@ -83,26 +112,68 @@ def main(argv: list[str]) -> int:
     if flags["texts"] and options.input:
         raise UserError("texts and --input were both given (give one of them)")
     needs.check(options, SimpleNamespace(texts=flags["texts"]))
+    if options.errors:
+        return _errors(flags["subject"], flags["texts"], options)
     with signals.caught("") as caught, ExitStack() as stack:
         file = None
         if not flags["texts"]:
             file = stack.enter_context(input_rows.open_input(options.input))
             options.layout().check([input_rows.format_told(options.input)])
-        output = stack.enter_context(outputs.opened(options.output))
+        board = _board(flags["subject"]) if options.tensorboard else None
+        about = {"model": flags["subject"], "method": f"{entry.name}: {entry.record.summary}"}
+        write = stack.enter_context(explained.opened(options.output, options.words, board, about))
         from tfnlp.runs import subject as subjects
 
         subject = subjects.load(flags["subject"], options.batch_size, caught.holding)
         tally = Tally()
         records = _records(subject, flags["texts"], file, options, tally)
         advance = stack.enter_context(outputs.progress(file, options.output))
-        write = _writer(output, options.output)
-        for found in entry.record.explain(subject, records, entries.options(entry, flags)):
-            write(found)
+        wanted = Wanted(options.unit, options.target_label, options.rather_than)
+        own = entries.options(entry, flags)
+        for found in entry.record.explain(subject, records, own, wanted):
+            write(values(found))
             tally.answered += 1
             advance(found.row)
     for said in tally.said(options.input, options.on_bad_row == "quarantine"):
         print(f"warning: {said}", file=sys.stderr)
     return 0
+
+
+def _errors(source: str, texts: Sequence[str], options: Options) -> int:
+    """Write the page of a run's errors."""
+    other = ("output", "words", "tensorboard", "target_label", "rather_than")
+    given = [name for name in other if getattr(options, name)]
+    if texts or given:
+        told = "texts" if texts else f"--{given[0].replace('_', '-')}"
+        raise UserError(f"{told} cannot be given with --errors (leave it out)")
+    if Path(str(options.errors)).suffix.lower() != ".html":
+        raise UserError(f"--errors {options.errors}: it is a page (give a name in .html)")
+    from tfnlp.api import errors, evaluating
+    from tfnlp.runs import subject as subjects
+
+    kept = evaluating.kept(source)
+    asked = evaluating.Options(
+        delimiter=options.delimiter,
+        quoting=options.quoting,
+        encoding=options.encoding,
+        test=options.input,
+        columns=options.columns,
+        on_bad_row=options.on_bad_row,
+    )
+    rows = evaluating.read_rows(kept, evaluating.with_data(asked, kept))
+    subject = subjects.load(source, options.batch_size)
+    found = errors.find(subject, rows, options.by)
+    found.write(str(options.errors), {"model": source, "data": rows.source, "method": options.by})
+    print(f"{found.wrong} of {found.rows} rows are answered wrongly: {options.errors}")
+    return 0
+
+
+def _board(subject: str) -> Path:
+    """Return the folder of a run, for its TensorBoard."""
+    folder = Path(subject)
+    if not (folder / "experiment.yaml").exists() or (folder / "saved_model.pb").exists():
+        raise UserError(f"--tensorboard needs a run, and {subject} is none (leave it out)")
+    return folder
 
 
 def _records(
@@ -126,46 +197,6 @@ def _records(
         report=tally.leave_out,
         notice=tally.notes.append,
     )
-
-
-def _writer(output: TextIO, path: str | None) -> Callable[[Attribution], None]:
-    """Return what writes an attribution: in colour on a terminal, else as a JSON line."""
-    if path is None and sys.stdout.isatty():
-        console = Console(file=output, highlight=False)
-        return lambda found: console.print(*_coloured(found), sep="\n", soft_wrap=True)
-    write = jsonl_writer(output)
-
-    def line(found: Attribution) -> None:
-        write([values(found)])
-        output.flush()
-
-    return line
-
-
-def _coloured(found: Attribution) -> Iterator[Text]:
-    """Yield the lines that a person sees: the answer, and each input with its pieces coloured.
-
-    Green pieces speak for the answer, red ones against it, the deeper the more.
-    """
-    yield Text(f"{found.row}  {outputs.printable(found.label)}  {found.score:z.3f}", style="bold")
-    top = max((abs(piece.weight) for piece in found.pieces), default=0.0)
-    for name, text in found.inputs.items():
-        line = Text(outputs.printable(text))
-        for piece in found.pieces:
-            share = abs(piece.weight) / top if top else 0.0
-            if piece.input == name and share >= 0.05:
-                line.stylize(_style(piece.weight, share), piece.start, piece.end)
-        yield Text(f"{name}: ", style="dim") + line if len(found.inputs) > 1 else line
-    for flag in found.flags:
-        yield Text(f"({flag})", style="dim")
-    yield Text("")
-
-
-def _style(weight: float, share: float) -> str:
-    """Return the colours of a piece, by its share of the heaviest weight."""
-    pale = int(225 * (1 - share))
-    red, green = (pale, 225) if weight > 0 else (225, pale)
-    return f"#000000 on #{red:02x}{green:02x}{pale:02x}"
 
 
 if __name__ == "__main__":

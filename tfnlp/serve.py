@@ -151,6 +151,7 @@ def run(models: Path, options: Options) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("tfnlp").setLevel(logging.INFO)
     with quiet_start():
+        from tfnlp.api import why
         from tfnlp.serving import configuration, memory, server
         from tfnlp.serving.batching import Limits
         from tfnlp.serving.rules import Rules
@@ -185,6 +186,7 @@ def run(models: Path, options: Options) -> None:
         certificate=_path(options.tls_certificate),
         key=_path(options.tls_key),
         quiet=options.quiet,
+        explain=why.explain,
     )
     memory.settle()
     asyncio.run(server.serve(lambda: find(models), settings))

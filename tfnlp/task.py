@@ -211,6 +211,49 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """One thing that an answer says, as a number of the network that can be explained.
+
+    Attributes:
+        label: what it says: a label, the name of a number, or a part of a text and its type.
+        score: how sure the model is; a number itself.
+        shares: float32, of the shape of the row's logits: their sum, weighted by these, is what
+            speaks for it.
+    """
+
+    label: str
+    score: float
+    shares: np.ndarray
+
+
+@dataclass(frozen=True)
+class Explaining:
+    """What explanations by gradients ask of a task.
+
+    Attributes:
+        logits: (context, raw, outputs) -> float32 (B, ...), the numbers that an answer follows
+            from and that have no bounds, as probabilities have: a share of a sum that is full says
+            nothing of what filled it.
+        claims: (context, answer, row, label) -> what the answer to one row says. ``answer`` is as
+            `tfnlp.predict` gives it; ``row`` holds its ``logits``, raw texts and offsets as arrays;
+            ``label`` is another answer to be explained, or None. Raises UserError for a label that
+            no answer can be.
+        chosen: (context, raw, logits, offsets, answers) -> the shares of the answer that is given
+            as in `Claim`, float32 (B, ...), in TensorFlow ops; None of a task that gives several.
+
+    Example::
+
+        explaining = load("classification").explaining
+        shares = explaining.chosen(context, raw, logits, offsets, answers)
+        tf.reduce_sum(shares * logits, -1)  # the logit of the label that is given
+    """
+
+    logits: Callable[[Context, Tensors, tf.Tensor], tf.Tensor]
+    claims: Callable[[Context, Mapping[str, Any], Mapping[str, Any], str | None], list[Claim]]
+    chosen: Callable[[Context, Tensors, tf.Tensor, Tensors, Tensors], tf.Tensor] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """A task.
 
@@ -270,6 +313,7 @@ class Task:
         writing: what a task that writes text has besides; None of one that does not.
         remarks: (rows, facts) -> sentences on how rows are read, where that depends on what the
             file holds; ``validate`` and ``train`` show them.
+        explaining: what explanations by gradients ask; None of a task that they are not for.
 
     Example::
 
@@ -313,6 +357,7 @@ class Task:
     rowwise: bool = True
     writing: Writing | None = None
     remarks: Callable[[Rows, dict[str, Any]], Iterator[str]] = lambda rows, facts: iter(())
+    explaining: Explaining | None = None
 
     def windows(self, options: Any) -> int:
         """Return the most windows in which a text is read before it is cut; 1 of other readings."""

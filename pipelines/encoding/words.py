@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
+from pipelines.tokenizers.numbered import Numbered
 from pipelines.tokenizers.sentencepiece import SentencePiece
 from pipelines.tokenizers.tokenizer import Tokenizer
 
@@ -63,6 +64,10 @@ def split(tokenizer: Tokenizer, strings: tf.Tensor) -> Words:
 
         split(tokenizer, tf.constant(["Ada sings!"])).starts  # [[0, 4, 9]]
     """
+    if isinstance(tokenizer, Numbered):
+        known = split(tokenizer.inner, strings)
+        starts, ends = (_of_pieces(known, places) for places in (known.starts, known.ends))
+        return known._replace(ids=tokenizer.number(strings, known.ids, starts, ends))
     if isinstance(tokenizer, SentencePiece):
         return _cut_by_word(tokenizer, strings)
     follows = tf.constant([piece.startswith("##") for piece in tokenizer.pieces()])
@@ -75,6 +80,14 @@ def split(tokenizer: Tokenizer, strings: tf.Tensor) -> Words:
     begins = tf.ragged.boolean_mask(starts, mask)
     stops = begins.with_flat_values(tf.math.segment_max(ends.flat_values, word))
     return Words(ids, tf.cast(heads, tf.int32), begins, stops)
+
+
+def _of_pieces(words: Words, places: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Return for each piece the place of its word, of those of words."""
+    row = tf.gather(words.ids.row_starts(), words.heads.value_rowids())
+    heads = tf.cast(row, tf.int32) + words.heads.flat_values
+    word = tf.searchsorted(heads, tf.range(tf.size(words.ids.flat_values)), side="right") - 1
+    return words.ids.with_flat_values(tf.gather(places.flat_values, tf.maximum(word, 0)))
 
 
 def _cut_by_word(tokenizer: SentencePiece, strings: tf.Tensor) -> Words:

@@ -39,6 +39,37 @@ def labels(text):
     }
 
 
+def liked(text):
+    """A label that follows from the word good alone."""
+    good = tf.cast(tf.strings.regex_full_match(text, "(?s).*good.*"), tf.float32)
+    scores = tf.stack([0.9 - 0.8 * good, 0.1 + 0.8 * good], 1)
+    names = tf.constant(["bad", "fine"])
+    return {
+        "label": tf.gather(names, tf.argmax(scores, 1)),
+        "score": tf.reduce_max(scores, 1),
+        "labels": tf.broadcast_to(names, tf.shape(scores)),
+        "scores": scores,
+    }
+
+
+def explained(text):
+    """What speaks for it: the first two characters; and against it: the third."""
+    rows = tf.shape(text)[0]
+    of = {
+        "input": tf.fill([rows, 3], "text"),
+        "text": tf.tile([["🎉", "é", ""]], [rows, 1]),
+        "start": tf.tile([[0, 1, 0]], [rows, 1]),
+        "end": tf.tile([[1, 2, 0]], [rows, 1]),
+        "weight": tf.tile([[2.0, -1.0, 9.0]], [rows, 1]),
+    }
+    return {
+        "label": tf.fill([rows], SCRIPT),
+        "score": tf.fill([rows], 0.5),
+        "pieces": tf.fill([rows], 2),
+        **{f"pieces/{name}": value for name, value in of.items()},
+    }
+
+
 def several(text):
     """Many labels, of which two are given."""
     rows, names = tf.shape(text)[0], [f"label {i}" for i in range(14)]
@@ -132,6 +163,8 @@ def write(folder):
     settings = json.dumps({"repeated": SETTINGS})
     save(folder / "labels", {"README.md": CARD}, serving_default=(labels, text))
     save(folder / "several", serving_default=(several, text))
+    save(folder / "liked", serving_default=(liked, text))
+    save(folder / "explained", serving_default=(labels, text), explain=(explained, text))
     save(folder / "entities", serving_default=(entities, text))
     pair = dict.fromkeys(("context", "question"), tf.string)
     save(folder / "answer", serving_default=(answer, pair))

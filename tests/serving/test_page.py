@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -224,6 +226,55 @@ def test_markup_in_names_and_texts_is_text(page):
     assert page.page.locator("main img").count() == 0
 
 
+# ------------------------------------------------------------------- why
+
+
+def _why(page):
+    page.page.get_by_role("button", name="Why?").click()
+    page.page.locator("#answer mark").first.wait_for()
+    return page.page.locator("#answer .why")
+
+
+def test_why_asks_the_models_own_signature(page):
+    page.open("explained")
+    page.ask(text="🎉é<b>x</b>")
+    said = _why(page)
+    assert said.text_content() == "🎉é<b>x</b>"
+    assert page.texts(".why .pro, .why .contra") == ["🎉", "é"]
+    assert page.texts(".why .contra") == ["é"]
+    assert SCRIPT in page.text("#answer")
+    assert page.page.locator("#answer .hint mark").count() == 2
+
+
+def test_why_leaves_out_words_of_a_model_without_one(page):
+    page.open("liked")
+    page.ask(text="So good, 🎉 Ada")
+    _why(page)
+    assert page.texts(".why mark") == ["good"]
+    assert "fine 0.9" in page.text("#answer")
+    page.open("entities")
+    page.ask(text="Ada lives")
+    assert page.page.get_by_role("button", name="Why?").count() == 1
+    page.open("generated")
+    page.ask(text="Ada")
+    assert page.page.get_by_role("button", name="Why?").count() == 0
+
+
+def test_why_refuses_what_are_not_the_models_texts(url):
+    def ask(name, body):
+        request = Request(f"{url}/page/models/{name}/explain", json.dumps(body).encode())
+        with pytest.raises(HTTPError) as caught:
+            urlopen(request)
+        return caught.value.code, json.loads(caught.value.read())["error"]
+
+    assert ask("liked", {"txt": "a"}) == (400, "an explanation is asked for with the texts text")
+    assert ask("liked", {"text": ["a"]})[1] == "an explanation is asked for with strings"
+    status, said = ask("generated", {"text": "a"})
+    assert status == 400
+    assert "no label, number or entity" in said
+    assert ask("nobody", {"text": "a"})[0] == 404
+
+
 # ------------------------------------------------------------------- around the answer
 
 
@@ -297,7 +348,7 @@ def test_errors_are_told(page, url):
     page.open("labels")
     page.ask(text="long " * 4000)
     assert "the body is larger than" in page.text("#answer .error")
-    assert "HTTP 400" in page.text("#answer .error")
+    assert "HTTP 413" in page.text("#answer .error")
     page.page.route("**/v1/models/**", lambda route: route.fulfill(status=429, body="{}"))
     page.ask(text="short")
     playwright.expect(page.page.locator("#answer .error")).to_contain_text("busy")

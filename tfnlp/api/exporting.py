@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
 from tfnlp.api import joining
+from tfnlp.config import Experiment
 from tfnlp.options import make, option
 from tfnlp.runtime.startup import quiet_start
 
@@ -42,6 +43,14 @@ class Options:
         "of a run with --peft lora, write what was added into this folder, as an adapter for "
         "Hugging Face's peft, in place of a SavedModel",
         metavar="FOLDER",
+    )
+    export_explain: bool | None = option(
+        None,
+        "give the SavedModel a signature explain: from texts to the answer and what each word did "
+        "(default: as in the run)",
+    )
+    explain_by: Literal["gradient_input", "integrated_gradients"] | None = option(
+        None, "by which method (default: as in the run)"
     )
     join: bool = option(
         False,
@@ -115,6 +124,11 @@ def _check(runs: Sequence[str], options: Options, given: Mapping[str, Any]) -> N
             if name in given:
                 flag = f"--{name.replace('_', '-')}"
                 raise UserError(f"{flag} is about joined runs (add --join, or leave it out)")
+    elif options.layout and (options.export_explain or options.explain_by):
+        raise UserError(
+            "--export-explain is about the runs' own answers: triples have no signature that "
+            "explains them (leave it out)"
+        )
     elif options.layout is None:
         if "min_score" in given:
             raise UserError("--min-score is about triples (add --layout triples, or leave it out)")
@@ -137,14 +151,17 @@ def _export(run: Path, options: Options) -> Path:
     experiment = model.experiment
     if options.adapter:
         return _write_adapter(run, model, Path(options.adapter))
-    if options.saved_models:
-        place = dataclasses.replace(experiment.export, saved_models=options.saved_models)
-        experiment = dataclasses.replace(experiment, export=place)
+    experiment = _placed(experiment, options)
     experiment = dataclasses.replace(experiment, name=options.name or experiment.name)
     if (run / joining.HEADS_OF_RUN).is_dir():  # of several tasks: as at the end of its training
         heads, _ = joining.named([str(run)])
         return joining.join(heads, Path(experiment.export.saved_models) / experiment.name)
     model = dataclasses.replace(model, experiment=experiment)
+    if options.export_explain and not writer.explains(model):
+        raise UserError(
+            f"--export-explain is for tasks with one answer to a text, and {run} is of "
+            f"--task {experiment.task} (leave it out; python -m tfnlp.explain explains it)"
+        )
     metrics = _metrics(run)
     return writer.export(model, metrics, card.write(model, metrics, forgetting.tables(metrics)))
 
@@ -174,6 +191,20 @@ def _metrics(run: Path) -> dict[str, Any]:
     return dict(read_json(file, remedy=again)) if file.exists() else {}
 
 
+def _placed(experiment: Experiment, options: Options) -> Experiment:
+    """Return a run's experiment with what is said of the SavedModel."""
+    given: dict[str, Any] = {
+        "saved_models": options.saved_models,
+        "export_explain": options.export_explain,
+        "explain_by": options.explain_by,
+    }
+    told = {name: value for name, value in given.items() if value is not None}
+    place = dataclasses.replace(experiment.export, **told)
+    if options.explain_by and not place.export_explain:
+        raise UserError("--explain-by has no effect without --export-explain (add it)")
+    return dataclasses.replace(experiment, export=place)
+
+
 def _joined(runs: Sequence[str], options: Options) -> Path:
     """Write one SavedModel with a signature for each run; returns its folder."""
     heads, there = joining.named(runs, options.without)
@@ -181,7 +212,7 @@ def _joined(runs: Sequence[str], options: Options) -> Path:
     if name is None:
         raise UserError("--join needs a name for the SavedModel of all runs (say --name NAME)")
     folder = options.saved_models or (there.parent if there else "saved_models")
-    return joining.join(heads, Path(folder) / name)
+    return joining.join(heads, Path(folder) / name, placed=lambda made: _placed(made, options))
 
 
 def _join(runs: list[Path], options: Options) -> Path:

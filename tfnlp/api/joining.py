@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from pipelines import checksums
 from pipelines.errors import UserError
 from pipelines.json_files import damaged, read_json
+from tfnlp.config import Experiment
 from tfnlp.inference.saved_model import HEADS, SAVED_MODELS, find_model
 from tfnlp.runtime.startup import quiet_start
 
@@ -129,13 +131,19 @@ def _kept(run: Path) -> Path:
     return run / "model"
 
 
-def join(runs: Sequence[Named], parent: Path, metrics: Mapping[str, Any] | None = None) -> Path:
+def join(
+    runs: Sequence[Named],
+    parent: Path,
+    metrics: Mapping[str, Any] | None = None,
+    placed: Callable[[Experiment], Experiment] = lambda experiment: experiment,
+) -> Path:
     """Write one SavedModel of several runs; returns its folder.
 
     Args:
         runs: of `named`.
         parent: the folder of versions.
         metrics: of the first run, if its evaluation has just ended; the SavedModel keeps them.
+        placed: changes what a run's experiment says of its SavedModel.
 
     Raises:
         UserError: a run is gone or another one, or cannot be joined with the others.
@@ -156,6 +164,7 @@ def join(runs: Sequence[Named], parent: Path, metrics: Mapping[str, Any] | None 
                 f"or leave it out, --without {one.name}, and name the run)"
             )
         model = storage.load(one.run)
+        model = dataclasses.replace(model, experiment=placed(model.experiment))
         name = one.name or model.experiment.name
         found = metrics if metrics and not parts else _metrics(one.run)
         parts.append(joined.Part(name, model, one.run, found, digest))

@@ -6,17 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines import memory
 from pipelines.errors import UserError
 from pipelines.json_files import read_json
 from pipelines.rows import Column
 from tfnlp import extensions, task
-from tfnlp.api import auditing, evaluating, explaining, exporting
+from tfnlp.api import auditing, errors, evaluating, explaining, exporting
 from tfnlp.api.auditing import Audited
+from tfnlp.api.errors import Errors
+from tfnlp.api.explaining import Explained
 from tfnlp.cli import keywords
-from tfnlp.extensions import Audit, Explanation, consent
+from tfnlp.extensions import Audit, Explanation, Wanted, consent
 from tfnlp.inference import served
 from tfnlp.options import make
 from tfnlp.report import Report, results
@@ -165,17 +167,24 @@ class Model:
         *,
         by: str | Mapping[str, Any] = explaining.DEFAULT,
         columns: Mapping[str, str] | None = None,
-    ) -> list[dict[str, Any]]:
+        unit: Literal["words", "sentences", "tokens", "characters"] = "words",
+        target_label: str | None = None,
+        rather_than: str | None = None,
+    ) -> Explained:
         """Return what each part of the texts did for the model's answers.
 
         Args:
             data: rows, as `predict` takes them.
             by: the method, or a dict of its ``name`` and options.
             columns: as of `predict`.
+            unit: what the parts are.
+            target_label: the answer that is explained, if it is not the model's own.
+            rather_than: another answer: why the first rather than this one.
 
         Returns:
-            For each answer a dict as ``python -m tfnlp.explain`` writes it: ``row``, the inputs,
-            ``label``, ``score``, ``pieces`` and ``flags``.
+            A list that a notebook shows in colour; for each answer a dict as ``python -m
+            tfnlp.explain`` writes it: ``row``, the inputs, ``label``, ``score``, ``pieces``,
+            ``flags``, ``examples`` and ``changed``.
 
         Raises:
             UserError: a row cannot be used, or the method does not suit the model.
@@ -187,8 +196,32 @@ class Model:
         with plain_errors():
             method, options = keywords.plugged(Explanation, by, "explain(): by")
             records = served.records_of(data, self.subject.served, columns)
-            found = method.record.explain(self.subject, records, options)
-            return [explaining.values(one) for one in found]
+            wanted = Wanted(unit, target_label, rather_than)
+            found = method.record.explain(self.subject, records, options, wanted)
+            return Explained(explaining.values(one) for one in found)
+
+    def errors(self, test: Any = None, *, by: str = "integrated_gradients") -> Errors:
+        """Return the errors on rows with known answers: why, what is near, and which are alike.
+
+        Args:
+            test: a file, or rows in memory; the rows that the run was tested on if not given.
+            by: the method that says why.
+
+        Returns:
+            What a notebook shows; ``groups``, ``explained``, and ``write`` for a page.
+
+        Raises:
+            UserError: the rows cannot be used, or have not one label each.
+
+        Example::
+
+            model.errors("test.csv").groups
+        """
+        with plain_errors():
+            found = evaluating.kept(str(self.run))
+            options = evaluating.Options(test=self._file(test, found.columns))
+            rows = evaluating.read_rows(found, evaluating.with_data(options, found))
+            return errors.find(self.subject, rows, by)
 
     def audit(
         self,

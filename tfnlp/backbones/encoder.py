@@ -9,6 +9,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -20,6 +21,8 @@ from tfnlp.backbones.insertions import Addition, Inserted, shape_of
 from tfnlp.backbones.prefixes import Prefixed
 from tfnlp.runtime import keras_patches
 
+# Where `watched` collects what is looked at.
+_SEEN: ContextVar[list[tf.Tensor] | None] = ContextVar("seen", default=None)
 # Projections -> their matrices (I, O), while `frozen_in_bfloat16` holds them.
 _HELD: weakref.WeakKeyDictionary[keras.layers.Layer, tf.Tensor] = weakref.WeakKeyDictionary()
 
@@ -129,8 +132,31 @@ def mix(layer: Any, query: Any, key: Any, value: Any, added: Any, training: bool
         key, value = layer.prefix.before(key, value, 2)
         added = layer.prefix.unbiased(added)
     scores = tf.matmul(query, key, transpose_b=True) * (1 / math.sqrt(layer.key_dim))
-    shares = layer._dropout_layer(tf.nn.softmax(scores + added), training=training)
+    shares = tf.nn.softmax(scores + added)
+    if (seen := _SEEN.get()) is not None:
+        seen.append(shares)
+    shares = layer._dropout_layer(shares, training=training)
     return tf.matmul(shares, value)
+
+
+@contextmanager
+def watched() -> Iterator[list[tf.Tensor]]:
+    """Collect, within the block, how layers that are called look from token to token.
+
+    Yields:
+        A list that is filled, (B, N, T, T) a layer; after a prefix (B, N, T, P + T).
+
+    Example::
+
+        with watched() as layers:
+            network(features)
+    """
+    seen: list[tf.Tensor] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
 
 
 def shut(padding_mask: Any, dtype: tf.DType) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tfnlp.report import Report, html
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1e; background: #fff; margin: 2rem auto;
   max-width: 62rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #d0d0d5; }
@@ -37,6 +37,6 @@ def page(title: str, about: Mapping[str, Any], sections: Mapping[str, Report]) -
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><h1>{escape(title)}</h1><dl>{facts}</dl>{body}</body></html>\n"
     )

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pipelines import text_pieces
 from pipelines.rows import Record
 from tfnlp.explanations._answers import Claim, Cut, claims
-from tfnlp.extensions import Attribution, Explanation, Piece, Subject
+from tfnlp.extensions import Attribution, Explanation, Piece, Subject, UnsuitableError, Wanted
 from tfnlp.options import option
 
 _AT_ONCE = 1024  # texts that are asked about together, to be sorted by their length
@@ -27,13 +27,9 @@ class Options:
 
     Example::
 
-        python -m tfnlp.explain MODEL "It rained. We stayed." --occlusion-unit sentence
+        python -m tfnlp.explain MODEL "It rained. We stayed." --unit sentences
     """
 
-    unit: Literal["word", "sentence"] = option(
-        "word",
-        "what is left out at a time: a word (a character of scripts without spaces), or a sentence",
-    )
     most: int = option(
         256,
         "pieces of a row at most; of a longer row neighbouring words go together [pieces]",
@@ -60,35 +56,47 @@ class _Question:
     flags: tuple[str, ...]
 
 
-def explain(subject: Subject, records: Iterable[Record], options: Options) -> Iterator[Attribution]:
+def explain(
+    subject: Subject, records: Iterable[Record], options: Options, wanted: Wanted
+) -> Iterator[Attribution]:
     """Yield the weights of each row's pieces: the score before less the score after.
 
     Of an entity the score after is that of the entity of the same type in what is left of its
-    place, 0 if there is none.
+    place, 0 if there is none. Of a run that writes each written word is explained, by the words
+    that were read and those that were written before it.
 
     Example::
 
-        for found in explain(subject, records, Options()):
+        for found in explain(subject, records, Options(), Wanted()):
             print(found.label, [(piece.start, piece.weight) for piece in found.pieces])
     """
+    if wanted.unit == "tokens":
+        raise UnsuitableError(
+            "--unit tokens: occlusion leaves out parts of a text, of which a model tells no tokens "
+            "(take words, sentences or characters, or --by integrated_gradients)"
+        )
+    if subject.model and subject.model.task.writing:
+        from tfnlp.explanations import _written
+
+        yield from _written.explain(subject, records, wanted, options.most)
+        return
     waiting: list[_Question] = []
     for number, record in enumerate(records):
         if number == 0:  # a model that cannot be explained is asked no more
             answer = subject.answer({name: [value] for name, value in record.values.items()})[0]
-            claims(answer, record.values)
-        waiting.append(_question(subject, record, options))
+            claims(answer, record.values, wanted)
+        waiting.append(_question(subject, record, options, wanted))
         if sum(len(question.texts) for question in waiting) >= _AT_ONCE:
-            yield from _answered(subject, waiting)
+            yield from _answered(subject, waiting, wanted)
             waiting = []
-    yield from _answered(subject, waiting)
+    yield from _answered(subject, waiting, wanted)
 
 
-def _question(subject: Subject, record: Record, options: Options) -> _Question:
+def _question(subject: Subject, record: Record, options: Options, wanted: Wanted) -> _Question:
     """Make the texts that are asked about a row."""
-    cut = text_pieces.words if options.unit == "word" else text_pieces.sentences
     places = []
     for column in subject.inputs:
-        found = cut(record.values[column.name])
+        found = text_pieces.cut(record.values[column.name], wanted.unit)
         if column.kind == "marked":
             found = text_pieces.unmarked(record.values[column.name], found)
         places.append((column.name, found))
@@ -104,11 +112,13 @@ def _question(subject: Subject, record: Record, options: Options) -> _Question:
             question.texts.append({**record.values, name: left})
     if step == 1:
         return question
-    told = f"{total} {options.unit}s, left out {step} at a time (--occlusion-most {options.most})"
+    told = f"{total} {wanted.unit}, left out {step} at a time (--occlusion-most {options.most})"
     return replace(question, flags=(told,))
 
 
-def _answered(subject: Subject, questions: Sequence[_Question]) -> Iterator[Attribution]:
+def _answered(
+    subject: Subject, questions: Sequence[_Question], wanted: Wanted
+) -> Iterator[Attribution]:
     """Ask about several rows together, and yield what their answers tell."""
     if not questions:
         return
@@ -117,7 +127,7 @@ def _answered(subject: Subject, questions: Sequence[_Question]) -> Iterator[Attr
     for question in questions:
         whole, *parts = [next(answers) for _ in question.texts]
         record = question.record
-        found = claims(whole, record.values)
+        found = claims(whole, record.values, wanted)
         for claim in found:
             pieces = list(_weighed(question, claim, parts))
             yield Attribution(

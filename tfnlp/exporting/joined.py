@@ -154,6 +154,8 @@ def _signatures(parts: Sequence[Part], passes: Sequence[Pass]) -> dict[str, Sign
     found |= writer.from_examples(first.model.task, answer, first.columns)
     for part in parts:
         found[part.name] = writer.from_strings(part.model.respond, part.columns)
+        if writer.explains(part.model):
+            found[f"{part.name}_explain"] = writer.explained(part.model, part.columns)
         for name, own in part.model.task.extra_inputs(part.model.context.options).items():
             found[f"{part.name}.{name}"] = writer.from_strings(part.model.respond, own)
     if sum(len(one.heads) for one in passes) > 1:

@@ -39,7 +39,7 @@ def export(model: TrainedModel, metrics: Mapping[str, Any], card: str) -> Path:
 
     The signatures are ``serving_default`` (strings) and, where the task has them, ``tokens``
     (ids), further ways in from strings, and ``classify`` and ``regress`` (serialized
-    tf.Examples, for TF Serving's methods).
+    tf.Examples, for TF Serving's methods); with --export-explain ``explain``.
 
     Args:
         model: trained and calibrated.
@@ -150,6 +150,8 @@ def _signatures(model: TrainedModel) -> dict[str, Signature]:
         found |= task.writing.setting_signatures(context, model.network)
     further = task.setting_signatures(context, model.network)
     found |= {name: (call, spec) for name, (call, spec, _) in further.items()}
+    if explains(model):
+        found["explain"] = explained(model, inputs)
     if task.decodes_from_ids:
         found["tokens"] = _from_tokens(model)
     return found | from_examples(task, answer, inputs)
@@ -181,6 +183,39 @@ def from_strings(answer: Answer, columns: Sequence[Column]) -> Signature:
 
     def from_texts(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
         return answer(dict(zip(names, texts, strict=True)))
+
+    return from_texts, [tf.TensorSpec([None], tf.string, name) for name in names]
+
+
+def explains(model: TrainedModel) -> bool:
+    """Return whether the SavedModel gets a signature that explains, which one answer a text has.
+
+    Example::
+
+        explains(model)  # True of --task classification with --export-explain
+    """
+    wanted, explaining = model.experiment.export.export_explain, model.task.explaining
+    return bool(wanted and explaining and explaining.chosen)
+
+
+def explained(model: TrainedModel, columns: Sequence[Column]) -> Signature:
+    """Return the way in from strings to an answer and what each word did for it.
+
+    Example::
+
+        explained(model, columns)  # by the method that --explain-by names
+    """
+    import tensorflow as tf
+
+    from tfnlp.extensions import Explanation, load
+
+    entry = load(Explanation, model.experiment.export.explain_by)
+    assert entry.in_graph is not None  # of those that the option allows
+    explain = entry.in_graph(model)
+    names = [column.name for column in columns]
+
+    def from_texts(*texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        return explain(dict(zip(names, texts, strict=True)))
 
     return from_texts, [tf.TensorSpec([None], tf.string, name) for name in names]
 

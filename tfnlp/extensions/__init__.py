@@ -20,6 +20,7 @@ from tfnlp.extensions.analysis import Finding as Finding
 from tfnlp.extensions.analysis import Piece as Piece
 from tfnlp.extensions.analysis import Subject as Subject
 from tfnlp.extensions.analysis import UnsuitableError as UnsuitableError
+from tfnlp.extensions.analysis import Wanted as Wanted
 from tfnlp.extensions.augmenting import Augmenter as Augmenter
 from tfnlp.extensions.augmenting import Material as Material
 from tfnlp.extensions.peft import Adaptable as Adaptable

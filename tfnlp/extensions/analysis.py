@@ -42,12 +42,43 @@ class Subject(Protocol):
     def model(self) -> TrainedModel | None:
         """The network with its task; None of a SavedModel: what needs a network needs a run."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many rows it is asked at a time."""
+
     def answer(self, texts: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         """Return an answer for each of N rows, as ``python -m tfnlp.predict`` writes them.
 
         Args:
             texts: N values of each input, strings or lists of turns.
         """
+
+    def trained_on(self) -> Rows:
+        """Return the rows that it was trained on.
+
+        Raises:
+            UnsuitableError: it is no run.
+            UserError: the rows are gone, or others.
+        """
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of an answer is explained, and in which pieces.
+
+    Attributes:
+        unit: what a piece is; a word is a character of scripts without spaces.
+        label: the answer that is explained, where it is not the model's own.
+        rather_than: another answer, over which the first is preferred.
+
+    Example::
+
+        Wanted(label="LOC", rather_than="HUM")  # why LOC rather than HUM
+    """
+
+    unit: Literal["words", "sentences", "tokens", "characters"] = "words"
+    label: str | None = None
+    rather_than: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,14 +102,20 @@ class Attribution:
         score: its score.
         pieces: what each part of the inputs did for the score.
         flags: what a reader must know.
+        examples: rows that stand behind the answer, each with its ``row`` number, its columns, and
+            what it did under the name of that.
+        changed: inputs with which the answer is another: their texts by name, and the ``label`` and
+            ``score`` of that answer.
     """
 
     row: int
     inputs: Mapping[str, str]
     label: str
     score: float
-    pieces: Sequence[Piece]
+    pieces: Sequence[Piece] = ()
     flags: Sequence[str] = ()
+    examples: Sequence[Mapping[str, Any]] = ()
+    changed: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -88,14 +125,19 @@ class Explanation:
     Attributes:
         summary: one line, shown by ``--help``.
         options: dataclass; each field is a flag that bears the method's name.
-        explain: (subject, records, options) -> attributions in the records' order, one or several
-            of each; it holds few records at a time. Raises UnsuitableError before the first if the
-            model's answers are of a kind that it cannot explain.
+        explain: (subject, records, options, wanted) -> attributions in the records' order, one or
+            several of each; it holds few records at a time. Raises UnsuitableError before the first
+            if the model's answers are of a kind that it cannot explain.
+        in_graph: model -> a function in TensorFlow ops, from its inputs to the weights of words,
+            that can be served with it; None of what takes more than ops.
+        faithful: whether the weights follow from what the answer depends on.
     """
 
     summary: str
     options: type
-    explain: Callable[[Subject, Iterable[Record], Any], Iterator[Attribution]]
+    explain: Callable[[Subject, Iterable[Record], Any, Wanted], Iterator[Attribution]]
+    in_graph: Callable[[TrainedModel], Callable[..., dict[str, Any]]] | None = None
+    faithful: bool = True
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class InChunks(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return the network's outputs, float (R, T, H)."""
         if training or self.whole:
-            return self.network(inputs, training=True)
+            return self.network(inputs, training=bool(training))
         rows = tf.shape(next(iter(inputs.values())))[0]
         count = tf.maximum((rows + CHUNK - 1) // CHUNK, 1)
         kind, shape = self.network.output.dtype, self.network.output.shape

@@ -205,14 +205,16 @@ def _judged(run: Path) -> Rows:
     return rows
 
 
-def _trained_on(run: Path, names: Mapping[str, str]) -> Rows:
-    """Return the rows that a run was trained on, with today's labels.
+def rows_of(run: Path) -> Rows:
+    """Return the rows that a run was trained on.
 
     Raises:
         UserError: they are gone, or others.
-    """
-    from tfnlp.training import continuing
 
+    Example::
+
+        len(rows_of(Path("tensorboard_logs/NAME/RUN")))
+    """
     rows = _splits(run)["train"]
     kept = read_json(run / data_digest.FILE, {"train": dict}, remedy="restore it")
     if data_digest.of(rows.columns) != kept["train"]:
@@ -220,6 +222,14 @@ def _trained_on(run: Path, names: Mapping[str, str]) -> Rows:
             f"{rows.source} does not hold the rows any more that {run} was trained on (put it back "
             "as it was, or name a file of them by --old)"
         )
+    return rows
+
+
+def _trained_on(run: Path, names: Mapping[str, str]) -> Rows:
+    """Return the rows that a run was trained on, with today's labels."""
+    from tfnlp.training import continuing
+
+    rows = rows_of(run)
     experiment = read_trusted(run / "experiment.yaml", "restore it")
     targets = tasks.load(experiment.task).target_columns(experiment.options)
     return continuing.rows_renamed(rows, targets, names)

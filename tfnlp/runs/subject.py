@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.rows import Column, Record
+from pipelines.rows import Column, Record, Rows
+from tfnlp.extensions import UnsuitableError
 from tfnlp.inference import remote, saved_model
 from tfnlp.inference.chunks import answered
 from tfnlp.inference.saved_model import Answers, ServedModel, find_model
@@ -51,6 +52,22 @@ class LoadedSubject:
     def inputs(self) -> tuple[Column, ...]:
         """The columns it reads, by name in alphabetical order."""
         return self.served.columns
+
+    def trained_on(self) -> Rows:
+        """Return the rows that a run was trained on.
+
+        Raises:
+            UnsuitableError: this is no run.
+            UserError: the rows are gone, or others.
+        """
+        if self.model is None:
+            raise UnsuitableError(
+                f"{self.name} does not tell what it was trained on (name the run's folder, "
+                "tensorboard_logs/NAME/RUN)"
+            )
+        from tfnlp.runs import origins
+
+        return origins.rows_of(Path(self.name))
 
     def answer(self, texts: Mapping[str, Sequence[Any]]) -> Answers:
         """Return an answer for each of N rows; rows of about one length are asked together."""
@@ -115,7 +132,6 @@ def _served(model: TrainedModel, holding: Callable[[Callable], Callable]) -> Ser
     import tensorflow as tf
 
     from pipelines import batching
-    from pipelines.rows import Rows
 
     columns = model.task.input_columns(model.experiment.options)
     columns = tuple(sorted(columns, key=lambda column: column.name))

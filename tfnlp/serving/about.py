@@ -106,10 +106,20 @@ def card(version: Version) -> dict[str, Any]:
     return {
         "version": version.number,
         "signatures": signatures,
-        "kinds": _beside(version, "inputs.json"),
+        "kinds": kinds(version),
         "settings": _beside(version, "settings.json"),
         "card": _text(version, "README.md"),
     }
+
+
+def kinds(version: Version) -> Mapping[str, Any]:
+    """Return the kinds of the inputs of a model that tfnlp wrote, by name.
+
+    Example::
+
+        kinds(version)  # {"text": "turns"}
+    """
+    return _beside(version, "inputs.json")
 
 
 def _beside(version: Version, name: str) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from tfnlp.serving import about, answers, bodies, examples, inference, payload
+from tfnlp.serving import about, answers, bodies, examples, inference, payload, why
 from tfnlp.serving.doors import Door, across, refused
 from tfnlp.serving.failures import RequestError, invalid
 from tfnlp.serving.json_check import JsonCheck
@@ -56,6 +56,7 @@ def application(service: Service) -> Starlette:
         Route("/", rest.page, methods=["GET"]),
         Route("/page/models", rest.models, methods=["GET"]),
         Route("/page/models/{model}", rest.card, methods=["GET"]),
+        Route("/page/models/{model}/explain", rest.explain, methods=["POST"]),
         Route("/page/{file}", rest.page, methods=["GET"]),
         Route("/healthz", rest.health, methods=["GET"]),
         Route("/readyz", rest.ready, methods=["GET"]),
@@ -124,8 +125,7 @@ class _Rest:
         """Answer a request to a model."""
         if not request.url.path.lower().startswith("/v1/"):
             return _json({"error": f"there is no {request.url.path}"}, 404)
-        client = request.client.host if request.client else ""
-        told = Told("REST", request.method, client)
+        told = self._begun(request, request.method)
         shown = request.headers.get("authorization")
         try:
             async with self.service.admitted(told, shown):
@@ -247,15 +247,43 @@ class _Rest:
     async def card(self, request: Request) -> Response:
         """Return what the page wants to know of a model."""
         name = request.path_params["model"]
-        return await self._told(
-            request, "Card", lambda: about.card(self.service.repository.version(name))
-        )
+
+        def found() -> dict[str, Any]:
+            version = self.service.repository.version(name)
+            return {**about.card(version), "explains": why.way(version, self.service.explain)}
+
+        return await self._told(request, "Card", found)
+
+    async def explain(self, request: Request) -> Response:
+        """Say why a model answers a row as it does, if the server was given what explains."""
+        told, service = self._begun(request, "Explain"), self.service
+        told.model, explain = request.path_params["model"], service.explain
+        if explain is None:
+            return _json({"error": "this server explains no answers"}, 404)
+        try:
+            async with service.admitted(told, request.headers.get("authorization")):
+                check = JsonCheck(service.rows)
+                with service.kept() as hold:
+                    body = await bodies.read(request, service.most, check, hold)
+                    version = self._version((told.model, None, None), told)
+                    async with _while_there(request):
+                        texts = payload.parsed(body, check.values)
+                        found = await why.why(version, texts, explain, service.explaining)
+                return _json(found)
+        except RequestError as failure:
+            return refused(failure)
+        except ClientDisconnect:
+            return Response(status_code=499)
+
+    @staticmethod
+    def _begun(request: Request, method: str) -> Told:
+        """Return what is recorded of a request."""
+        return Told("REST", method, request.client.host if request.client else "")
 
     async def _told(self, request: Request, method: str, find: Any) -> Response:
-        client = request.client.host if request.client else ""
         try:
             shown = request.headers.get("authorization")
-            async with self.service.admitted(Told("REST", method, client), shown):
+            async with self.service.admitted(self._begun(request, method), shown):
                 return _json(find())
         except RequestError as failure:
             return refused(failure)

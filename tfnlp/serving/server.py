@@ -28,6 +28,7 @@ from tfnlp.serving.repository import Repository
 from tfnlp.serving.rules import Rules
 from tfnlp.serving.service import Service
 from tfnlp.serving.telemetry import Telemetry
+from tfnlp.serving.why import Explain
 
 log = logging.getLogger("tfnlp.serve")
 
@@ -52,6 +53,7 @@ class Options:
         trusted: ops that a SavedModel may have although they read or write files, or run Python.
         certificate, key: PEM files for TLS.
         quiet: no access log.
+        explain: says why a model answers as it does; see `tfnlp.serving.why`.
 
     Example::
 
@@ -72,6 +74,7 @@ class Options:
     certificate: Path | None = None
     key: Path | None = None
     quiet: bool = False
+    explain: Explain | None = None
 
 
 class _Web(uvicorn.Server):
@@ -110,6 +113,7 @@ async def serve(find: Callable[[], list[Wanted]], options: Options) -> None:
         options.most,
         options.limits.most,
         options.folders,
+        options.explain,
     )
     most_web, most_grpc = connections.allowed()
     plain = sockets.listen(options.host, options.rest_port, "--host, --rest-port")

@@ -16,6 +16,7 @@ from tfnlp.serving.failures import Code, RequestError
 from tfnlp.serving.repository import Repository
 from tfnlp.serving.rules import Rules
 from tfnlp.serving.telemetry import Request, Telemetry
+from tfnlp.serving.why import Explain
 
 Found = TypeVar("Found")
 _SMALL = 2**14  # bytes or values that are read or written in some milliseconds
@@ -36,6 +37,7 @@ class Service:
         most: of a request's body, at most [bytes].
         rows: of a request, at most.
         folders: that models may be taken from without a token, by `HandleReloadConfigRequest`.
+        explain: says why a model without a signature for it answers as it does, on the page.
         closing: the server ends; it is no longer ready.
         crowded: says whether there are as many connections as may be.
         room: for the requests that are being read and answered.
@@ -54,12 +56,14 @@ class Service:
     most: int = 32 * 2**20
     rows: int = 16384
     folders: tuple[Path, ...] = ()
+    explain: Explain | None = None
     closing: bool = False
     crowded: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self.room = Room(_BODIES * self.most)
         self._aside = ThreadPoolExecutor(2, "messages")
+        self.explaining = ThreadPoolExecutor(2, "explanations")
         self._returning: asyncio.TimerHandle | None = None
 
     @asynccontextmanager
@@ -122,5 +126,6 @@ class Service:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._aside.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._aside, self.explaining):
+            threads.shutdown(wait=False, cancel_futures=True)
         self.repository.close()

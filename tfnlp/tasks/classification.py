@@ -14,7 +14,7 @@ from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _labels, _pooled_text, _single_label
+from tfnlp.tasks import _explained, _labels, _pooled_text, _single_label
 from tfnlp.tasks._pooled_text import encode
 
 if TYPE_CHECKING:
@@ -180,4 +180,5 @@ TASK = Task(
     setting_signatures=setting_signatures,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
+    explaining=_explained.label(lambda context: context.facts["labels"]),
 )

@@ -18,6 +18,7 @@ from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
+from tfnlp.tasks import _explained_spans
 
 if TYPE_CHECKING:
     import keras
@@ -252,4 +253,5 @@ TASK = Task(
     report=report,
     reading="parts",
     decodes_from_ids=False,
+    explaining=_explained_spans.answer_span(),
 )

@@ -13,7 +13,7 @@ from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _labels, _pooled_text
+from tfnlp.tasks import _explained, _labels, _pooled_text
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -239,4 +239,5 @@ TASK = Task(
     baseline=baseline,
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
+    explaining=_explained.label(lambda context: context.facts["labels"]),
 )

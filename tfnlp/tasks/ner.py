@@ -20,7 +20,7 @@ from pipelines.rows import BadRow, Column, Rows
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _labels, _pooled_text
+from tfnlp.tasks import _explained_spans, _labels, _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -258,4 +258,5 @@ TASK = Task(
     baseline=baseline,
     reading="parts",
     decodes_from_ids=False,
+    explaining=_explained_spans.entities(),
 )

@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _pooled_text
+from tfnlp.tasks import _explained, _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -171,6 +171,25 @@ def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
     return Fitted({"grade": grades[nearest]}, fitted.notes)
 
 
+def log_odds(context: Context, raw: Tensors, outputs: tf.Tensor) -> tf.Tensor:
+    """Return the log-odds of each grade, float32 (B, C), from those of reaching it.
+
+    Example::
+
+        log_odds(context, raw, tf.constant([[0.0]]))  # [[0.0, 0.0]]
+    """
+    import tensorflow as tf
+
+    sure = 1e4  # that the lowest grade is reached, and that there is none beyond the highest
+    reached = tf.pad(outputs, [[0, 0], [1, 0]], constant_values=sure)
+    beyond = tf.pad(outputs, [[0, 0], [0, 1]], constant_values=-sure)
+    below, above = tf.math.log_sigmoid(-reached), tf.math.log_sigmoid(beyond)
+    # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))
+    width = tf.math.log(tf.maximum(-tf.math.expm1(beyond - reached), 1e-12))
+    within = tf.math.log_sigmoid(reached) + tf.math.log_sigmoid(-beyond) + width
+    return within - tf.reduce_logsumexp(tf.stack([below, above], -1), -1)
+
+
 TASK = Task(
     summary="one of several ordered grades for a text or a pair of texts",
     dataset=None,
@@ -191,4 +210,7 @@ TASK = Task(
     reading="windows",
     classify=lambda answers: (answers["labels"], answers["scores"]),
     regress=lambda answers: answers["grade"],
+    explaining=_explained.label(
+        lambda context: [f"{grade:g}" for grade in context.facts["grades"]], log_odds
+    ),
 )

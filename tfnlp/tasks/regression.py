@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _pooled_text
+from tfnlp.tasks import _explained, _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -121,6 +121,11 @@ def baseline(context: Context, train: Rows, rows: Rows) -> Fitted:
     return linear.numbers(learned, train.columns["target"], asked)
 
 
+def explained(context: Context, raw: Tensors, outputs: tf.Tensor) -> tf.Tensor:
+    """Return the numbers, float32 (B, 1), in the unit of the training targets."""
+    return outputs * context.facts["deviation"] + context.facts["mean"]
+
+
 TASK = Task(
     summary="a number for a text or a pair of texts",
     dataset="vader-movie",
@@ -139,4 +144,5 @@ TASK = Task(
     baseline=baseline,
     reading="windows",
     regress=lambda answers: answers["value"],
+    explaining=_explained.number("value", explained),
 )

@@ -15,7 +15,7 @@ from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Fitted, Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _labels, _single_label
+from tfnlp.tasks import _explained, _labels, _single_label
 
 if TYPE_CHECKING:
     import keras
@@ -203,4 +203,5 @@ TASK = Task(
     baseline=baseline,
     decodes_from_ids=False,
     classify=lambda answers: (answers["labels"], answers["scores"]),
+    explaining=_explained.label(lambda context: context.facts["labels"]),
 )

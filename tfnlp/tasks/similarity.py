@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.rows import BadRow, Column, Rows
+from tfnlp.extensions import UnsuitableError
 from tfnlp.needs import Need
 from tfnlp.options import option
 from tfnlp.report import Report
 from tfnlp.task import Arrays, Context, Objective, Task, Tensors
-from tfnlp.tasks import _pooled_text
+from tfnlp.tasks import _explained, _pooled_text
 
 if TYPE_CHECKING:
     import keras
@@ -331,6 +332,22 @@ def report(context: Context, rows: Rows, answers: Arrays) -> Report:
     return retrieval.pairs(first, second, *vectors, shares or None)
 
 
+def explained(context: Context, raw: Tensors, outputs: tf.Tensor) -> tf.Tensor:
+    """Return the cosines of pairs, float32 (B, 1).
+
+    Raises:
+        UnsuitableError: the model reads one text, whose vector has no number to explain.
+    """
+    import tensorflow as tf
+
+    if "text_a" not in raw:
+        raise UnsuitableError(
+            "a model of --task similarity that reads one text answers with a vector, in which "
+            "there is nothing to explain (ask one of --pair)"
+        )
+    return tf.reduce_sum(outputs[:, 0] * outputs[:, 1], -1, keepdims=True)
+
+
 TASK = Task(
     summary="a vector for a text, near those of texts that mean the same",
     dataset="tatoeba_paraphrases",
@@ -351,4 +368,5 @@ TASK = Task(
     # At 1e-4 the first epochs on STS-B undo what sentence encoders were pretrained for.
     defaults={"optimizer": {"learning_rate": 5e-5}},
     extra_inputs=lambda options: {"embed": (_pooled_text.TEXT,)},
+    explaining=_explained.number("similarity", explained),
 )

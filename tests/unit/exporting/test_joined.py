@@ -233,3 +233,17 @@ def test_mistakes(arguments, message, runs):
     argv = [each.format(**runs) for each in arguments]
     with pytest.raises(UserError, match=re.escape(message)):
         export.main([*argv, "--join", "--name", "x"])
+
+
+def test_a_head_explains_itself(runs, on, tmp_path):
+    ner = small.run(tmp_path / "names", "names", "ner", on)
+    place = ["--saved-models", str(tmp_path), "--export-explain", "--explain-by", "gradient_input"]
+    assert export.main([runs["topics"], ner, "--join", "--name", "all", *place]) == 0
+    found = saved_model.opened(tmp_path / "all" / "1", "float32")
+    answer, plain = (
+        found.model(n).answer({"text": TEXTS[:1]})[0] for n in ("topics_explain", "topics")
+    )
+    assert answer["label"] == plain["label"]
+    assert "names_explain" not in found.signatures  # no one answer to a text
+    with pytest.raises(UserError, match="one answer to a text"):
+        export.main([ner, *place])

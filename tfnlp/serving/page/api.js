@@ -49,6 +49,10 @@ export async function states(name) {
   }
 }
 
+/** Ask why a model that has no signature for it answers as it does. */
+export const explain = (name, texts, signal) =>
+  ask(`/page/models/${place(name)}/explain`, { body: texts, signal });
+
 /** Ask a model. */
 export const predict = (name, body, signal) => ask(predictPath(name), { body, signal });
 

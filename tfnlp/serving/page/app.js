@@ -5,6 +5,7 @@ import { compact, shown } from './answers.js';
 import { el, digits, isList } from './dom.js';
 import * as form from './form.js';
 import { markdown } from './markdown.js';
+import { explainable, legend, why } from './why.js';
 import { say, translate } from './words.js';
 
 const LOOK_AGAIN = 2000; // [ms] while a model is being loaded
@@ -12,7 +13,7 @@ const LOOK_AGAIN = 2000; // [ms] while a model is being loaded
 const at = (id) => document.getElementById(id);
 
 /** What is shown now: the model's name, what it can be asked, and which way is chosen. */
-const now = { name: '', ways: [], way: null, values: {}, ask: null, look: 0 };
+const now = { name: '', ways: [], way: null, values: {}, ask: null, look: 0, explains: null };
 
 // ------------------------------------------------------------------- the model
 
@@ -97,6 +98,7 @@ function show(model) {
   at('version').hidden = false;
   at('card').replaceChildren(...(model.card.trim() ? markdown(model.card) : [say('noCard')]));
   now.ways = form.offered(model);
+  now.explains = model.explains;
   at('work').hidden = false;
   at('ask').hidden = !now.ways.length;
   forget();
@@ -202,12 +204,33 @@ function showAnswer({ content, text, ms }, way, texts) {
   const [row] = isList(content.predictions) ? content.predictions : [];
   // Of a single output TF Serving leaves out the name.
   const outputs = way.outputs.length === 1 ? { [way.outputs[0]]: row } : (row ?? {});
-  at('answer').replaceChildren(...shown(outputs, { texts, turns: way.turns, go: continueTalk }));
+  const answer = shown(outputs, { texts, turns: way.turns, go: continueTalk });
+  const asks = now.explains && way.key === 'serving_default' && explainable(outputs);
+  at('answer').replaceChildren(...answer, ...(asks ? [whyButton(texts)] : []));
   at('time').textContent = `${digits(Math.max(1, Math.round(ms)))} ms`;
   // As it came, if it has what JSON has not.
   const plain = !/\b(NaN|Infinity)\b/.test(text);
   at('raw').querySelector('pre').textContent = plain ? compact(content) : text;
   at('raw').hidden = false;
+}
+
+/** A button that is replaced by what each word did for the answer. */
+function whyButton(texts) {
+  const { name, explains } = now;
+  const place = el('section', { 'aria-live': 'polite' });
+  const button = el('button', { type: 'button', onclick: explainAnswer }, say('why'));
+  async function explainAnswer() {
+    if (button.getAttribute('aria-disabled') === 'true' && button.isConnected) return;
+    button.setAttribute('aria-disabled', 'true');
+    button.textContent = say('busy');
+    try {
+      place.replaceChildren(...(await why(name, explains, texts)), legend());
+    } catch (error) {
+      complain(place, error, explainAnswer);
+    }
+  }
+  place.append(button);
+  return place;
 }
 
 /** Show no answer. */

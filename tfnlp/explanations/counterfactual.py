@@ -1,0 +1,209 @@
+"""A small change of words with which the answer is another.
+
+Greedy: the words that the answer rests on most are left out or replaced, one after another, each
+time by what lowers the score most; so it is a small change, not the smallest.
+
+Source: Wu et al. 2021, "Polyjuice", section 2 (https://arxiv.org/abs/2101.00288), on what such a
+change is good for; the greedy search is that of Jin et al. 2020, "Is BERT really robust?",
+algorithm 1 (https://arxiv.org/abs/1907.11932).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines import text_pieces
+from pipelines.rows import Record
+from tfnlp.extensions import Attribution, Explanation, Piece, Subject, UnsuitableError, Wanted
+from tfnlp.options import option, unknown_key
+
+if TYPE_CHECKING:
+    from tfnlp.explanations._candidates import Candidates
+
+
+@dataclass(frozen=True)
+class Options:
+    """How far a text is changed.
+
+    Example::
+
+        python -m tfnlp.explain RUN "A dull film." --by counterfactual
+    """
+
+    edits: int = option(3, "words that are changed at most [words]", minimum=1, maximum=50)
+    words: int = option(
+        8, "of a text, the words that are tried: those that the answer rests on", minimum=1
+    )
+    candidates: int = option(
+        10, "words of each other label that are tried in their place; 0 only leaves out", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A change of one row: its texts, the places that were changed, and what stood there."""
+
+    texts: dict[str, str]
+    edits: tuple[str, ...] = ()
+
+
+def explain(
+    subject: Subject, records: Iterable[Record], options: Options, wanted: Wanted
+) -> Iterator[Attribution]:
+    """Yield for each row a change with which the answer is another, or ``wanted.label``.
+
+    Pieces are the words that were changed, with how far the score fell without each.
+
+    Example::
+
+        for found in explain(subject, records, Options(), Wanted()):
+            print(found.changed)
+    """
+    candidates: Candidates | None = None
+    for number, record in enumerate(records):
+        answer = subject.answer({name: [text] for name, text in record.values.items()})[0]
+        if number == 0:
+            _check(subject, answer, wanted)
+            candidates = _candidates(subject, options)
+        yield _changed(subject, record, answer, options, wanted, candidates)
+
+
+def _check(subject: Subject, answer: Mapping[str, Any], wanted: Wanted) -> None:
+    """Raise UnsuitableError unless there is one label, which words may turn."""
+    if not isinstance(answer.get("scores"), Mapping) or "label" not in answer or "given" in answer:
+        raise UnsuitableError(
+            f"counterfactual turns one label into another, and {subject.name} answers with "
+            f"{', '.join(answer)} (ask a model of --task classification or relation_extraction)"
+        )
+    if wanted.label is not None:
+        unknown_key({wanted.label: None}, list(answer["scores"]), "the model", "label")
+    if wanted.unit != "words" or wanted.rather_than is not None:
+        raise UnsuitableError(
+            "counterfactual changes words, towards --target-label or any other label (leave out "
+            "--unit and --rather-than)"
+        )
+
+
+def _candidates(subject: Subject, options: Options) -> Candidates | None:
+    """Return what may stand in place of a word; None of a SavedModel, which tells no words."""
+    if subject.model is None or not options.candidates:
+        return None
+    from tfnlp.explanations import _candidates
+
+    model = subject.model
+    (target,) = model.task.target_columns(model.context.options)
+    names = [column.name for column in subject.inputs]
+    return _candidates.of_rows(subject.trained_on(), names, target.name, options.candidates)
+
+
+def _changed(
+    subject: Subject,
+    record: Record,
+    answer: Mapping[str, Any],
+    options: Options,
+    wanted: Wanted,
+    candidates: Candidates | None,
+) -> Attribution:
+    """Return the change that was found, or a flag."""
+    label, score = answer["label"], float(answer["score"])
+
+    def towards(other: Mapping[str, Any]) -> float:
+        """Return how near another answer is to what is wanted."""
+        if wanted.label is not None:
+            return float(other["scores"][wanted.label])
+        return -float(other["scores"].get(label, 0.0))
+
+    def turned(other: Mapping[str, Any]) -> bool:
+        return bool(other["label"] == wanted.label if wanted.label else other["label"] != label)
+
+    pieces = _heaviest(subject, record, answer, towards)[: options.words]
+    now, left = _Change(dict(record.values)), list(pieces)
+    used: list[tuple[Piece, str]] = []
+    for _ in range(0 if turned(answer) else options.edits):
+        tried = list(_tried(record, now, left, used, label, candidates))
+        if not tried:
+            break
+        texts = [change.texts for _, change, _ in tried]
+        answers = subject.answer({name: [text[name] for text in texts] for name in texts[0]})
+        best = max(
+            range(len(tried)), key=lambda place: (turned(answers[place]), towards(answers[place]))
+        )
+        piece, now, put = tried[best]
+        used.append((piece, put))
+        left.remove(piece)
+        if turned(answers[best]):
+            told = {**now.texts, "label": answers[best]["label"], "score": answers[best]["score"]}
+            changed = {**told, "edits": list(now.edits)}
+            own = [piece for piece, _ in used]
+            return Attribution(record.number, record.values, label, score, own, changed=changed)
+    flag = f"no change of {options.edits} words that was tried gives another answer"
+    flag = "it is the answer already" if turned(answer) else flag
+    return Attribution(record.number, record.values, label, score, (), (flag,))
+
+
+def _heaviest(
+    subject: Subject, record: Record, answer: Mapping[str, Any], towards: Any
+) -> list[Piece]:
+    """Return the words, those first without which the answer is nearest to what is wanted."""
+    pieces = [
+        Piece(column.name, *place, 0.0)
+        for column in subject.inputs
+        for place in _words(record.values[column.name], column.kind)
+    ]
+    if not pieces:
+        return []
+    texts = [_put(record, [(piece, "")]) for piece in pieces]
+    answers = subject.answer({name: [text[name] for text in texts] for name in texts[0]})
+    before = towards(answer)
+    weighed = [
+        Piece(piece.input, piece.start, piece.end, towards(other) - before)
+        for piece, other in zip(pieces, answers, strict=True)
+    ]
+    return sorted(weighed, key=lambda piece: -piece.weight)
+
+
+def _words(text: str, kind: str) -> list[tuple[int, int]]:
+    found = text_pieces.words(text)
+    return text_pieces.unmarked(text, found) if kind == "marked" else found
+
+
+def _tried(
+    record: Record,
+    now: _Change,
+    left: Sequence[Piece],
+    used: Sequence[tuple[Piece, str]],
+    label: str,
+    candidates: Candidates | None,
+) -> Iterator[tuple[Piece, _Change, str]]:
+    """Yield what one more change may be: the word, the change, and what stands there then."""
+    for piece in left:
+        text = record.values[piece.input]
+        word = text[piece.start : piece.end]
+        given = candidates(text, (piece.start, piece.end), label) if candidates else ()
+        for put in ("", *given):
+            if put.casefold() == word.casefold():
+                continue
+            texts = _put(record, [*used, (piece, put)])
+            said = f"{word} → {put}" if put else f"without {word}"
+            yield piece, _Change(texts, (*now.edits, said)), put
+
+
+def _put(record: Record, edits: Sequence[tuple[Piece, str]]) -> dict[str, str]:
+    """Return a row's texts with words replaced, or left out with a space beside them."""
+    texts = dict(record.values)
+    for piece, put in sorted(edits, key=lambda edit: -edit[0].start):
+        text = texts[piece.input]
+        if put:
+            texts[piece.input] = text[: piece.start] + put + text[piece.end :]
+        else:
+            texts[piece.input] = text_pieces.without(text, piece.start, piece.end)[0]
+    return texts
+
+
+EXPLANATION = Explanation(
+    summary="a small change of words with which the answer is another",
+    options=Options,
+    explain=explain,
+)
