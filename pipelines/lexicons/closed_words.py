@@ -19,6 +19,7 @@ _NUMBERS = """
     both pair couple
 """
 _FUNCTION_WORDS = """
+    far even ever yet only
     take takes took taken taking come comes came coming go goes went gone going make makes made
     making give gives gave given giving bring brings brought get gets got getting keep keeps kept
     hold holds held put puts set sets turn turns let lets run runs ran goes has having
@@ -39,6 +40,7 @@ _FUNCTION_WORDS = """
     you're you've your yours yourself yourselves
 """
 _DATES = """
+    percentage pct average total sum amount
     monday tuesday wednesday thursday friday saturday sunday january february march april may
     june july august september october november december today tomorrow yesterday tonight
     morning noon afternoon evening night midnight spring summer autumn fall winter north south

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 from pipelines.lexicons import chinese, wordnet
 from pipelines.lexicons.closed_words import DATES, FUNCTION_WORDS, NEGATORS, NUMBERS
-from pipelines.lexicons.words import Word
+from pipelines.lexicons.words import Kind, Word
 from pipelines.registry.packages import Package, member
 
 # How good or bad people hold words to be, from -4 to 4 (Hutto and Gilbert 2014).
@@ -67,6 +67,17 @@ def reasons(text: str, words: Sequence[Word]) -> list[str]:
         begins = word.kind == "mark" and (begins or word.text in _SENTENCE_END)
         begins = begins or "\n" in text[word.end : word.end + 1]
     return found
+
+
+@lru_cache(200_000)
+def decides(word: str, kind: Kind) -> bool:
+    """Return whether a word in small letters is one that must not be put into a text either.
+
+    Example:
+        >>> decides("none", "en"), decides("film", "en")
+        (True, False)
+    """
+    return _reason(Word(0, len(word), word, kind), True, False) != ""
 
 
 def _in_capitals(words: Sequence[Word]) -> bool:

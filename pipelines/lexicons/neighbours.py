@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from pipelines.lexicons import chinese, english, guards, vectors
-from pipelines.lexicons.words import Word
+from pipelines.lexicons.words import Kind, Word
 
 # Cosine from which two words of one group mean the same in most sentences: groups of Cilin are
 # wide, and WordNet has `bump` among the words for `find`.
@@ -40,7 +40,12 @@ def synonyms(word: Word, before: str) -> tuple[str, ...]:
         found = _chinese(lower)
     else:
         return ()
-    return tuple(other for other in found if not guards.opposed(lower, other, word.kind))
+    return tuple(other for other in found if _passes(lower, other, word.kind))
+
+
+def _passes(word: str, other: str, kind: Kind) -> bool:
+    """Return whether a word may stand for another: it is no opposite, and no word that decides."""
+    return not guards.opposed(word, other, kind) and not guards.decides(other.lower(), kind)
 
 
 @lru_cache(100_000)
@@ -56,7 +61,7 @@ def _chinese(word: str) -> tuple[str, ...]:
 
 @lru_cache(200_000)
 def near(
-    word: str, kind: str, before: str, cosine: float, count: int
+    word: str, kind: Kind, before: str, cosine: float, count: int
 ) -> tuple[tuple[str, float], ...]:
     """Return the words that are near a word by their vectors and may stand for it.
 
@@ -93,4 +98,4 @@ def near(
         ]
     else:
         return ()
-    return tuple(one for one in found if not guards.opposed(word, one[0], kind))
+    return tuple(one for one in found if _passes(word, one[0], kind))

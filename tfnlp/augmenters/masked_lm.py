@@ -12,7 +12,7 @@ from pipelines import text_pieces
 from pipelines.augmentation import Edit, Span, applied
 from pipelines.errors import UserError
 from pipelines.lexicons import chinese, english, guards
-from pipelines.lexicons.words import Language, Word, required, words
+from pipelines.lexicons.words import Language, Word, required
 from tfnlp.augmenters import _words
 from tfnlp.extensions import Augmenter, Material, Subject
 from tfnlp.options import option
@@ -203,8 +203,7 @@ def _fillings(gap: _Gap, filled: Sequence[Any], opened: Opened) -> Iterator[str]
 
 def _passes(word: str, other: str, language: Language) -> bool:
     """Return whether no guard would keep a word that is to be put in, and it is no opposite."""
-    found = guards.reasons(other, words(other, frozenset({language})))
-    return found == [""] and not guards.opposed(word, other, language)
+    return not guards.decides(other, language) and not guards.opposed(word, other, language)
 
 
 AUGMENTER = Augmenter(

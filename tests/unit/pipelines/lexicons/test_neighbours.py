@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.lexicons import chinese, english, neighbours, vectors, wordnet
+from pipelines.lexicons import chinese, english, guards, neighbours, vectors, wordnet
 from pipelines.lexicons.words import Word
 
 
@@ -89,6 +89,10 @@ def test_near_words_are_no_opposites_and_no_other_things():
     assert "低廉" in near("便宜", "zh")
     assert not near("便宜", "zh") & {"昂贵", "高昂"}
     assert "女人" not in near("男人", "zh")
+    assert not near("far") & {"none", "even", "not"}
+    assert not any(
+        guards.decides(other, "en") for w in ("near", "long", "person") for other in near(w)
+    )
     assert neighbours.near("mot", "other", "", 0.0, 9) == ()
 
 
