@@ -294,6 +294,18 @@ def test_labels_that_cannot_be_chosen_from_are_refused(lines, match, tmp_path):
         _label_file.read(SimpleNamespace(data=Data(labels=str(file))))
 
 
+def test_labels_that_stand_there_twice_count_once(tmp_path):
+    from types import SimpleNamespace
+
+    from tfnlp.config_data import Data
+
+    file = tmp_path / "labels.txt"
+    file.write_text("lost card\n 卡丢了 \nlost card\n")
+    given = SimpleNamespace(data=Data(labels=str(file)))
+    assert _label_file.read(given).columns["label"] == ["lost card", "卡丢了"]
+    assert _label_file.repeated(given) == ["lost card"]
+
+
 def test_labels_of_a_request_are_listed_once_each():
     asked = tf.constant(["a| b |a", "c|d\ne\n\n", "", "卡 丢了|a"])
     found = open_labels.listed(asked).to_list()

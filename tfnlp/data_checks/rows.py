@@ -103,7 +103,7 @@ def _read(experiment: Experiment, chosen: Task, found: Findings) -> dict[str, Ro
     def read(*wanted: str) -> dict[str, Rows]:
         return found.attempt(lambda: examples.read(experiment, chosen, "skip", wanted)) or {}
 
-    if not experiment.data.train:
+    if experiment.data.dataset:
         return read()
     return {split: part for one in SPLITS for split, part in read(one).items()}
 

@@ -88,6 +88,9 @@ def train(trainer: Trainer) -> Outcome:
     told = []
     if not trainer.splits.test and trainer.experiment.data.labels:
         told.append("no rows to judge by were given: the scores are those of the labels' own names")
+    if trainer.experiment.data.labels and (twice := _label_file.repeated(trainer.experiment)):
+        shown = ", ".join(map(repr, twice[:5])) + ", ..." * (len(twice) > 5)
+        told.append(f"{rows.source}: these stand there more than once, and count once: {shown}")
     said = [*told, "nothing is calibrated: probabilities only order the labels"]
     facts = {"patterns": list(own.pattern), "temperature": own.temperature}
     return Outcome(Report({}, warnings=said), {"open_labels": facts})

@@ -142,6 +142,25 @@ def length(trials: Sequence[Trial], options: Options) -> int:
     return options.draws * sizes * len(drawn) + whole * options.whole + zero
 
 
+def best(trials: Sequence[Trial], options: Options) -> int | None:
+    """Return the best trial by the rows that judge, for those for validation may be trained on.
+
+    Example::
+
+        best(trials, Options())  # 7
+    """
+    from tfnlp.evaluation import runs
+
+    split, metric = _scores.headline(trials)
+    sign = -1 if runs.less_is_better(metric) else 1
+    scores = {
+        number: sign * value
+        for number, trial in enumerate(trials)
+        if (value := _scores.score(trial, split, metric)) is not None
+    }
+    return max(scores, key=lambda number: scores[number]) if scores else None
+
+
 def place(trial: Trial) -> tuple[str, int | None]:
     """Return a trial's method, and its rows a label: None of all, 0 of zero-shot."""
     own = {
@@ -247,5 +266,6 @@ STUDY = Study(
     options=Options,
     propose=propose,
     report=report,
+    best=best,
     length=length,
 )

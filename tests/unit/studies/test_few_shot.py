@@ -37,6 +37,9 @@ def test_every_method_has_the_same_draws(simulate):
             methods=("zero_shot", "linear_probe", "setfit"), sizes=(0, 2, 32), draws=2
         ),
     )
+    assert few_shot.best(trials, few_shot.Options()) == max(
+        range(len(trials)), key=lambda i: trials[i].metrics["test"]["accuracy"]
+    )
     best = {row[0]: row[1] for row in report.tables[0].rows}
     assert best == {"0": "zero_shot", "2": "setfit", "32": "linear_probe", "all": "linear_probe"}
     axes = report.figures["few_shot"]().get_axes()[0]
