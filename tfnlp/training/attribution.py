@@ -24,6 +24,8 @@ from tfnlp.extensions import TrainedModel as Model
 from tfnlp.heads import answer_span
 from tfnlp.inference.saved_model import split_rows
 
+_KEPT = "_attribution"
+
 
 def of_any_size(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function as a graph that is traced once, for tensors of any length.
@@ -244,4 +246,8 @@ def network_of(subject: Subject, method: str) -> Network:
             f"{method} needs a network, and {subject.name} is a SavedModel (name the run's folder, "
             "tensorboard_logs/NAME/RUN, or take --by occlusion)"
         )
-    return Network(subject.model, method)
+    known = vars(subject.model)  # as a cached property: what is traced serves every method
+    if _KEPT not in known:
+        known[_KEPT] = Network(subject.model, method)
+    network: Network = known[_KEPT]
+    return network
