@@ -172,9 +172,9 @@ def earlier(backbone, strategy_run, tmp_path_factory):
 @pytest.mark.parametrize(
     ("by", "runs"),
     [
-        ("answers", ["one", "three"]),
+        pytest.param("answers", ["one", "three"], marks=pytest.mark.slow),
         ("task-vectors", ["one", "three"]),
-        ("soup", ["one", "two"]),
+        pytest.param("soup", ["one", "two"], marks=pytest.mark.slow),
     ],
 )
 def test_runs_become_one(by, runs, earlier, backbone, strategy_run, tmp_path):
@@ -214,6 +214,7 @@ def test_runs_that_began_otherwise_are_refused(
         refused(backbone, "soup")
 
 
+@pytest.mark.slow
 def test_the_model_that_is_made_is_the_run_s(earlier, backbone, strategy_run, tmp_path):
     strategy = {"name": "fusion", "runs": [earlier["one"], earlier["three"]], "by": "task-vectors"}
     run, found = strategy_run.train(strategy_run.experiment(tmp_path, backbone, strategy))

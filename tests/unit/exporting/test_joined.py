@@ -125,6 +125,7 @@ def test_a_batch_mixes_heads(heads, saved, alone):
         _same(answer, {**alone[head][row], "head": head})
 
 
+@pytest.mark.slow
 def test_a_server_and_plain_tensorflow_answer_the_same(joined, saved, tmp_path):
     asked = {"all": {"text": TEXTS}, "names": {"text": TEXTS}}
     asked["heads"] = {"text": TEXTS, "head": ["names", "ups", "topics", "price", "names"]}

@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.rows import Column, Rows
 from tfnlp.extensions import Batch
 from tfnlp.heads import agreement
-from tfnlp.strategies import _earlier, _rehearsal, averaging, ewc, recadam
+from tfnlp.strategies import _earlier, _rehearsal, _weights, averaging, ewc, recadam
 from tfnlp.training.network import trainable
 
 X = np.array([[1.0, 2.0], [-1.0, 0.5]], np.float32)
@@ -202,8 +202,6 @@ def test_a_greedy_soup_takes_what_makes_it_no_worse(network):
             for n, w in zip(names, network.weights, strict=True)
         }
 
-    averaging.put(network, filled(0.0))
-
     def evaluate(rows):  # best where weights are 1
         return SimpleNamespace(
             metrics={"accuracy": -abs(float(network.get_weights()[0].mean()) - 1)}
@@ -214,7 +212,9 @@ def test_a_greedy_soup_takes_what_makes_it_no_worse(network):
         evaluate=evaluate,
         splits=SimpleNamespace(validation=None),
     )
-    taken = averaging.soup(trainer, {"far": filled(9.0), "two": filled(2.0)})
+    taken = _weights.soup(
+        trainer, {"this run": filled(0.0), "far": filled(9.0), "two": filled(2.0)}
+    )
     assert taken == ["this run", "two"]
     assert network.get_weights()[0].mean() == 1.0
 
