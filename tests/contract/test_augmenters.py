@@ -97,10 +97,12 @@ def load(name):
 class Writes:
     """Translates by putting a word in front, so that what comes back differs."""
 
-    name, settings = "writes", {"sample": {"temperature": 1.0, "seed": 0}}
+    name, settings = "writes", {"sample": {"temperature": 1.0, "sampling_seed": 0}}
 
     def predict(self, texts, **settings):
-        return [{"generated": f"surely {text} {settings['seed'] % 7 * '.'}"} for text in texts]
+        return [
+            {"generated": f"surely {text} {settings['sampling_seed'] % 7 * '.'}"} for text in texts
+        ]
 
 
 @pytest.fixture(autouse=True)

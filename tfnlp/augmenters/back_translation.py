@@ -147,7 +147,7 @@ def edit_all(
 def _translated(model: Served, texts: Sequence[str], opened: Opened, seed: int) -> list[str]:
     """Return the translations of texts; of an empty one nothing."""
     there = [text for text in texts if text.strip()]
-    how: dict[str, Any] = {"temperature": opened.options.temperature, "seed": seed}
+    how: dict[str, Any] = {"temperature": opened.options.temperature, "sampling_seed": seed}
     answers = iter(model.predict(there, **how) if there else [])
     return [str(next(answers)["generated"]) if text.strip() else "" for text in texts]
 
