@@ -153,7 +153,8 @@ HAVE = (
         ),
         (
             ["bare", *setting("beams=2")],
-            "saved_models/bare/1 has no settings (--set is for models that write, which have a "
+            "saved_models/bare/1 has no settings (--set is for models that write, and --labels for "
+            "zero-shot models, which have a "
             "settings.json)",
         ),
         (
