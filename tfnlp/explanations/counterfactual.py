@@ -1,7 +1,8 @@
 """A small change of words with which the answer is another.
 
 Greedy: the words that the answer rests on most are left out or replaced, one after another, each
-time by what lowers the score most; so it is a small change, not the smallest.
+time by what lowers the score most, and what was not needed is taken back; so it is a small change,
+not the smallest.
 
 Source: Wu et al. 2021, "Polyjuice", section 2 (https://arxiv.org/abs/2101.00288), on what such a
 change is good for; the greedy search is that of Jin et al. 2020, "Is BERT really robust?",
@@ -10,9 +11,9 @@ algorithm 1 (https://arxiv.org/abs/1907.11932).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines import text_pieces
 from pipelines.rows import Record
@@ -21,6 +22,8 @@ from tfnlp.options import option, unknown_key
 
 if TYPE_CHECKING:
     from tfnlp.explanations._candidates import Candidates
+
+Edit: TypeAlias = tuple[Piece, str]  # a word, and what is put in its place
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,6 @@ class Options:
     candidates: int = option(
         10, "words of each other label that are tried in their place; 0 only leaves out", minimum=0
     )
-
-
-@dataclass(frozen=True)
-class _Change:
-    """A change of one row: its texts, the places that were changed, and what stood there."""
-
-    texts: dict[str, str]
-    edits: tuple[str, ...] = ()
 
 
 def explain(
@@ -119,23 +114,20 @@ def _changed(
         return bool(other["label"] == wanted.label if wanted.label else other["label"] != label)
 
     pieces = _heaviest(subject, record, answer, towards)[: options.words]
-    now, left = _Change(dict(record.values)), list(pieces)
-    used: list[tuple[Piece, str]] = []
+    left, used = list(pieces), list[tuple[Piece, str]]()
     for _ in range(0 if turned(answer) else options.edits):
-        tried = list(_tried(record, now, left, used, label, candidates))
+        tried = list(_tried(record, left, used, label, candidates))
         if not tried:
             break
-        texts = [change.texts for _, change, _ in tried]
-        answers = subject.answer({name: [text[name] for text in texts] for name in texts[0]})
-        best = max(
-            range(len(tried)), key=lambda place: (turned(answers[place]), towards(answers[place]))
-        )
-        piece, now, put = tried[best]
-        used.append((piece, put))
-        left.remove(piece)
-        if turned(answers[best]):
-            told = {**now.texts, "label": answers[best]["label"], "score": answers[best]["score"]}
-            changed = {**told, "edits": list(now.edits)}
+        answers = _asked(subject, record, tried)
+        ranks = [(turned(other), towards(other)) for other in answers]
+        best = max(range(len(tried)), key=ranks.__getitem__)
+        used = tried[best]
+        left.remove(used[-1][0])
+        if ranks[best][0]:
+            used, found = _smaller(subject, record, used, answers[best], turned)
+            changed = {**_told(record, used), "label": found["label"], "score": found["score"]}
+            changed["edits"] = [_said(record, *edit) for edit in used]
             own = [piece for piece, _ in used]
             return Attribution(record.number, record.values, label, score, own, changed=changed)
     flag = f"no change of {options.edits} words that was tried gives another answer"
@@ -154,8 +146,7 @@ def _heaviest(
     ]
     if not pieces:
         return []
-    texts = [_put(record, [(piece, "")]) for piece in pieces]
-    answers = subject.answer({name: [text[name] for text in texts] for name in texts[0]})
+    answers = _asked(subject, record, [[(piece, "")] for piece in pieces])
     before = towards(answer)
     weighed = [
         Piece(piece.input, piece.start, piece.end, towards(other) - before)
@@ -171,26 +162,49 @@ def _words(text: str, kind: str) -> list[tuple[int, int]]:
 
 def _tried(
     record: Record,
-    now: _Change,
     left: Sequence[Piece],
-    used: Sequence[tuple[Piece, str]],
+    used: Sequence[Edit],
     label: str,
     candidates: Candidates | None,
-) -> Iterator[tuple[Piece, _Change, str]]:
-    """Yield what one more change may be: the word, the change, and what stands there then."""
+) -> Iterator[list[Edit]]:
+    """Yield what may be changed: what has been, and one word more."""
     for piece in left:
         text = record.values[piece.input]
-        word = text[piece.start : piece.end]
         given = candidates(text, (piece.start, piece.end), label) if candidates else ()
         for put in ("", *given):
-            if put.casefold() == word.casefold():
-                continue
-            texts = _put(record, [*used, (piece, put)])
-            said = f"{word} → {put}" if put else f"without {word}"
-            yield piece, _Change(texts, (*now.edits, said)), put
+            if put.casefold() != text[piece.start : piece.end].casefold():
+                yield [*used, (piece, put)]
 
 
-def _put(record: Record, edits: Sequence[tuple[Piece, str]]) -> dict[str, str]:
+def _asked(subject: Subject, record: Record, edits: Sequence[Sequence[Edit]]) -> list[Any]:
+    """Return the answers to a row that is changed in several ways."""
+    texts = [_told(record, one) for one in edits]
+    return subject.answer({name: [text[name] for text in texts] for name in texts[0]})
+
+
+def _smaller(
+    subject: Subject,
+    record: Record,
+    used: list[Edit],
+    answer: Any,
+    turned: Callable[[Mapping[str, Any]], bool],
+) -> tuple[list[Edit], Any]:
+    """Take back the changes without which the answer is turned all the same."""
+    for edit in list(used):
+        fewer = [one for one in used if one is not edit]
+        if fewer:
+            (other,) = _asked(subject, record, [fewer])
+            if turned(other):
+                used, answer = fewer, other
+    return used, answer
+
+
+def _said(record: Record, piece: Piece, put: str) -> str:
+    word = record.values[piece.input][piece.start : piece.end]
+    return f"{word} → {put}" if put else f"without {word}"
+
+
+def _told(record: Record, edits: Sequence[Edit]) -> dict[str, str]:
     """Return a row's texts with words replaced, or left out with a space beside them."""
     texts = dict(record.values)
     for piece, put in sorted(edits, key=lambda edit: -edit[0].start):
