@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines import text_pieces
 from pipelines.errors import UserError
-from pipelines.rows import Record, Rows
+from pipelines.rows import Column, Record, Rows
 from tfnlp import explain, extensions
 from tfnlp.api import errors, exporting
 from tfnlp.extensions import Audit, Explanation, UnsuitableError, Wanted
@@ -314,6 +314,31 @@ def test_a_change_that_turns_the_answer(word_models):
     for other in (none, empty):
         assert other.changed is None
         assert "no change" in other.flags[0]
+
+
+def test_near_words_alone_are_put_in():
+    class Strict:
+        name = "strict"
+        inputs = (Column("text", "text", "the text"),)
+        model = None
+
+        def answer(self, raw):
+            right = [("comic" in text or "humorous" in text) for text in raw["text"]]
+            return [
+                {"label": "b" if r else "a", "score": 1.0, "scores": {"a": 1.0 - r, "b": 1.0 * r}}
+                for r in right
+            ]
+
+    entry = extensions.load(Explanation, "counterfactual")
+    text = "It was not a very funny film about London"
+    texts = [text, "not in London"]
+    records = [Record(n, {"text": one}, {}) for n, one in enumerate(texts, 1)]
+    options = entry.options(near=True)
+    found, none = entry.explain(Strict(), records, options, Wanted())
+    assert found.changed["label"] == "b"
+    assert re.sub("comic|humorous", "funny", found.changed["text"]) == text
+    assert none.changed is None
+    assert none.flags
 
 
 def test_lines_of_json(word_models, tmp_path, capsys, monkeypatch):

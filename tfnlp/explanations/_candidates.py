@@ -1,4 +1,4 @@
-"""Words that may stand in place of others: those that speak for other labels in training rows.
+"""Words that may stand in place of others: of training rows with other labels, or near ones.
 
 `counterfactual` asks for candidates by `Candidates` alone, so that other sources take its place.
 """
@@ -11,7 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from pipelines import text_pieces
+from pipelines.lexicons import guards, neighbours
+from pipelines.lexicons.words import Word, languages_of, words
 from pipelines.rows import Rows
+
+_COSINE, _LOOKED_AT = 0.5, 50  # of near words: the least that vectors have, and of how many
 
 # (text, start and end of a word of it, the label that the text has) -> what may stand there.
 Candidates: TypeAlias = Callable[[str, tuple[int, int], str], Sequence[str]]
@@ -42,6 +46,41 @@ def of_rows(rows: Rows, inputs: Sequence[str], target: str, most: int) -> Candid
         return [word for other, words in typical.items() if other != label for word in words]
 
     return candidates
+
+
+def near(most: int) -> Candidates:
+    """Return near words that keep the meaning, as an attack on words puts them in.
+
+    Args:
+        most: for each word.
+
+    Example::
+
+        near(10)("a funny film", (2, 7), "good")  # ["comic", "humorous", ...]
+    """
+
+    def candidates(text: str, place: tuple[int, int], label: str) -> list[str]:
+        found = words(text, languages_of([text]))
+        at = next((i for i, word in enumerate(found) if (word.start, word.end) == place), None)
+        if at is None:
+            return []
+        word, before = found[at], found[at - 1].text.lower() if at else ""
+        others = [*neighbours.synonyms(word, before)]
+        by_vector = neighbours.near(word.text.lower(), word.kind, before, _COSINE, _LOOKED_AT)
+        others += [other for other, _ in by_vector]
+        return list(dict.fromkeys(others))[:most]
+
+    return candidates
+
+
+def free(text: str) -> list[Word]:
+    """Return the words for which near ones may stand: no negators, numbers, units and names.
+
+    Example::
+
+        [word.text for word in free("It was not a funny film")]  # ["funny", "film"]
+    """
+    return guards.free(text, words(text, languages_of([text])), lambda start, end: False)
 
 
 def _words(text: str) -> list[str]:

@@ -42,6 +42,11 @@ class Options:
     candidates: int = option(
         10, "words of each other label that are tried in their place; 0 only leaves out", minimum=0
     )
+    near: bool = option(
+        False,
+        "leave no word out, and put in near words that keep the meaning, by the guards of an "
+        "attack on words (English, Chinese): an answer that turns then should not",
+    )
 
 
 def explain(
@@ -83,10 +88,12 @@ def _check(subject: Subject, answer: Mapping[str, Any], wanted: Wanted) -> None:
 
 def _candidates(subject: Subject, options: Options) -> Candidates | None:
     """Return what may stand in place of a word; None of a SavedModel, which tells no words."""
-    if subject.model is None or not options.candidates:
-        return None
     from tfnlp.explanations import _candidates
 
+    if options.near:
+        return _candidates.near(options.candidates)
+    if subject.model is None or not options.candidates:
+        return None
     model = subject.model
     (target,) = model.task.target_columns(model.context.options)
     names = [column.name for column in subject.inputs]
@@ -113,10 +120,10 @@ def _changed(
     def turned(other: Mapping[str, Any]) -> bool:
         return bool(other["label"] == wanted.label if wanted.label else other["label"] != label)
 
-    pieces = _heaviest(subject, record, answer, towards)[: options.words]
+    pieces = _heaviest(subject, record, answer, towards, options.near)[: options.words]
     left, used = list(pieces), list[tuple[Piece, str]]()
     for _ in range(0 if turned(answer) else options.edits):
-        tried = list(_tried(record, left, used, label, candidates))
+        tried = list(_tried(record, left, used, label, candidates, not options.near))
         if not tried:
             break
         answers = _asked(subject, record, tried)
@@ -136,13 +143,13 @@ def _changed(
 
 
 def _heaviest(
-    subject: Subject, record: Record, answer: Mapping[str, Any], towards: Any
+    subject: Subject, record: Record, answer: Mapping[str, Any], towards: Any, near: bool
 ) -> list[Piece]:
     """Return the words, those first without which the answer is nearest to what is wanted."""
     pieces = [
         Piece(column.name, *place, 0.0)
         for column in subject.inputs
-        for place in _words(record.values[column.name], column.kind)
+        for place in _words(record.values[column.name], column.kind, near)
     ]
     if not pieces:
         return []
@@ -155,8 +162,13 @@ def _heaviest(
     return sorted(weighed, key=lambda piece: -piece.weight)
 
 
-def _words(text: str, kind: str) -> list[tuple[int, int]]:
-    found = text_pieces.words(text)
+def _words(text: str, kind: str, near: bool) -> list[tuple[int, int]]:
+    if near:
+        from tfnlp.explanations import _candidates
+
+        found = [(word.start, word.end) for word in _candidates.free(text)]
+    else:
+        found = text_pieces.words(text)
     return text_pieces.unmarked(text, found) if kind == "marked" else found
 
 
@@ -166,12 +178,13 @@ def _tried(
     used: Sequence[Edit],
     label: str,
     candidates: Candidates | None,
+    without: bool,
 ) -> Iterator[list[Edit]]:
     """Yield what may be changed: what has been, and one word more."""
     for piece in left:
         text = record.values[piece.input]
         given = candidates(text, (piece.start, piece.end), label) if candidates else ()
-        for put in ("", *given):
+        for put in ("", *given) if without else given:
             if put.casefold() != text[piece.start : piece.end].casefold():
                 yield [*used, (piece, put)]
 

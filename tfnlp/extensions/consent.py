@@ -65,12 +65,22 @@ def check(values: Mapping[str, Any], file: Path) -> None:
     place = file.resolve()
     if os.environ.get(_ALL) or any(place.is_relative_to(folder) for folder in _trusted):
         return
-    for section, name in _named(values):
-        if "." in name and name not in sys.modules:
+    for section, name in modules(values):
+        if name not in sys.modules:
             raise UserError(
                 f"{file} names the {section} {name!r}, a module that is not tfnlp's: loading it "
                 "runs its code; if you trust it, add --trust (Python: trust=True)"
             )
+
+
+def modules(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the modules that an experiment names and that are not tfnlp's, with their sections.
+
+    Example:
+        >>> modules({"task": {"name": "mypackage.irony"}, "peft": {"name": "lora"}})
+        [('task', 'mypackage.irony')]
+    """
+    return [(section, name) for section, name in _named(values) if "." in name]
 
 
 def _named(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from pipelines.errors import UserError
-from tfnlp.extensions import Trial
+from tfnlp.config import Experiment
+from tfnlp.extensions import Trial, consent
 from tfnlp.report import Report
-from tfnlp.runs import study_files, trial_files
+from tfnlp.runs import experiment_yaml, study_files, trial_files
 from tfnlp.runs.fork_server import ForkServer
 from tfnlp.runs.study_files import Asked, best, write
 from tfnlp.runs.trial_files import Claim
@@ -264,14 +265,18 @@ def _process(
     trial_files.time_it(folder, number, trial, time.time())
     with parts[1].open("ab") as out, parts[2].open("wb") as err:
         try:
-            # Who began the study has consented to the modules that its trials name.
-            line = ["--config", str(parts[0]), "--resume", "--trust"]
+            line = ["--config", str(parts[0]), "--resume", *_trust(trial.experiment)]
             code = server.run(line, [out, err, *held])
         finally:
             spent = round(trial.seconds + time.monotonic() - began, 1)
             trial = dataclasses.replace(trial, seconds=spent)
             trial_files.time_it(folder, number, trial, None)
     return trial, code, _last_line(parts[2])
+
+
+def _trust(experiment: Experiment) -> list[str]:
+    """Return the flag by which a trial imports its own modules: who began the study named them."""
+    return ["--trust"] if consent.modules(experiment_yaml.to_values(experiment)) else []
 
 
 def _signal(code: int) -> str:
