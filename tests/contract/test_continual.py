@@ -135,6 +135,7 @@ def test_a_model_that_forgot_too_much_is_not_exported(chain, backbone, tmp_path,
     assert "no SavedModel is written" in _said(capsys)
 
 
+@pytest.mark.slow
 def test_rows_that_are_gone_are_named(backbone, tmp_path, capsys):
     made = _experiment(tmp_path, backbone, 0)
     earlier = {"start_from": str(api.train(made, verbose=False))}

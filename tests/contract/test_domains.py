@@ -91,6 +91,7 @@ def test_they_train_with_peft(name, peft, backbone, files, strategy_run, tmp_pat
     assert all(np.isfinite(e["loss"]) for h in histories.values() for e in h)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_tasks_ends_in_one_saved_model(backbone, files, strategy_run, tmp_path):
     strategy = {"name": "multi_task", **_strategies(files)["multi_task"], "compare": False}
     made = strategy_run.experiment(tmp_path, backbone, strategy, export={"export": True})

@@ -150,7 +150,10 @@ def test_backbone_that_is_gone_or_another_is_named(trained):
         shutil.move(away, trained.backbone)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in ("lora", "prefix"))) for n in NAMES],
+)
 def test_under_frozen_layers_it_is_loaded_the_same(
     name, backbone_of_two_layers, strategy_run, tmp_path
 ):

@@ -20,12 +20,15 @@ HERE = Path(__file__).parent
 FEW_LABELS = {"linear_probe", "prompt", "self_training", "setfit", "uda", "zero_shot"}
 ALL = sorted(set(extensions.names(Strategy)) - {"gan", "supervised"})
 NAMES = [name for name in ALL if name not in FEW_LABELS]
+# Those that take further files or runs are trained and killed by test_domains.py.
+OF_DOMAINS = {"domain_adaptive", "domain_adversarial", "fusion", "mmd", "multi_task"}
+TRAINED = [name for name in NAMES if name not in OF_DOMAINS]
 # The fit and the batch of it at which the kill comes, if not the second epoch of the last fit.
 KILLS = {"lp_ft": "head:3"}
 # Those that go on from an earlier run.
 CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
-# With steps as those of fgm, vat and replay, which stand for the others.
-ALIKE = ("ewc", "freelb", "mixup", "pgd", "pseudo_rehearsal", "r_drop", "recadam", "smart")
+# These stand for the others, whose steps are like theirs.
+FAST = ("averaging", "distillation", "fgm", "lwf")
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
@@ -77,7 +80,7 @@ def _refused(strategy, *given):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in NAMES]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in FAST)) for n in TRAINED]
 )
 def test_it_trains_is_kept_and_answers(name, backbone, strategy_run, options_of, run, tmp_path):
     options = options_of(name, compare=False)
@@ -115,7 +118,7 @@ def test_it_says_in_one_sentence_what_it_is_not_for(method, name, options_of):
 
 
 # Of all of them, with noise and a second source; and with an earlier run's answers and rows.
-@pytest.mark.parametrize("name", ["vat", "lwf"])
+@pytest.mark.parametrize("name", [pytest.param("vat", marks=pytest.mark.slow), "lwf"])
 def test_killed_it_ends_as_if_it_was_not(name, backbone, strategy_run, options_of, run, tmp_path):
     def made(folder):
         whole = options_of(name, compare=True)
@@ -151,7 +154,7 @@ def test_without_the_method_is_what_supervised_training_gives(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way", [("--peft", "lora"), ("--replicas", "2")], ids=lambda way: way[1])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_kill_9_with_few_weights_and_on_two_devices(name, way, backbone, options_of, run, tmp_path):
     def process(folder, *flags):
         line = [sys.executable, str(HERE / "strategy_run.py"), str(tmp_path / folder), backbone]

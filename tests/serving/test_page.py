@@ -23,7 +23,7 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 PATIENCE = 60  # seconds until the server must listen
-TOKEN = "a secret"
+TOKEN = "a-secret"
 
 
 # ------------------------------------------------------------------- the server, the browser

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pipelines.errors import UserError
-from tfnlp.config import Experiment
+from tfnlp.config import Experiment, Optimizer
 from tfnlp.extensions import SEEDS, Settings, Study, Trial
 from tfnlp.options import option
 from tfnlp.report import Report, Table
@@ -26,6 +27,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "lora": {**_PLAIN, "peft": "lora"},
 }
 _WITHOUT_ROWS = ("zero_shot",)
+_WITHOUT_STEPS = ("zero_shot", "linear_probe")  # which refuse a learning rate
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def planned(base: Experiment, options: Options) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if "zero_shot" in options.methods and 0 in options.sizes:
         own = {"rows_per_label": 1}  # of which the names of the labels are taken
-        found.append({**METHODS["zero_shot"], **own, "seed": base.seed})
+        found.append({**_settings("zero_shot", base), **own, "seed": base.seed})
     sizes: list[int | None] = [size for size in sorted(options.sizes) if size]
     sizes += [None] if options.whole else []
     for draw in range(options.draws):
@@ -124,8 +126,18 @@ def planned(base: Experiment, options: Options) -> list[dict[str, Any]]:
                     continue  # all rows are the same rows each time
                 rows = {} if size is None else {"rows_per_label": size}
                 seed = (base.seed + draw) % SEEDS
-                found.append({**METHODS[name], **rows, "seed": seed})
+                found.append({**_settings(name, base), **rows, "seed": seed})
     return found
+
+
+def _settings(name: str, base: Experiment) -> dict[str, Any]:
+    """Return a method's settings; what the base says of steps is not for those that take none."""
+    usual = Optimizer() if name in _WITHOUT_STEPS else base.optimizer
+    names = [field.name for field in dataclasses.fields(Optimizer)]
+    changed = {
+        n: getattr(usual, n) for n in names if getattr(usual, n) != getattr(base.optimizer, n)
+    }
+    return {**METHODS[name], **changed}
 
 
 def length(trials: Sequence[Trial], options: Options) -> int:

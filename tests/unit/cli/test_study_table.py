@@ -175,6 +175,7 @@ def test_a_trial_of_a_table_bears_the_name_of_its_cell(here):
         ("learning_curve", {"seeds": 3}, 15),
         ("learning_curve", {"sizes": (100, 200), "seeds": 2}, 4),
         ("search", {"trials": 5}, 14),
+        ("few_shot", {"sizes": (0, 8), "draws": 2, "methods": ("zero_shot", "plain")}, 5),
     ],
 )
 def test_how_many_trials_there_will_be(name, options, trials):

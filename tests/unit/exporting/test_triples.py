@@ -146,10 +146,7 @@ def test_a_run_is_exported_under_another_name(runs, monkeypatch, capsys):
         (["a", "b"], "2 runs were given; export one, or join them (--join --name NAME)"),
         (["a", "--min-score", ".3"], "--min-score is about joined runs (add --join, or leave it"),
         (["a", "--layout", "triples"], "--layout is about joined runs"),
-        (
-            ["a", "b", "--join"],
-            "--join needs a name for the SavedModel of all runs (say --name NAME)",
-        ),
+        (["a", "b", "--join"], "a holds no trained model"),
         (["a", *JOIN], "--layout triples joins 2 runs, not 1 (give a run of --task ner and one"),
         (["a", "--name", "b/c"], "--name 'b/c' is not a plain folder name"),
         (["a", "--name", ".."], "--name '..' is not a plain folder name"),
