@@ -280,6 +280,7 @@ def wait_for(happened, process):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_two_processes_run_one_study(here):
     (here / "orders").write_text("1: wait")
     first = start(count=4)
