@@ -117,6 +117,7 @@ def test_zero_shot_answers_with_labels_of_the_request(made, strategy_run, tmp_pa
     assert list(same[0]["scores"]) == ["fruit", "water", "水"]
 
 
+@pytest.mark.slow
 def test_setfit_is_judged_by_folds_and_by_the_probe(made, strategy_run):
     trainer = strategy_run.trainer(made("setfit", "setfit", {"pairs": 16}, epochs=None))
     before = trainer.model.network.get_layer("logits").get_weights()[0]

@@ -205,11 +205,8 @@ def _change(file: Path) -> None:
         held.visititems(change)
 
 
-# The first of the names, adalora, holds a state of its own beside the weights.
 @pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize(
-    "name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in NAMES])
 def test_ended_by_sigterm_it_resumes_exactly_with_augmented_rows(
     name, backbone, strategy_run, tmp_path
 ):

@@ -23,8 +23,7 @@ from tfnlp.training.model import prepare
 NAMES = extensions.names(Peft)
 TASKS = discover.names("tfnlp.tasks")
 # Of methods all kinds with a task that copies the backbone's layers; of tasks all kinds with one.
-FAST = [("translation", name) for name in ("adapters", "lora", "prefix")]
-FAST += [(name, "lora") for name in ("ner", "relation_extraction", "similarity", "dialogue")]
+FAST = [(name, "lora") for name in ("translation", "ner", "dialogue")]
 ALL = [(name, method) for name in TASKS for method in NAMES]
 
 

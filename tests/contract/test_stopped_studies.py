@@ -87,6 +87,7 @@ def test_ctrl_c_ends_the_trial_in_good_order(here):
     assert calls(here) == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_killed_study_does_not_train_a_run_twice_at_once(here):
     (here / "orders").write_text("1: wait")
     process = start(count=3)

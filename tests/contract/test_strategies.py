@@ -47,7 +47,10 @@ def test_entries_say_what_they_are(name):
 
 
 # In a first epoch, in a later one, and in a second fit.
-@pytest.mark.parametrize("shape", ["two_passes", "two_sources", "two_fits"])
+@pytest.mark.parametrize(
+    "shape",
+    ["two_fits", *(pytest.param(s, marks=pytest.mark.slow) for s in ("two_passes", "two_sources"))],
+)
 def test_killed_it_ends_as_if_it_was_not(shape, backbone, strategy_run, tmp_path):
     def made(folder):
         return strategy_run.experiment(tmp_path / folder, backbone, f"outside.{shape}")

@@ -28,7 +28,7 @@ KILLS = {"lp_ft": "head:3"}
 # Those that go on from an earlier run.
 CONTINUAL = {"averaging", "ewc", "lwf", "pseudo_rehearsal", "recadam", "replay"}
 # These stand for the others, whose steps are like theirs.
-FAST = ("averaging", "distillation", "fgm", "lwf")
+FAST = ("distillation", "lwf")
 
 pytestmark = pytest.mark.usefixtures("deterministic")
 
