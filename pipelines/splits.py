@@ -337,33 +337,6 @@ def limited(rows: Rows, targets: Sequence[Column], limit: int | None, seed: int)
     return rows.take(sorted(chosen))
 
 
-def per_label(rows: Rows, targets: Sequence[Column], count: int | None, seed: int) -> Rows:
-    """Return so many rows of each label, or all that it has, drawn by the seed, in their old order.
-
-    A row of several labels counts for each of them; labels with fewer rows are drawn first.
-
-    Example:
-        >>> rows = Rows("a.csv", {"label": ["a"] * 9 + ["b"]}, list(range(1, 11)))
-        >>> per_label(rows, [Column("label", "label", "a label")], 2, 0).columns["label"]
-        ['a', 'a', 'b']
-    """
-    if count is None:
-        return rows
-    marks = labels_of(rows, targets)
-    groups: dict[tuple[str, Any], list[int]] = {}
-    for i in random.Random(seed).sample(range(len(rows)), len(rows)):
-        for mark in marks[i]:
-            groups.setdefault(mark, []).append(i)
-    drawn: Counter[tuple[str, Any]] = Counter()
-    chosen: set[int] = set()
-    for mark in sorted(groups, key=lambda mark: (len(groups[mark]), mark)):
-        for i in groups[mark]:
-            if drawn[mark] < count and i not in chosen:
-                chosen.add(i)
-                drawn.update(marks[i])
-    return rows.take(sorted(chosen))
-
-
 def leakage(found: Mapping[str, Rows], inputs: Sequence[str]) -> list[str]:
     """Return a warning for each split of which rows also stand in train.
 

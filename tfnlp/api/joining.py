@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipelines import checksums
 from pipelines.errors import UserError
@@ -18,6 +18,7 @@ from tfnlp.runtime.startup import quiet_start
 
 HEADS_OF_RUN = "heads"  # in a run's folder, the runs of heads that were trained with it
 _AGAIN = "join the runs again"
+_BY: dict[Any, Any] = {by: by for by in (None, "gradient_input", "integrated_gradients")}
 _MUCH = 0.5  # share of a model's weights; who has more of them to itself shares little
 
 
@@ -29,11 +30,13 @@ class Named:
         name: that it is asked by; if not given, the run's own.
         run: its folder.
         digest: of the run that an earlier version was made of, "" of a new one.
+        explain: by which method the earlier version explained it, if it did.
     """
 
     name: str | None
     run: Path
     digest: str = ""
+    explain: Literal["gradient_input", "integrated_gradients"] | None = None
 
 
 def named(given: Sequence[str], without: Sequence[str] = ()) -> tuple[list[Named], Path | None]:
@@ -92,7 +95,13 @@ def _heads(folder: Path) -> list[Named]:
     heads = read_json(file, {"heads": list}, remedy=_AGAIN)["heads"]
     try:
         return [
-            Named(str(h["name"]), _near(folder.parent / h["run"]), str(h["digest"])) for h in heads
+            Named(
+                str(h["name"]),
+                _near(folder.parent / h["run"]),
+                str(h["digest"]),
+                _BY[h.get("explain")],
+            )
+            for h in heads
         ]
     except (KeyError, TypeError):
         raise damaged(file, "it does not hold heads", _AGAIN) from None
@@ -164,7 +173,13 @@ def join(
                 f"or leave it out, --without {one.name}, and name the run)"
             )
         model = storage.load(one.run)
-        model = dataclasses.replace(model, experiment=placed(model.experiment))
+        experiment = model.experiment
+        if one.explain:
+            export = dataclasses.replace(
+                experiment.export, export_explain=True, explain_by=one.explain
+            )
+            experiment = dataclasses.replace(experiment, export=export)
+        model = dataclasses.replace(model, experiment=placed(experiment))
         name = one.name or model.experiment.name
         found = metrics if metrics and not parts else _metrics(one.run)
         parts.append(joined.Part(name, model, one.run, found, digest))

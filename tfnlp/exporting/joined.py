@@ -183,6 +183,7 @@ def _requests(
 
 def _told(part: Part, parent: Path) -> dict[str, Any]:
     """Return what heads.json says of a run; its folder as seen from the SavedModel's."""
+    export = part.model.experiment.export
     return {
         "name": part.name,
         "task": part.model.experiment.task,
@@ -190,6 +191,7 @@ def _told(part: Part, parent: Path) -> dict[str, Any]:
         "labels": part.model.context.facts.get("labels"),
         "run": os.path.relpath(part.run.resolve(), parent.resolve()),
         "digest": part.digest,
+        "explain": export.explain_by if export.export_explain else None,
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines import batching, splits
+from pipelines import batching, selection, splits
 from pipelines.rows import OnBadRow, Rows, noted
 from tfnlp import extensions
 from tfnlp.config import Experiment
@@ -126,7 +126,8 @@ def divided(experiment: Experiment, task: Task, found: Mapping[str, Rows]) -> di
         rows["train"], rows["test"] = splits.set_aside(rows["train"], targets, data.test_share)
     part = data.part()
     seed = splits.FIXED_SEED if part else experiment.seed
-    rows["train"] = splits.per_label(rows["train"], targets, data.rows_per_label, seed)
+    if data.rows_per_label is not None:
+        rows["train"] = selection.of_each_label(rows["train"], targets, data.rows_per_label, seed)
     rows["train"] = splits.limited(rows["train"], targets, data.limit, seed)
     if part and "validation" not in rows:
         both = splits.fold(rows["train"], targets, *part)

@@ -246,5 +246,7 @@ def test_a_head_explains_itself(runs, on, tmp_path):
     )
     assert answer["label"] == plain["label"]
     assert "names_explain" not in found.signatures  # no one answer to a text
+    assert export.main([str(tmp_path / "all"), "--join", "--without", "names"]) == 0
+    assert "topics_explain" in saved_model.opened(tmp_path / "all" / "2", "float32").signatures
     with pytest.raises(UserError, match="one answer to a text"):
         export.main([ner, *place])
